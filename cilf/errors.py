@@ -1,0 +1,21 @@
+"""The errors a user can meet. `str(error)` is one sentence: what is wrong, with which file, and what to do."""
+
+
+class CilfError(Exception):
+    """Base of every error that CILF raises on purpose; catch it to show the sentence and go on."""
+
+
+class PhotoError(CilfError):
+    """A photo cannot be read, is an array of the wrong kind, or is too small or too large."""
+
+
+class DetectorError(CilfError):
+    """The face detector cannot start: its model file, MediaPipe itself or a system library is missing."""
+
+
+class WeightsError(CilfError):
+    """A checkpoint is missing, incomplete, damaged, not ours, or cannot be fetched."""
+
+
+class UsageError(CilfError):
+    """An argument has a value that cannot be worked with."""

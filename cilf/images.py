@@ -1,0 +1,146 @@
+"""Opening a photo safely: formats, EXIF turn, size limits, and 8-bit RGB at the end."""
+
+import warnings
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cilf.errors import PhotoError
+
+PhotoSource = str | Path | Image.Image | np.ndarray
+
+# 120 megapixels are 360 MB as RGB: above every phone and camera sensor in common use (108 MP), far below what a
+# decompression bomb unpacks to (20,000 x 20,000 = 400 MP).
+MAX_PIXELS = 120_000_000
+
+# Below this no face can be recognised, let alone its age: 16 px is an eye of an ordinary portrait.
+MIN_SIDE = 16
+
+
+def open_photo(source: PhotoSource) -> np.ndarray:
+    """Give any photo as one plain array.
+
+    Files: everything that Pillow reads, and HEIC where `pillow-heif` is installed. The EXIF turn is applied, transparency
+    is laid on white, 16-bit grey is scaled to 8 bits, and of an animation the first frame is taken. The size is checked
+    in the header, before any pixel is decoded.
+
+    Args:
+        source: a path, a PIL image, or an array: HxWx3 uint8 RGB or HxW uint8 grey.
+
+    Returns:
+        HxWx3 uint8 RGB, upright, C-contiguous.
+
+    Raises:
+        PhotoError: the file is missing or unreadable, the array is of another kind, a side is shorter than `MIN_SIDE`,
+            or the picture has more than `MAX_PIXELS`.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _decode(source, "the picture")
+    if isinstance(source, str | Path):
+        return _from_file(Path(source))
+    raise PhotoError(
+        f"the picture is a {type(source).__name__}; give a path, a PIL image or an HxWx3 uint8 RGB array"
+    )
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    grey, colour = array.ndim == 2, array.ndim == 3 and array.shape[2] == 3
+    if array.dtype != np.uint8 or not (grey or colour):
+        shape = "x".join(map(str, array.shape)) or "a single number"
+        raise PhotoError(
+            f"the picture is an array of {array.dtype}, {shape}; give HxWx3 (RGB) or HxW (grey) of uint8, 0 to 255"
+        )
+    _check_size(array.shape[1], array.shape[0], "the picture")
+    if grey:
+        array = np.repeat(array[:, :, None], 3, axis=2)
+    return np.ascontiguousarray(array)
+
+
+def _from_file(path: Path) -> np.ndarray:
+    _register_heif()
+    name = f"'{path}'"
+    try:
+        if path.is_dir():
+            raise PhotoError(f"{name} is a folder; give a photo file")
+        if path.stat().st_size == 0:
+            raise PhotoError(f"{name} is an empty file; give a photo file")
+        with warnings.catch_warnings():
+            # Pillow only warns up to twice its own limit; our limit is checked right after the header is read.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return _decode(image, name)
+    except FileNotFoundError:
+        raise PhotoError(f"{name} does not exist; check the path") from None
+    except PermissionError:
+        raise PhotoError(f"{name} may not be read; check the file's permissions") from None
+    except UnidentifiedImageError:
+        raise PhotoError(
+            f"{name} is not a picture in a known format; give a JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF file"
+        ) from None
+    except Image.DecompressionBombError:
+        raise PhotoError(f"{name} is too large; give a picture of at most {_megapixels(MAX_PIXELS)}") from None
+    except (OSError, ValueError) as error:
+        raise PhotoError(f"{name} cannot be opened ({error}); check the path and the file") from error
+
+
+def _decode(image: Image.Image, name: str) -> np.ndarray:
+    _check_size(*image.size, name)
+    try:
+        # Formats decode lazily, so damage shows up only here; decoders raise many kinds of errors on damaged data.
+        image.seek(0)
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        rgb = _to_rgb(upright)
+    except Exception as error:
+        raise PhotoError(
+            f"{name} is damaged or cut off ({error}); export or download it again as JPEG or PNG"
+        ) from error
+    return np.array(rgb, dtype=np.uint8)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_8_bits(image)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey and floating-point pictures to 8 bits; Pillow's own conversion would clip at 255."""
+    values = np.asarray(image, dtype=np.float64)
+    if image.mode == "F":
+        # TIFFs hold floats either from 0 to 1 or in the range of integers; the largest value tells which.
+        top = 1.0 if values.max(initial=0.0) <= 1.0 else 255.0 if values.max() <= 255.0 else 65535.0
+    else:
+        top = 65535.0
+    return Image.fromarray(np.round(np.clip(values / top, 0.0, 1.0) * 255.0).astype(np.uint8))
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise PhotoError(
+            f"{name} is only {width}x{height} pixels; give a picture of at least {MIN_SIDE}x{MIN_SIDE} pixels"
+        )
+    if width * height > MAX_PIXELS:
+        raise PhotoError(
+            f"{name} is {width}x{height} pixels; give a picture of at most {_megapixels(MAX_PIXELS)}"
+        )
+
+
+def _megapixels(pixels: int) -> str:
+    return f"{pixels // 1_000_000} megapixels"
+
+
+@cache
+def _register_heif() -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return  # HEIC then ends in the sentence on unknown formats
+    register_heif_opener()
