@@ -82,7 +82,9 @@ def _from_file(path: Path) -> np.ndarray:
             f"{name} is not a picture in a known format; give a JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF file"
         ) from None
     except Image.DecompressionBombError:
-        raise PhotoError(f"{name} is too large; give a picture of at most {_megapixels(MAX_PIXELS)}") from None
+        raise PhotoError(
+            f"{name} is too large; give a picture of at most {_megapixels(MAX_PIXELS)}"
+        ) from None
     except (OSError, ValueError) as error:
         raise PhotoError(f"{name} cannot be opened ({error}); check the path and the file") from error
 
