@@ -3,8 +3,8 @@
     from cilf import AgeEstimator
     faces = AgeEstimator.from_pretrained().predict("family.jpg")
 
-The estimator is imported when its name is first used, so that `import cilf` (and with it `python -m cilf --help`) does not
-wait for PyTorch.
+The estimator is imported when its name is first used, so that `import cilf` (and with it `python -m cilf
+--help`) does not wait for PyTorch.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from cilf.prediction import FacePrediction, TraceStep
 
 if TYPE_CHECKING:
     from cilf.estimator import AgeEstimator
+
+__version__ = "0.1.0"
 
 __all__ = [
     "AgeEstimator",

@@ -1,0 +1,168 @@
+"""`python -m cilf`: a thin skin over `AgeEstimator` and `photoset`."""
+
+import argparse
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Never
+
+from tqdm import tqdm
+
+import cilf
+from cilf.errors import CilfError, UsageError
+from cilf.photoset import Row, check_output, find_photos, partial_path, predict_photos, write_table
+
+_OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code.
+
+    0: every file got its row, be it one that says why there is no age. 2: a usage or model error, told in one
+    sentence on stderr. 130: stopped by Ctrl-C.
+    """
+    arguments = _parser().parse_args(argv)
+    if arguments.verbose:
+        logging.basicConfig()
+        logging.getLogger("cilf").setLevel(logging.DEBUG)
+    rows_by_status: Counter[str] = Counter()
+    try:
+        _predict(arguments, rows_by_status)
+    except CilfError as error:
+        _say(f"{error}{_what_is_left(arguments, rows_by_status)}")
+        return _ERROR
+    except KeyboardInterrupt:
+        _say(f"stopped{_what_is_left(arguments, rows_by_status)}")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has enough; without this, Python complains once more while it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    return _OK
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, where argparse would print the whole usage before it."""
+
+    def error(self, message: str) -> Never:
+        self.exit(_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="cilf", description="Estimate the age of every face in photos.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"cilf {cilf.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    predict = commands.add_parser(
+        "predict",
+        help="write a table with a row for every face",
+        description="Estimate the age of every face in the photos. The table has a row for every face, and one "
+        "for every file in which no face was found or that cannot be read.",
+        allow_abbrev=False,
+    )
+    predict.add_argument(
+        "paths", nargs="+", metavar="PATH", help="a photo, or a folder that is walked for photos"
+    )
+    predict.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the table to a .csv, .json or .parquet file; without it, one to read is printed",
+    )
+    predict.add_argument(
+        "--weights",
+        metavar="SOURCE",
+        help="a checkpoint folder, or USER/REPO on the Hugging Face Hub; without it, the bundled weights",
+    )
+    predict.add_argument("--revision", help="branch, tag or commit of the Hub repository")
+    predict.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, mps (default: cpu)")
+    predict.add_argument(
+        "--no-face",
+        choices=["skip", "whole"],
+        default="skip",
+        help="a photo without a face gives a row that says so (skip), or is itself taken as the face (whole)",
+    )
+    predict.add_argument("--verbose", action="store_true", help="tell on stderr what went wrong inside")
+    return parser
+
+
+def _predict(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> None:
+    # All that can be wrong with the arguments comes out before the seconds that the model takes to load.
+    if arguments.output is not None:
+        check_output(arguments.output)
+    photos = _photos(arguments.paths)
+    estimator = cilf.AgeEstimator.from_pretrained(
+        arguments.weights, revision=arguments.revision, device=arguments.device
+    )
+    if arguments.output is None:
+        _print_table(_counted(predict_photos(estimator, photos, no_face=arguments.no_face), rows_by_status))
+        return
+    with tqdm(photos, unit="photo", disable=None) as progress:  # None: only where stderr is a terminal
+        rows = predict_photos(estimator, progress, no_face=arguments.no_face)
+        write_table(_counted(rows, rows_by_status), arguments.output)
+    _say(
+        f"{rows_by_status.total()} rows from {len(photos)} photos in '{arguments.output}'; without a face "
+        f"{rows_by_status['no_face']}, unreadable {rows_by_status['unreadable']}"
+    )
+
+
+def _photos(paths: list[str]) -> list[tuple[str, Path]]:
+    photos_of = {path: list(find_photos(path)) for path in paths}
+    empty = [path for path, photos in photos_of.items() if not photos]
+    if len(empty) == len(photos_of):
+        folders = ", ".join(f"'{path}'" for path in empty)
+        raise UsageError(f"no photo was found in {folders}; name photos, or folders with photos in them")
+    for path in empty:
+        _say(f"no photo was found in '{path}'; going on with the others")
+    return [photo for path in paths for photo in photos_of[path]]
+
+
+def _counted(rows: Iterable[Row], rows_by_status: Counter[str]) -> Iterator[Row]:
+    for row in rows:
+        yield row
+        rows_by_status[row["status"]] += 1
+
+
+def _what_is_left(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> str:
+    if arguments.output is None or not rows_by_status:
+        return ""
+    return f"; the {rows_by_status.total()} rows so far are in '{partial_path(arguments.output)}'"
+
+
+_LINE = "{age:>6}  {interval:>14}  {initial:>7}  {steps:>5}  {status:<14}  {face:>4}  {box:<24}  {photo}"
+
+
+def _print_table(rows: Iterable[Row]) -> None:
+    """Print rows as they come, in columns of fixed width; the photo's name, of any width, stands last."""
+    headings = {"age": "age", "interval": "90 % interval", "initial": "initial", "steps": "steps"}
+    headings |= {"status": "status", "face": "face", "box": "box: x0 y0 x1 y1", "photo": "photo"}
+    print(_LINE.format(**headings))
+    for row in rows:
+        print(_line(row), flush=True)
+
+
+def _line(row: Row) -> str:
+    if row["face"] is None:
+        known = {"age": "-", "interval": "-", "initial": "-", "steps": "-", "face": "-", "box": "-"}
+        return _LINE.format(**known, status=row["status"], photo=_printable(row["error"]))
+    return _LINE.format(
+        age=f"{row['age']:.2f}",
+        interval=f"{row['age_low']:.2f}-{row['age_high']:.2f}",
+        initial=f"{row['initial_age']:.2f}",
+        steps=row["iterations"],
+        status=row["status"],
+        face=row["face"],
+        box=" ".join(f"{row[edge]:.0f}" for edge in ("x0", "y0", "x1", "y1")),
+        photo=_printable(row["path"]),
+    )
+
+
+def _say(sentence: str) -> None:
+    print(f"cilf: {_printable(sentence)}", file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Escape what a terminal cannot show or would obey: a file's name may hold any byte."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

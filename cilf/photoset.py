@@ -1,0 +1,311 @@
+"""Many photos into one table: a row for every face, and a row for every file in which none was measured.
+
+Rows flow one by one from the photo to the table, so memory holds one photo however many there are.
+"""
+
+import csv
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from cilf.errors import CilfError, PhotoError, UsageError
+from cilf.prediction import FacePrediction
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+NoFace = Literal["skip", "whole"]
+
+COLUMNS = (
+    "path",
+    "face",
+    "x0",
+    "y0",
+    "x1",
+    "y1",
+    "detection_score",
+    "age",
+    "age_low",
+    "age_high",
+    "initial_age",
+    "iterations",
+    "status",
+    "error",
+)
+
+# Only these are taken from a folder, so that the notes and films beside the photos give no rows; a file that
+# is named itself is always tried, whatever its name.
+PHOTO_SUFFIXES = frozenset(
+    ".avif .bmp .gif .heic .heif .hif .jfif .jpe .jpeg .jpg .png .tif .tiff .webp".split()
+)
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """What a photo set needs of `cilf.AgeEstimator`."""
+
+    def predict(self, photo: Path, *, no_face: NoFace) -> list[FacePrediction]:
+        """Predict every face of one photo, left to right; none gives an empty list."""
+
+
+def find_photos(paths: str | Path | Sequence[str | Path]) -> Iterator[tuple[str, Path]]:
+    """List the photos behind files and folders.
+
+    Folders are walked in the order of their entries' names. Hidden entries (name with a leading dot) and
+    links to folders inside a folder are passed over: the first are thumbnails and bins of other programs, the
+    second can form a ring. A folder that may not be listed stands for itself, so that it gives a row with its
+    error and is not lost in silence.
+
+    Args:
+        paths: files, taken as they are, existing or not; and folders. A single one may stand without a list.
+
+    Yields:
+        (name, path): the name to show, which is the path as given or the given folder plus the relative path;
+        and the path to open.
+    """
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        name = os.fspath(path)
+        if os.path.isdir(name):  # noqa: PTH112 - `Path` raises where a parent may not be searched
+            yield from ((found, Path(found)) for found in _walk(name))
+        else:
+            yield name, Path(name)
+
+
+def _walk(folder: str) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        # Not `entry.is_dir()`, which raises on a link that points at itself.
+        is_folder = os.path.isdir(entry.path)  # noqa: PTH112
+        if is_folder and not entry.is_symlink():
+            yield from _walk(entry.path)
+        elif not is_folder and Path(entry.name).suffix.lower() in PHOTO_SUFFIXES:
+            yield entry.path
+
+
+def predict_paths(
+    estimator: Estimator, paths: str | Path | Sequence[str | Path], *, no_face: NoFace = "skip"
+) -> Iterator[Row]:
+    """Find the photos behind `paths` as `find_photos` does, and give their rows as `predict_photos` does."""
+    return predict_photos(estimator, find_photos(paths), no_face=no_face)
+
+
+def predict_photos(
+    estimator: Estimator, photos: Iterable[tuple[str, Path]], *, no_face: NoFace = "skip"
+) -> Iterator[Row]:
+    """Predict photo after photo and give the rows of the table; one bad file does not stop the others.
+
+    Args:
+        estimator: `cilf.AgeEstimator`, or anything with its `predict`.
+        photos: (name, path) of each file, as from `find_photos`.
+        no_face: what to do with a photo without a face: `skip` gives a row with the status `no_face`; `whole`
+            takes the whole picture as the face.
+
+    Yields:
+        One row per face, left to right, and one row for each file without a face or that cannot be read, with
+        the keys `COLUMNS`. Numbers are plain and unrounded: box in pixels of the upright photo, ages in
+        years. What a row does not know is None.
+
+    Raises:
+        CilfError: the detector or the weights fail, which no other photo would survive either.
+    """
+    for name, path in photos:
+        try:
+            faces = estimator.predict(path, no_face=no_face)
+        except PhotoError as error:
+            yield _row(name, status="unreadable", error=str(error))
+        except CilfError:
+            raise
+        except (
+            Exception
+        ) as error:  # whatever a strange file sets off in a library, the other files are still to come
+            log.debug("failed on %r", name, exc_info=True)
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            yield _row(
+                name, status="unreadable", error=f"'{name}' cannot be processed ({what}); leave it out"
+            )
+        else:
+            if not faces:
+                yield _row(name, status="no_face", error=f"no face was found in '{name}'")
+            for number, face in enumerate(faces):
+                yield _face_row(name, number, face)
+
+
+def _row(name: str, **known: Any) -> Row:
+    return dict.fromkeys(COLUMNS) | {"path": name} | known
+
+
+def _face_row(name: str, number: int, face: FacePrediction) -> Row:
+    x0, y0, x1, y1 = map(float, face.box)
+    low, high = map(float, face.interval)
+    return _row(
+        name,
+        face=number,
+        x0=x0,
+        y0=y0,
+        x1=x1,
+        y1=y1,
+        detection_score=None if face.detection_score is None else float(face.detection_score),
+        age=float(face.age),
+        age_low=low,
+        age_high=high,
+        initial_age=float(face.initial_age),
+        iterations=face.iterations,
+        status=face.status,
+    )
+
+
+def check_output(output: str | Path) -> Path:
+    """Make sure that a table can be written to `output`, before any work is done for it.
+
+    Raises:
+        UsageError: the suffix is not one of .csv, .json and .parquet, the folder does not exist or may not be
+            written to, or `output` is itself a folder.
+    """
+    output = Path(output)
+    if output.suffix.lower() not in _WRITERS:
+        raise UsageError(
+            f"'{output}' does not end in {' or '.join(_WRITERS)}; give the table one of these suffixes"
+        )
+    if output.is_dir():
+        raise UsageError(f"'{output}' is a folder; give the name of a file for the table")
+    if not output.parent.is_dir():
+        raise UsageError(f"the folder '{output.parent}' for the table does not exist; create it first")
+    if not os.access(output.parent, os.W_OK):
+        raise UsageError(
+            f"the folder '{output.parent}' may not be written to; choose another one for the table"
+        )
+    return output
+
+
+def partial_path(output: Path) -> Path:
+    """Where the rows of a table stand until it is complete: beside it, `ages.csv` in `ages.partial.csv`."""
+    return output.with_suffix(f".partial{output.suffix}")
+
+
+def write_table(rows: Iterable[Row], output: str | Path) -> int:
+    """Write rows as they come to a .csv, .json or .parquet file.
+
+    The file appears under its name when it is complete, in one step, so an older table is replaced by a whole
+    one or not at all. If `rows` breaks off (an exception, Ctrl-C), the rows so far stay, as a well-formed
+    table, in `partial_path(output)`.
+
+    CSV is RFC 4180 in UTF-8 with ages to four decimals; JSON is a list of records, what is unknown null;
+    Parquet has nullable types, which pandas reads back as Int64, Float64 and string. Bytes of a file's name
+    that are not UTF-8 are written in ASCII as Python shows them (`\\udcff`): as they are, one would make the
+    whole table unreadable to others.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        UsageError: the output cannot be written (see `check_output`), or the disk is full.
+    """
+    output = check_output(output)
+    partial = partial_path(output)
+    count = 0
+    try:
+        with _WRITERS[output.suffix.lower()](partial) as write:
+            for row in rows:
+                write({column: _as_text(row[column]) for column in COLUMNS})
+                count += 1
+        partial.replace(output)
+    except OSError as error:
+        raise UsageError(f"the table '{output}' cannot be written ({error}); check the disk") from error
+    finally:
+        if not count:
+            partial.unlink(missing_ok=True)
+    return count
+
+
+def _as_text(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+RowWriter = Callable[[Row], None]
+
+
+@contextmanager
+def _csv_table(path: Path) -> Iterator[RowWriter]:
+    # Line-buffered, like JSON below, so that finished rows are on the disk even if the process is killed.
+    with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+        yield lambda row: table.writerow(map(_csv_cell, row, row.values()))
+
+
+def _csv_cell(column: str, value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    # A hundredth of a pixel; four decimals of a year or a score are finer than any use of them.
+    return f"{value:.{2 if column in ('x0', 'y0', 'x1', 'y1') else 4}f}"
+
+
+@contextmanager
+def _json_table(path: Path) -> Iterator[RowWriter]:
+    with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
+        before = "[\n"
+
+        def write(row: Row) -> None:
+            nonlocal before
+            file.write(before + json.dumps(row, ensure_ascii=False))
+            before = ",\n"
+
+        try:
+            yield write
+        finally:
+            file.write("\n]\n" if before == ",\n" else "[]\n")
+
+
+# A row group is what a reader loads at once; this many of our rows are about half a megabyte.
+_PARQUET_GROUP = 4096
+
+
+@contextmanager
+def _parquet_table(path: Path) -> Iterator[RowWriter]:
+    import pandas
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = dict.fromkeys(COLUMNS, "Float64")
+    kinds |= dict.fromkeys(("path", "status", "error"), "string") | dict.fromkeys(
+        ("face", "iterations"), "Int64"
+    )
+    # Through pandas, because the schema then carries the notes from which pandas restores its nullable types.
+    empty = pandas.DataFrame({column: pandas.array([], dtype=kind) for column, kind in kinds.items()})
+    schema = pyarrow.Schema.from_pandas(empty, preserve_index=False)
+    group: list[Row] = []
+
+    with parquet.ParquetWriter(path, schema) as file:
+
+        def flush() -> None:
+            file.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+            group.clear()
+
+        def write(row: Row) -> None:
+            group.append(row)
+            if len(group) == _PARQUET_GROUP:
+                flush()
+
+        try:
+            yield write
+        finally:
+            if group:
+                flush()
+
+
+_WRITERS: dict[str, Callable[[Path], AbstractContextManager[RowWriter]]] = {
+    ".csv": _csv_table,
+    ".json": _json_table,
+    ".parquet": _parquet_table,
+}
