@@ -3,7 +3,7 @@
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -27,9 +27,17 @@ VIEW = 256
 # faces from 98.3 % to 99.7 %.
 PADDING = 0.3
 
-# Side of the square looked at for the final key points, in face boxes. Measured on 142 faces, the key points wander
-# least (2.6 % of the eye distance when the square is shifted a little) and no face is lost at 1.5.
+# Side of the square looked at for the final key points, in face boxes. Measured on 142 faces, no face is lost at 1.5
+# and the key points wander least when the square is shifted a little: by 2.7 % of the eye distance in one look, by 1.9 %
+# in the mean of a look and a mirrored one.
 CLOSE_UP = 1.5
+
+# What a face that only a tile shows must score over three looks. Measured: of 619 chance hits on pictures without faces
+# the best scored 0.70; of 299 faces 22 to 70 px wide one scored less.
+TILE_CONFIDENCE = 0.7
+
+# The six key points as they follow one another in a mirror image.
+MIRRORED_ORDER = [1, 0, 2, 3, 5, 4]
 
 # The smallest face that is looked for: in pixels, and as a share of the tile that shows it.
 SMALLEST_FACE = 20
@@ -93,6 +101,16 @@ class _Detection:
     def contained_share(self, other: "_Detection") -> float:
         return self.shared_area(other) / max(min(self.area, other.area), 1.0)
 
+    def is_same_face(self, other: "_Detection") -> bool:
+        """Whether the boxes agree, or one lies mostly within the other, as a chance hit on half a face does."""
+        return self.union_share(other) > SAME_FACE or self.contained_share(other) > SAME_CONTAINED
+
+    def mirrored(self, twice_axis: float) -> "_Detection":
+        """The same seen in a mirror upright at x = twice_axis / 2: the person's right becomes the left."""
+        x0, y0, x1, y1 = self.box
+        box = np.array([twice_axis - x1, y0, twice_axis - x0, y1])
+        return _Detection(box, self.keypoints[MIRRORED_ORDER] * [-1, 1] + [twice_axis, 0], self.score)
+
 
 class FaceFinder:
     """MediaPipe's short-range face detector, made to see faces of every size.
@@ -109,6 +127,7 @@ class FaceFinder:
 
     def __init__(self, model_path: str | Path | None = None, min_confidence: float = 0.5) -> None:
         self._lock = threading.Lock()
+        self._min_confidence = min_confidence
         self._mediapipe, self._detector = _start_detector(face_model(model_path), min_confidence)
 
     def find(self, photo: np.ndarray, tiles: bool = True) -> list[Face]:
@@ -130,17 +149,18 @@ class FaceFinder:
             The faces, left to right by the centre of the box.
         """
         height, width = photo.shape[:2]
-        candidates = self._look_at_whole(photo)
+        found = self._confirm(photo, self._look_at_whole(photo), self._min_confidence)
         if tiles:
-            for side in _tile_sides(height, width):
-                candidates += self._look_at_tiles(photo, side)
-        close_ups = (self._look_closely(photo, candidate) for candidate in _distinct(candidates, SAME_LOOK))
+            sides = _tile_sides(height, width)
+            small = [candidate for side in sides for candidate in self._look_at_tiles(photo, side)]
+            new = [one for one in small if not any(one.union_share(known) > SAME_LOOK for known in found)]
+            found += self._confirm(photo, new, max(self._min_confidence, TILE_CONFIDENCE))
         faces = []
-        for found in _distinct([found for found in close_ups if found is not None], SAME_FACE):
-            x, y = found.centre
+        for face in _distinct(found, lambda one, kept: one.is_same_face(kept)):
+            x, y = face.centre
             if 0 <= x < width and 0 <= y < height:  # else a mirror image in the reflected border
-                x0, y0, x1, y1 = np.clip(found.box, 0, [width, height, width, height]).tolist()
-                faces.append(Face((x0, y0, x1, y1), found.score, found.keypoints))
+                x0, y0, x1, y1 = np.clip(face.box, 0, [width, height, width, height]).tolist()
+                faces.append(Face((x0, y0, x1, y1), face.score, face.keypoints))
         return sorted(faces, key=lambda face: (face.box[0] + face.box[2], face.box[1] + face.box[3]))
 
     def _look_at_whole(self, photo: np.ndarray) -> list[_Detection]:
@@ -164,17 +184,43 @@ class FaceFinder:
             for found in self._look(small[top : top + tile, left : left + tile], left, top, reduction)
         ]
 
+    def _confirm(
+        self, photo: np.ndarray, candidates: list[_Detection], confidence: float
+    ) -> list[_Detection]:
+        """Look closely at each candidate, once where several looks agree, and keep those that score high enough."""
+        looked_at = _distinct(candidates, lambda one, kept: one.union_share(kept) > SAME_LOOK)
+        close_ups = (self._look_closely(photo, candidate) for candidate in looked_at)
+        return [found for found in close_ups if found is not None and found.score >= confidence]
+
     def _look_closely(self, photo: np.ndarray, candidate: _Detection) -> _Detection | None:
-        """Look at a candidate again, centred and well sized: its key points become exact, a chance hit vanishes."""
+        """Look at a candidate again, centred and well sized, as it is and mirrored.
+
+        Box and key points are the means of the two; the score is the mean of all three looks, where one that sees no
+        face here counts as 0: it tells faces from chance hits better than any single look.
+        """
         side = CLOSE_UP * float(np.max(candidate.box[2:] - candidate.box[:2]))
         reduction = max(1, int(side) // VIEW)
         left, top = (int(v) for v in np.round((candidate.centre - side / 2) / reduction))
         extent = round(side / reduction)
-        view = _cut(photo, left * reduction, top * reduction, extent * reduction, extent * reduction)
-        around = self._look(_reduced(view, reduction), left, top, reduction)
-        matching = [(found.union_share(candidate), found) for found in around]
-        best = max(matching, key=lambda match: match[0], default=None)
-        return best[1] if best is not None and best[0] > SAME_FACE else None
+        region = _cut(photo, *(v * reduction for v in (left, top, extent, extent)))
+        view = _reduced(region, reduction)
+        upright = self._look(view, left, top, reduction)
+        mirrored = [
+            one.mirrored((2 * left + extent) * reduction)
+            for one in self._look(view[:, ::-1], left, top, reduction)
+        ]
+        seen = []
+        for look in (upright, mirrored):
+            nearest = max(look, key=lambda one: one.union_share(candidate), default=None)
+            if nearest is not None and nearest.union_share(candidate) > SAME_FACE:
+                seen.append(nearest)
+        if not seen:
+            return None
+        return _Detection(
+            np.mean([one.box for one in seen], axis=0),
+            np.mean([one.keypoints for one in seen], axis=0),
+            (candidate.score + sum(one.score for one in seen)) / 3,
+        )
 
     def _look(self, view: np.ndarray, left: int, top: int, reduction: int) -> list[_Detection]:
         """Run the detector once on a part of the photo, reduced; left and top in pixels of the reduced photo."""
@@ -186,9 +232,9 @@ class FaceFinder:
         detections = []
         for found in result.detections:
             box = found.bounding_box
-            corners = np.array([[0, 0], [box.width, box.height]]) + [box.origin_x, box.origin_y]
+            corners = np.array([[0, 0], [box.width, box.height]]) + np.array([box.origin_x, box.origin_y])
             points = np.array([[point.x * width, point.y * height] for point in found.keypoints])
-            to_photo = (np.concatenate([corners, points]) + [left, top]) * reduction
+            to_photo = (np.concatenate([corners, points]) + np.array([left, top])) * reduction
             detections.append(
                 _Detection(to_photo[:2].ravel(), to_photo[2:], float(found.categories[0].score))
             )
@@ -263,7 +309,7 @@ def _resample(
 def _cut(photo: np.ndarray, left: int, top: int, width: int, height: int) -> np.ndarray:
     """A rectangle of the photo, reflected where it lies outside."""
     rows, columns = _reflected(top, height, photo.shape[0]), _reflected(left, width, photo.shape[1])
-    return photo[rows][:, columns]
+    return np.ascontiguousarray(photo[rows][:, columns])
 
 
 def _reflected(start: int, count: int, length: int) -> slice | np.ndarray:
@@ -298,19 +344,13 @@ def _tile_starts(length: int, tile: int) -> list[int]:
     return [round((length - tile) * step / steps) for step in range(steps + 1)]
 
 
-def _distinct(detections: list[_Detection], same_union: float) -> list[_Detection]:
-    """Keep, from the best score down, each detection that is not the same as one already kept.
-
-    Two are the same when they share more than `same_union` of their union; and, for faces, when one lies mostly within
-    the other, as a chance hit on half a face does.
-    """
+def _distinct(
+    detections: list[_Detection], is_same: Callable[[_Detection, _Detection], bool]
+) -> list[_Detection]:
+    """Keep, from the best score down, each detection that is not the same as one already kept."""
     kept: list[_Detection] = []
     for detection in sorted(detections, key=lambda found: -found.score):
-        if not any(
-            detection.union_share(other) > same_union
-            or (same_union <= SAME_FACE and detection.contained_share(other) > SAME_CONTAINED)
-            for other in kept
-        ):
+        if not any(is_same(detection, other) for other in kept):
             kept.append(detection)
     return kept
 
