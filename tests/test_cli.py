@@ -1,0 +1,239 @@
+"""The command line: exit codes, the sentences on stderr, and the tables, as a shell sees them."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import cilf
+from cilf.cli import main
+from cilf.errors import DetectorError, WeightsError
+from cilf.prediction import FacePrediction
+from tests.stand_in import CountingEstimator, picture
+
+
+class Loadable(CountingEstimator):
+    """Records how it was loaded."""
+
+    loaded: tuple[object, ...] = ()
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | None = None, *, revision: str | None = None, device: str = "cpu"
+    ) -> "Loadable":
+        Loadable.loaded = (source, revision, device)
+        return cls()
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Into the dictionary, past the module's own way of importing the real one.
+    monkeypatch.setitem(vars(cilf), "AgeEstimator", Loadable)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with `photos/`: two faces, none, and a file that is no photo."""
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "photos" / "a.png", faces=2)
+    picture(tmp_path / "photos" / "b.png")
+    (tmp_path / "photos" / "c.jpg").write_text("hello")
+    return tmp_path
+
+
+def read_csv(path: Path) -> list[tuple[str, str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [(line["path"], line["face"], line["status"]) for line in csv.DictReader(file)]
+
+
+EXPECTED = [
+    ("photos/a.png", "0", "corrected"),
+    ("photos/a.png", "1", "corrected"),
+    ("photos/b.png", "", "no_face"),
+    ("photos/c.jpg", "", "unreadable"),
+]
+
+
+def test_every_file_gets_its_row(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "photos", "--output", "ages.csv"]) == 0
+    assert read_csv(photos / "ages.csv") == EXPECTED
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "cilf: 4 rows from 3 photos in 'ages.csv'; without a face 1, unreadable 1\n"
+
+
+def test_the_three_formats_hold_the_same(photos: Path) -> None:
+    for suffix in ("csv", "json", "parquet"):
+        assert main(["predict", "photos", "--output", f"ages.{suffix}"]) == 0
+    from_csv = pd.read_csv("ages.csv", dtype_backend="numpy_nullable")
+    from_json = pd.DataFrame(json.loads(Path("ages.json").read_text(encoding="utf-8")))
+    from_parquet = pd.read_parquet("ages.parquet")
+    pd.testing.assert_frame_equal(from_csv, from_parquet, check_exact=False, atol=5e-5)
+    pd.testing.assert_frame_equal(from_json.astype(from_parquet.dtypes), from_parquet)
+
+
+def test_the_whole_picture_as_the_face(photos: Path) -> None:
+    assert main(["predict", "photos/b.png", "--no-face", "whole", "--output", "ages.csv"]) == 0
+    assert read_csv(photos / "ages.csv") == [("photos/b.png", "0", "corrected")]
+
+
+def test_a_path_that_does_not_exist_is_a_row(photos: Path) -> None:
+    assert main(["predict", "nowhere.jpg", "photos/b.png", "--output", "ages.csv"]) == 0
+    assert read_csv(photos / "ages.csv") == [
+        ("nowhere.jpg", "", "unreadable"),
+        ("photos/b.png", "", "no_face"),
+    ]
+
+
+def test_what_is_loaded_and_where(photos: Path) -> None:
+    main(["predict", "photos"])
+    assert Loadable.loaded == (None, None, "cpu")
+    main(["predict", "photos", "--weights", "user/repo", "--revision", "v2", "--device", "cuda"])
+    assert Loadable.loaded == ("user/repo", "v2", "cuda")
+
+
+def test_a_table_to_read(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "photos"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines()[1:3] == [
+        " 30.50     21.25-39.00    31.00      2  corrected          0  0 2 10 12                 photos/a.png",
+        " 30.50     21.25-39.00    31.00      2  corrected          1  12 2 22 12                photos/a.png",
+    ]
+    assert out.splitlines()[3].endswith("no face was found in 'photos/b.png'")
+    assert "unreadable" in out.splitlines()[4]
+    assert "photos/c.jpg" in out.splitlines()[4]
+    assert out.splitlines()[0].split()[0] == "age"
+    assert out.splitlines()[0].index("status") == out.splitlines()[1].index("corrected")
+
+
+def test_names_cannot_play_tricks_on_the_terminal(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(photos / "x.png", faces=1).rename(photos / "caf\udce9 \x1b[31m\nno_face é.png")
+    assert main(["predict", "caf\udce9 \x1b[31m\nno_face é.png"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].endswith(r"caf\udce9 \x1b[31m\nno_face é.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["predict"], "cilf predict: the following arguments are required: PATH; see cilf predict --help"),
+        ([], "cilf: the following arguments are required: COMMAND; see cilf --help"),
+        (["predict", "photos", "--output", "ages.txt"], "cilf: 'ages.txt' does not end in .csv or .json"),
+        (
+            ["predict", "photos", "--output", "no/ages.csv"],
+            "cilf: the folder 'no' for the table does not exist",
+        ),
+        (["predict", "photos", "--no-face", "maybe"], "cilf predict: argument --no-face: invalid choice"),
+        (["predict", "empty"], "cilf: no photo was found in 'empty'; name photos, or folders with photos"),
+    ],
+)
+def test_usage_errors(
+    photos: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    (photos / "empty").mkdir()
+    Loadable.loaded = ()
+    try:
+        code: object = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.startswith(sentence)
+    assert err.count("\n") == 1
+    assert Loadable.loaded == (), "the model was loaded for nothing"
+
+
+def test_an_empty_folder_among_others_is_named(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "empty").mkdir()
+    assert main(["predict", "empty", "photos", "--output", "ages.csv"]) == 0
+    assert "cilf: no photo was found in 'empty'; going on with the others\n" in capsys.readouterr().err
+    assert read_csv(photos / "ages.csv") == EXPECTED
+
+
+def test_weights_that_cannot_be_loaded(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def from_pretrained(source: str | None = None, **settings: object) -> Loadable:
+        raise WeightsError(f"'{source}' holds no model.safetensors; give another folder")
+
+    monkeypatch.setattr(Loadable, "from_pretrained", from_pretrained)
+    assert main(["predict", "photos", "--weights", "w", "--output", "ages.csv"]) == 2
+    assert capsys.readouterr().err == "cilf: 'w' holds no model.safetensors; give another folder\n"
+    assert not list(photos.glob("ages*"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "sentence"),
+    [(KeyboardInterrupt(), 130, "stopped"), (DetectorError("libGL is missing"), 2, "libGL is missing")],
+)
+def test_a_stop_leaves_what_was_done(
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    reason: BaseException,
+    code: int,
+    sentence: str,
+) -> None:
+    def stop_at_b(
+        self: CountingEstimator, photo: Path, prompts: None = None, *, no_face: str = "skip"
+    ) -> list[FacePrediction]:
+        if photo.name == "b.png":
+            raise reason
+        return CountingEstimator.predict(self, photo, no_face=no_face)
+
+    monkeypatch.setattr(Loadable, "predict", stop_at_b)
+    assert main(["predict", "photos", "--output", "ages.csv"]) == code
+    assert capsys.readouterr().err == f"cilf: {sentence}; the 2 rows so far are in 'ages.partial.csv'\n"
+    assert read_csv(photos / "ages.partial.csv") == EXPECTED[:2]
+    assert not (photos / "ages.csv").exists()
+
+
+def cilf_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cilf", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_help_and_version_do_without_pytorch() -> None:
+    probe = (
+        "import sys, cilf.cli\n"
+        "try: cilf.cli.main(['predict', '--help'])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "assert 'torch' not in sys.modules and 'mediapipe' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True)
+    assert cilf_command("--version").stdout == f"cilf {cilf.__version__}\n"
+
+
+def test_an_error_is_one_line_without_a_trace() -> None:
+    done = cilf_command("predict", "photo.jpg", "--output", "ages.doc")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("cilf: 'ages.doc' does not end in")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_has_enough(photos: Path) -> None:
+    """`cilf predict … | head -0` ends without a complaint from Python."""
+    program = "import cilf, cilf.cli, tests.test_cli as t; vars(cilf)['AgeEstimator'] = t.Loadable; "
+    program += "raise SystemExit(cilf.cli.main(['predict', 'photos']))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(root)},
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
