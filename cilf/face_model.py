@@ -4,6 +4,7 @@ import hashlib
 import os
 import tempfile
 import urllib.request
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,8 +19,8 @@ URL = (
     "blaze_face_short_range/float16/1/blaze_face_short_range.tflite"
 )
 
-# Of the published file (229,746 bytes; version 1 of a versioned address, so it does not change). The same network lies
-# in the wheels of mediapipe below 0.10.30 without the trailing metadata (229,714 bytes, another hash).
+# Of the published file, 229,746 bytes; independent projects that pin it agree on the hash, and the address is that of a
+# fixed version. The wheels of mediapipe below 0.10.30 carry the model in 229,714 bytes, with another hash.
 SHA256 = "b4578f35940bf5a1a655214a1cce5cab13eba73c1297cd78e1a04c2380b0152f"
 
 _IN_WHEEL = Path("modules", "face_detection", "face_detection_short_range.tflite")
@@ -68,10 +69,8 @@ def _cached() -> bytes:
     if file.is_file() and _is_published(model := file.read_bytes()):
         return model
     model = _download()
-    try:
+    with suppress(OSError):  # a cache that cannot be written costs a download each time, nothing more
         _write_whole(file, model)
-    except OSError:
-        pass  # a cache that cannot be written costs a download each time, nothing more
     return model
 
 

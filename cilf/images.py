@@ -11,23 +11,24 @@ from cilf.errors import PhotoError
 
 PhotoSource = str | Path | Image.Image | np.ndarray
 
-# 120 megapixels are 360 MB as RGB: above every phone and camera sensor in common use (108 MP), far below what a
-# decompression bomb unpacks to (20,000 x 20,000 = 400 MP).
+# 120 megapixels are 360 MB as RGB: above every phone and camera in common use (108 MP), far below what a decompression
+# bomb unpacks to (20,000 x 20,000 = 400 MP).
 MAX_PIXELS = 120_000_000
 
-# Below this no face can be recognised, let alone its age: 16 px is an eye of an ordinary portrait.
+# A whole face of 16 px shows nothing of its age, and the detector sees none below 20 px.
 MIN_SIDE = 16
 
 
 def open_photo(source: PhotoSource) -> np.ndarray:
     """Give any photo as one plain array.
 
-    Files: everything that Pillow reads, and HEIC where `pillow-heif` is installed. The EXIF turn is applied, transparency
-    is laid on white, 16-bit grey is scaled to 8 bits, and of an animation the first frame is taken. The size is checked
-    in the header, before any pixel is decoded.
+    Files: everything that Pillow reads, and HEIC. The EXIF turn is applied, transparency is laid on white, 16-bit grey
+    is scaled to 8 bits, and of an animation the first frame is taken. The size is checked in the header, before any
+    pixel is decoded.
 
     Args:
-        source: a path, a PIL image, or an array: HxWx3 uint8 RGB or HxW uint8 grey.
+        source: a path; a PIL image, taken as it stands (with its EXIF turn, if it still carries one); or an array,
+            HxWx3 uint8 RGB or HxW uint8 grey, taken as upright.
 
     Returns:
         HxWx3 uint8 RGB, upright, C-contiguous.
@@ -52,7 +53,8 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     if array.dtype != np.uint8 or not (grey or colour):
         shape = "x".join(map(str, array.shape)) or "a single number"
         raise PhotoError(
-            f"the picture is an array of {array.dtype}, {shape}; give HxWx3 (RGB) or HxW (grey) of uint8, 0 to 255"
+            f"the picture is an array of {array.dtype}, {shape}; "
+            "give one of uint8 from 0 to 255, HxWx3 (RGB) or HxW (grey)"
         )
     _check_size(array.shape[1], array.shape[0], "the picture")
     if grey:
@@ -61,18 +63,14 @@ def _from_array(array: np.ndarray) -> np.ndarray:
 
 
 def _from_file(path: Path) -> np.ndarray:
-    _register_heif()
     name = f"'{path}'"
     try:
         if path.is_dir():
             raise PhotoError(f"{name} is a folder; give a photo file")
         if path.stat().st_size == 0:
             raise PhotoError(f"{name} is an empty file; give a photo file")
-        with warnings.catch_warnings():
-            # Pillow only warns up to twice its own limit; our limit is checked right after the header is read.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return _decode(image, name)
+        with _open(path) as image:
+            return _decode(image, name)
     except FileNotFoundError:
         raise PhotoError(f"{name} does not exist; check the path") from None
     except PermissionError:
@@ -82,30 +80,35 @@ def _from_file(path: Path) -> np.ndarray:
             f"{name} is not a picture in a known format; give a JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF file"
         ) from None
     except Image.DecompressionBombError:
-        raise PhotoError(
-            f"{name} is too large; give a picture of at most {_megapixels(MAX_PIXELS)}"
-        ) from None
-    except (OSError, ValueError) as error:
+        raise PhotoError(f"{name} is too large; {_SMALLER}") from None
+    except PhotoError:
+        raise
+    except Exception as error:  # format readers raise all kinds of errors on damaged headers
         raise PhotoError(f"{name} cannot be opened ({error}); check the path and the file") from error
+
+
+def _open(path: Path) -> Image.Image:
+    _register_heif()
+    with warnings.catch_warnings():
+        # Pillow warns at 89 megapixels, and refuses at 179; the limit here is checked as soon as the size is known.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path)
 
 
 def _decode(image: Image.Image, name: str) -> np.ndarray:
     _check_size(*image.size, name)
     try:
-        # Formats decode lazily, so damage shows up only here; decoders raise many kinds of errors on damaged data.
-        image.seek(0)
+        # Formats decode lazily, so damage shows up only here; decoders raise all kinds of errors on it.
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        rgb = _to_rgb(upright)
+        return np.array(_to_rgb(ImageOps.exif_transpose(image)))
     except Exception as error:
         raise PhotoError(
             f"{name} is damaged or cut off ({error}); export or download it again as JPEG or PNG"
         ) from error
-    return np.array(rgb, dtype=np.uint8)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
+    if image.mode == "F" or image.mode.startswith("I"):
         image = _to_8_bits(image)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
@@ -114,14 +117,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey and floating-point pictures to 8 bits; Pillow's own conversion would clip at 255."""
-    values = np.asarray(image, dtype=np.float64)
-    if image.mode == "F":
-        # TIFFs hold floats either from 0 to 1 or in the range of integers; the largest value tells which.
-        top = 1.0 if values.max(initial=0.0) <= 1.0 else 255.0 if values.max() <= 255.0 else 65535.0
-    else:
-        top = 65535.0
-    return Image.fromarray(np.round(np.clip(values / top, 0.0, 1.0) * 255.0).astype(np.uint8))
+    """Scale grey of 16 bits (modes I and I;16) or floats (F) to 8 bits; Pillow's own conversion would clip at 255."""
+    values = np.nan_to_num(np.asarray(image).astype(np.float32))
+    highest, top = float(values.max()), 65535.0
+    if image.mode == "F" and highest <= 255:  # floats are kept from 0 to 1 or from 0 to 255
+        top = 1.0 if highest <= 1 else 255.0
+    return Image.fromarray(np.round(np.clip(values / top, 0, 1) * 255).astype(np.uint8))
+
+
+_SMALLER = f"give a picture of at most {MAX_PIXELS // 1_000_000} megapixels"
 
 
 def _check_size(width: int, height: int, name: str) -> None:
@@ -130,17 +134,12 @@ def _check_size(width: int, height: int, name: str) -> None:
             f"{name} is only {width}x{height} pixels; give a picture of at least {MIN_SIDE}x{MIN_SIDE} pixels"
         )
     if width * height > MAX_PIXELS:
-        raise PhotoError(
-            f"{name} is {width}x{height} pixels; give a picture of at most {_megapixels(MAX_PIXELS)}"
-        )
-
-
-def _megapixels(pixels: int) -> str:
-    return f"{pixels // 1_000_000} megapixels"
+        raise PhotoError(f"{name} is {width}x{height} pixels; {_SMALLER}")
 
 
 @cache
 def _register_heif() -> None:
+    """Let Pillow read HEIC, on the first photo, so that importing this module stays quick."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:

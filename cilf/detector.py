@@ -1,0 +1,171 @@
+"""One look of MediaPipe's face detector at one view, and what it saw."""
+
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cilf.errors import DetectorError
+
+# The six key points as they follow one another in a mirror image: right and left change places.
+_MIRRORED_ORDER = [1, 0, 2, 3, 5, 4]
+
+# Which Debian or Ubuntu package brings a system library that MediaPipe asks for.
+_SYSTEM_PACKAGES = {
+    "libGL.so": "libgl1",
+    "libEGL.so": "libegl1",
+    "libGLESv2.so": "libgles2",
+    "libgthread": "libglib2.0-0",
+    "libglib": "libglib2.0-0",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """A face as one look saw it.
+
+    Attributes:
+        box: (4,) x0, y0, x1, y1 in pixels; not clipped.
+        keypoints: (6, 2) pixels: right eye, left eye, nose tip, mouth centre, right ear, left ear.
+        score: the detector's confidence in (0, 1].
+    """
+
+    box: np.ndarray
+    keypoints: np.ndarray
+    score: float
+
+    @property
+    def centre(self) -> np.ndarray:
+        return (self.box[:2] + self.box[2:]) / 2
+
+    @property
+    def side(self) -> float:
+        return float(np.max(self.box[2:] - self.box[:2]))
+
+    @property
+    def area(self) -> float:
+        return float(np.prod(self.box[2:] - self.box[:2]))
+
+    def union_share(self, other: "Detection") -> float:
+        """The area that both boxes cover, as a share of the area that either covers."""
+        shared = self._shared_area(other)
+        return shared / max(self.area + other.area - shared, 1.0)
+
+    def contained_share(self, other: "Detection") -> float:
+        """The area that both boxes cover, as a share of the smaller box."""
+        return self._shared_area(other) / max(min(self.area, other.area), 1.0)
+
+    def _shared_area(self, other: "Detection") -> float:
+        sides = np.minimum(self.box[2:], other.box[2:]) - np.maximum(self.box[:2], other.box[:2])
+        return float(np.prod(np.maximum(sides, 0.0)))
+
+    def mirrored(self, width: float) -> "Detection":
+        """The same in a view of this width that is mirrored left to right."""
+        x0, y0, x1, y1 = self.box
+        keypoints = self.keypoints[_MIRRORED_ORDER] * [-1.0, 1.0] + [width, 0.0]
+        return Detection(np.array([width - x1, y0, width - x0, y1]), keypoints, self.score)
+
+    def moved(self, left: float, top: float, scale: float) -> "Detection":
+        """The same after moving by left and top, and then stretching by `scale`."""
+        shift = np.array([left, top])
+        box = (self.box + np.tile(shift, 2)) * scale
+        return Detection(box, (self.keypoints + shift) * scale, self.score)
+
+
+class Detector:
+    """MediaPipe's detector behind a lock: one look at a time, from whichever thread.
+
+    Args:
+        model: content of the detector's `.tflite` file.
+        min_confidence: what a look scores below this, in [0, 1], it does not report.
+
+    Raises:
+        DetectorError: MediaPipe cannot be loaded, or cannot run this model.
+    """
+
+    def __init__(self, model: bytes, min_confidence: float) -> None:
+        self._lock = threading.Lock()
+        with _quiet_stderr():
+            self._mediapipe, self._detector = _start(model, min_confidence)
+            self.look(np.zeros((128, 128, 3), np.uint8))  # the first look is slow and talkative
+        weakref.finalize(self, _close, self._detector, self._lock)
+
+    def look(self, view: np.ndarray) -> list[Detection]:
+        """The faces in a view, HxWx3 uint8 RGB, in pixels of the view; from about a fifth of its longer side on."""
+        image = self._mediapipe.Image(
+            image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(view)
+        )
+        with self._lock:
+            result = self._detector.detect(image)
+        height, width = view.shape[:2]
+        detections = []
+        for found in result.detections:
+            box = found.bounding_box
+            corners = [box.origin_x, box.origin_y, box.origin_x + box.width, box.origin_y + box.height]
+            keypoints = np.array([[point.x * width, point.y * height] for point in found.keypoints])
+            detections.append(
+                Detection(np.array(corners, dtype=float), keypoints, float(found.categories[0].score))
+            )
+        return detections
+
+
+def _start(model: bytes, min_confidence: float) -> tuple[Any, Any]:
+    """The mediapipe module and its detector; imported only here, since that takes half a second."""
+    try:
+        import mediapipe
+        from mediapipe.tasks.python.core.base_options import BaseOptions
+        from mediapipe.tasks.python.vision import FaceDetector, FaceDetectorOptions
+
+        options = FaceDetectorOptions(
+            base_options=BaseOptions(model_asset_buffer=model), min_detection_confidence=min_confidence
+        )
+        return mediapipe, FaceDetector.create_from_options(options)
+    except (ImportError, OSError) as error:
+        raise DetectorError(_why_not_loaded(str(error))) from error
+    except (RuntimeError, ValueError) as error:
+        raise DetectorError(
+            f"the face detector's model file ({len(model)} bytes) is not one that MediaPipe can run; "
+            "give a copy of blaze_face_short_range.tflite"
+        ) from error
+
+
+def _why_not_loaded(message: str) -> str:
+    for library, package in _SYSTEM_PACKAGES.items():
+        if library in message:
+            return (
+                f"MediaPipe needs a system library that is missing ({message}); "
+                f"install it, on Debian and Ubuntu with `apt-get install {package}`"
+            )
+    return f"MediaPipe cannot be loaded ({message}); install it again with `pip install mediapipe`"
+
+
+def _close(detector: Any, lock: threading.Lock) -> None:
+    with lock:
+        try:
+            detector.close()
+        except RuntimeError:
+            # At exit mediapipe 1.x finds the thread gone that it closes on, and would say so again in its __del__.
+            detector._handle = None
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hold back what MediaPipe's C++ code writes to the error stream; it heeds no setting for that.
+
+    What other threads write there meanwhile, for some hundred milliseconds, is lost too; exceptions are not.
+    """
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)

@@ -1,0 +1,24 @@
+"""Parts of a photo as arrays: rectangles that may reach beyond its edges, and reduction by whole factors."""
+
+import numpy as np
+from PIL import Image
+
+
+def cut(photo: np.ndarray, left: int, top: int, width: int, height: int) -> np.ndarray:
+    """A rectangle of an HxWx3 photo; what lies outside is the photo reflected at its edges."""
+    rows, columns = _reflected(top, height, photo.shape[0]), _reflected(left, width, photo.shape[1])
+    return np.ascontiguousarray(photo[rows][:, columns])
+
+
+def reduced(photo: np.ndarray, factor: int) -> np.ndarray:
+    """Average blocks of factor x factor pixels of an HxWx3 uint8 photo; the first block starts at the first pixel."""
+    return np.asarray(Image.fromarray(photo).reduce(factor)) if factor > 1 else photo
+
+
+def _reflected(start: int, count: int, length: int) -> slice | np.ndarray:
+    """Index `count` places from `start` on an axis of `length`, reflected at both ends without repeating them."""
+    if start >= 0 and start + count <= length:
+        return slice(start, start + count)
+    period = max(1, 2 * length - 2)
+    index = np.arange(start, start + count) % period
+    return np.minimum(index, period - index)
