@@ -1,0 +1,277 @@
+"""The Photo tab: one photo in, every face's age out, and for the chosen face how the age came about."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from cilf.demo import charts, drawing, examples, texts
+from cilf.demo.loading import ModelHost
+from cilf.demo.panel import panel
+from cilf.demo.pictures import Upload, shown
+from cilf.demo.visits import Visit, Visits
+from cilf.errors import CilfError
+from cilf.prediction import FacePrediction
+
+log = logging.getLogger(__name__)
+
+# Predictions that may run side by side: PyTorch spreads one over all cores, so more would only wait for each other.
+PREDICTIONS_AT_ONCE = 2
+
+# Choosing a face and scoring prompts are quick.
+CHOICES_AT_ONCE = 8
+
+Updates = dict[Any, Any]
+
+
+class PhotoTab:
+    """Lays the tab out in the open `gr.Blocks` and answers its events.
+
+    Args:
+        host: gives the estimator, once it is loaded.
+        visits: remembers each visitor's photo while it is in view.
+    """
+
+    def __init__(self, host: ModelHost, visits: Visits) -> None:
+        self._host = host
+        self._visits = visits
+        self._examples = examples.available()
+        with gr.Row(elem_classes="cilf-main"):
+            with gr.Column(scale=5, min_width=280, elem_classes="cilf-left"):
+                self._lay_out_input()
+            with gr.Column(scale=7, min_width=280):
+                self._lay_out_results()
+        self._connect()
+
+    def _lay_out_input(self) -> None:
+        self.photo = gr.Image(
+            type="filepath",
+            label="Photo",
+            show_label=False,
+            sources=["upload", "webcam", "clipboard"],
+            webcam_options=gr.WebcamOptions(mirror=False),
+            placeholder=texts.DROP_HERE,
+            alt_text="The photo, each face in a numbered box",
+            buttons=["fullscreen", "download"],
+            elem_id="photo",
+        )
+        self.message = panel(charts.message(texts.FIRST_STEP, "hint"), live=True, elem_id="message")
+        self.whole = gr.Button(texts.WHOLE_PICTURE, visible=False, size="md", elem_id="whole-picture")
+        self.picker = gr.Radio(
+            label="Choose a face", info="or click it in the photo", visible=False, elem_id="faces"
+        )
+        with gr.Column(elem_classes="cilf-more"):
+            if self._examples:
+                panel('<p class="cilf-over">Or try a portrait</p>')
+                with gr.Row(elem_classes="cilf-examples"):
+                    self.example_buttons = [
+                        gr.Button(example.name, elem_id=f"example-{example.key}", min_width=120)
+                        for example, _ in self._examples
+                    ]
+                panel(_thumbnail_style(self._examples), elem_classes="cilf-hidden")
+            panel(f'<p class="cilf-small">{texts.PRIVACY}</p><p class="cilf-small">{texts.LIMITS}</p>')
+
+    def _lay_out_results(self) -> None:
+        self.waiting = panel(charts.nothing_yet(), elem_id="nothing-yet")
+        with gr.Column(visible=False, elem_id="results") as self.results:
+            self.age = panel(elem_id="age-card")
+            self.correction = panel(elem_id="correction")
+            with gr.Column(elem_classes="cilf-card", elem_id="prompts"):
+                panel(charts.prompts_heading())
+                with gr.Row():
+                    with gr.Column(scale=3, min_width=260):
+                        self.scores = panel(elem_id="scores")
+                    with gr.Column(scale=2, min_width=220):
+                        self.prompts = gr.Textbox(
+                            texts.default_prompts(),
+                            label="Prompts, one a line",
+                            lines=6,
+                            max_lines=12,
+                            elem_id="prompt-editor",
+                        )
+                        self.reset = gr.Button("Reset prompts", size="sm", elem_id="reset-prompts")
+            with gr.Row(elem_classes="cilf-pair-row"):
+                self.distribution = panel(elem_id="distribution", min_width=260)
+                self.heat = panel(elem_id="heat", min_width=260)
+
+    def _connect(self) -> None:
+        # Everything that an event can change on the page. Values go out as they are (`pictures` says why); the
+        # endpoints are the page's own, not for programs.
+        answer: dict[str, Any] = {
+            "outputs": [
+                self.photo,
+                self.message,
+                self.whole,
+                self.picker,
+                self.waiting,
+                self.results,
+                self.age,
+                self.correction,
+                self.distribution,
+                self.scores,
+                self.heat,
+            ],
+            "preprocess": False,
+            "postprocess": False,
+            "api_visibility": "private",
+        }
+        heavy: dict[str, Any] = {
+            "concurrency_limit": PREDICTIONS_AT_ONCE,
+            "concurrency_id": "predict",
+            "show_progress_on": [self.photo],
+        }
+        light: dict[str, Any] = {
+            "concurrency_limit": CHOICES_AT_ONCE,
+            "concurrency_id": "choose",
+            "show_progress": "hidden",
+        }
+        self.photo.input(self.on_photo, [self.photo, self.prompts], **answer, **heavy)
+        self.whole.click(self.on_whole, self.prompts, **answer, **heavy)
+        if self._examples:
+            for button, (_, portrait) in zip(self.example_buttons, self._examples, strict=True):
+                button.click(self._example_handler(portrait), self.prompts, **answer, **heavy)
+        self.picker.input(self.on_pick, [self.picker, self.prompts], **answer, **light)
+        self.photo.select(self.on_click, self.prompts, **answer, **light)
+        # `change` rather than `input`: pasting and the reset button count as well.
+        self.prompts.change(
+            self.on_prompts,
+            [self.prompts, self.picker],
+            [self.scores, self.message],
+            api_visibility="private",
+            **light,
+        )
+        self.reset.click(texts.default_prompts, outputs=self.prompts, api_visibility="private", **light)
+
+    def on_photo(self, payload: dict[str, Any] | None, prompts: str, request: gr.Request) -> Updates:
+        """A photo was chosen, pasted or taken; or the area was emptied."""
+        page = _page(request)
+        upload = Upload.from_payload(payload)
+        self._visits.forget(page)
+        if upload is None:
+            return self._nothing(texts.FIRST_STEP, "hint")
+        return self._calmly(lambda: self._look(upload.take(), prompts, page))
+
+    def on_whole(self, prompts: str, request: gr.Request) -> Updates:
+        """No face was found, and the visitor says that the picture is one."""
+        page = _page(request)
+        visit = self._visits.get(page)
+        if visit is None:
+            return self._nothing(texts.FORGOTTEN)
+        return self._calmly(lambda: self._look(visit.photo, prompts, page, whole=True))
+
+    def on_pick(self, choice: int, prompts: str, request: gr.Request) -> Updates:
+        """A face was chosen in the picker."""
+        visit = self._visits.get(_page(request))
+        if visit is None:
+            return self._nothing(texts.FORGOTTEN)
+        return self._calmly(lambda: self._show(visit, choice, prompts))
+
+    def on_click(self, prompts: str, request: gr.Request, event: gr.SelectData) -> Updates:
+        """The photo was clicked: choose the face that was hit."""
+        visit = self._visits.get(_page(request))
+        if visit is None or len(visit.faces) < 2:
+            return {self.message: gr.skip()}
+        chosen = drawing.face_at(visit.faces, *event.index)
+        if chosen is None:
+            return {self.message: gr.skip()}
+        return self._calmly(lambda: self._show(visit, chosen, prompts))
+
+    def on_prompts(self, prompts: str, chosen: int | None, request: gr.Request) -> Updates:
+        """The prompts were edited: score them anew, without looking at the photo again."""
+        if chosen is None:
+            return {self.message: gr.skip()}  # nothing is shown yet
+        visit = self._visits.get(_page(request))
+        if visit is None:
+            return {self.message: charts.message(texts.FORGOTTEN)}
+        try:
+            return {self.scores: self._scores(visit.faces[chosen], prompts)}
+        except CilfError as error:
+            return {self.scores: charts.message(texts.sentence(error))}
+
+    def _example_handler(self, portrait: np.ndarray) -> Callable[[str, gr.Request], Updates]:
+        def on_example(prompts: str, request: gr.Request) -> Updates:
+            return self._calmly(lambda: self._look(portrait, prompts, _page(request)))
+
+        return on_example
+
+    def _look(self, photo: np.ndarray, prompts: str, page: str, whole: bool = False) -> Updates:
+        """Find and judge the faces of a photo."""
+        estimator = self._host.get()
+        faces = estimator.predict(photo, no_face="whole" if whole else "skip")
+        visit = Visit(photo, tuple(faces))
+        self._visits.put(page, visit)
+        if not faces:
+            return {
+                **self._nothing(texts.NO_FACE),
+                self.photo: shown(photo),
+                self.whole: gr.Button(visible=True),
+            }
+        return self._show(visit, 0, prompts)
+
+    def _show(self, visit: Visit, chosen: int, prompts: str) -> Updates:
+        """Everything about one face of a photo."""
+        faces, face = visit.faces, visit.faces[chosen]
+        epsilon = self._host.get().epsilon
+        choices = [(texts.face_choice(index, each), index) for index, each in enumerate(faces)]
+        return {
+            self.photo: shown(drawing.annotate(visit.photo, faces, chosen)),
+            self.message: charts.message(texts.found(len(faces)), "hint"),
+            self.whole: gr.Button(visible=False),
+            self.picker: gr.Radio(choices=choices, value=chosen, visible=len(faces) > 1),
+            self.waiting: gr.HTML(visible=False),
+            self.results: gr.Column(visible=True),
+            self.age: charts.age_card(face, chosen, len(faces)),
+            self.correction: charts.correction(face, epsilon),
+            self.distribution: charts.distribution(face),
+            self.scores: self._scores(face, prompts),
+            self.heat: charts.heat_map(face),
+        }
+
+    def _scores(self, face: FacePrediction, text: str) -> str:
+        estimator = self._host.get()
+        lines = texts.prompt_lines(text)
+        shown = lines[: texts.MAX_PROMPTS]
+        if not shown:
+            return charts.prompt_scores({}, {}, {}, texts.NO_PROMPTS)
+        similarities = estimator.similarity(face, shown)
+        note = texts.too_many_prompts() if len(lines) > len(shown) else ""
+        return charts.prompt_scores(
+            similarities, estimator.softmax(similarities), estimator.unknown_words(shown), note
+        )
+
+    def _nothing(self, text: str, kind: str = "problem") -> Updates:
+        """The empty page with a line of text."""
+        return {
+            self.photo: None,
+            self.message: charts.message(text, kind),
+            self.whole: gr.Button(visible=False),
+            self.picker: gr.Radio(choices=[], value=None, visible=False),
+            self.waiting: gr.HTML(visible=True),
+            self.results: gr.Column(visible=False),
+        }
+
+    def _calmly(self, work: Callable[[], Updates]) -> Updates:
+        """Do the work; whatever goes wrong becomes a sentence on the page, and the page goes on."""
+        try:
+            return work()
+        except CilfError as error:
+            return self._nothing(texts.sentence(error))
+        except Exception:
+            log.exception("a photo could not be handled")
+            return self._nothing(texts.UNEXPECTED)
+
+
+def _page(request: gr.Request) -> str:
+    return str(request.session_hash)
+
+
+def _thumbnail_style(portraits: list[tuple[examples.Example, np.ndarray]]) -> str:
+    """The examples' thumbnails and captions as a style sheet: they lie in the page itself, no file has to be served."""
+    rules = "".join(
+        f'#example-{example.key}::before {{ background-image: url("{charts.thumbnail(portrait)}"); }}'
+        f'#example-{example.key}::after {{ content: "{example.caption}"; }}'
+        for example, portrait in portraits
+    )
+    return f"<style>{rules}</style>"

@@ -1,0 +1,105 @@
+"""Pictures between the browser and us: uploads are read and removed, and what is shown travels without a file."""
+
+import base64
+import binascii
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from cilf.errors import PhotoError
+from cilf.images import open_photo
+
+# Above this the JPEG that is sent to the browser shows no difference on a screen.
+JPEG_QUALITY = 90
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture as it came from the visitor: a file on our disk, or its bytes; `name` is the visitor's own."""
+
+    name: str
+    path: Path | None = None
+    data: bytes | None = None
+
+    @classmethod
+    def from_payload(cls, payload: dict[str, Any] | None) -> "Upload | None":
+        """The upload in what `gr.Image` sends to an event with `preprocess=False`; None when the area was emptied.
+
+        Gradio has checked by then that the file lies in its upload folder. Its own preprocessing is left out
+        because it fails on a broken picture before our code sees it.
+        """
+        if not payload:
+            return None
+        name = str(payload.get("orig_name") or "photo")
+        address = payload.get("url") or ""
+        if address.startswith("data:"):
+            return cls(name, data=_decoded(address))
+        return cls(name, path=Path(payload["path"])) if payload.get("path") else None
+
+    def take(self) -> np.ndarray:
+        """Read the picture and remove it from the disk, readable or not.
+
+        Returns:
+            HxWx3 uint8 RGB, upright.
+
+        Raises:
+            PhotoError: the picture cannot be read; the sentence names it as the visitor does.
+        """
+        try:
+            return open_photo(self._opened() if self.path is None else self.path)
+        except PhotoError as error:
+            sentence = str(error)
+            if self.path is not None:
+                sentence = sentence.replace(str(self.path), self.name)
+            raise PhotoError(sentence) from None
+        finally:
+            self._remove()
+
+    def _opened(self) -> Image.Image:
+        try:
+            return Image.open(io.BytesIO(self.data or b""))
+        except UnidentifiedImageError:
+            raise PhotoError(f"'{self.name}' is not a picture; give a JPEG or PNG file") from None
+
+    def _remove(self) -> None:
+        if self.path is None:
+            return
+        self.path.unlink(missing_ok=True)
+        try:
+            self.path.parent.rmdir()  # Gradio makes a folder for every upload
+        except OSError:
+            pass  # somebody else's upload lies in it
+
+
+def shown(picture: np.ndarray | None) -> dict[str, Any] | None:
+    """The picture (HxWx3 uint8) as `gr.Image` takes it from an event with `postprocess=False`; None empties the area.
+
+    The picture travels inside the answer; Gradio's own postprocessing would write it to the disk first.
+    """
+    if picture is None:
+        return None
+    return {
+        "path": None,
+        "url": jpeg_address(picture),
+        "orig_name": "photo.jpg",
+        "mime_type": "image/jpeg",
+        "meta": {"_type": "gradio.FileData"},
+    }
+
+
+def jpeg_address(picture: np.ndarray, quality: int = JPEG_QUALITY) -> str:
+    """The picture (HxWx3 uint8) as a `data:` address, which a page shows without any request."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _decoded(address: str) -> bytes:
+    try:
+        return base64.b64decode(address.partition(",")[2], validate=True)
+    except binascii.Error:
+        return b""  # ends in the sentence on what is not a picture

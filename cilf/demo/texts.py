@@ -1,0 +1,121 @@
+"""The sentences of the page. Short and plain; everything that comes from a visitor is escaped where it is shown."""
+
+from cilf.prediction import FacePrediction, Status
+
+TITLE = "CILF"
+SUBTITLE = "The age of every face in a photo, how sure that is, and how the estimate came about."
+
+PRIVACY = (
+    "Your photo is deleted from the disk as soon as it is read. While it is on your screen it stays in memory; when "
+    "you leave, it is forgotten. Nothing is logged."
+)
+LIMITS = (
+    "An estimate from a picture, not a fact about a person. Do not use it to decide about anybody: it errs more for "
+    "some groups than for others."
+)
+
+DROP_HERE = "Drop a photo here\n– or –\nclick to choose one"
+FIRST_STEP = "Choose a photo, paste one, take a snapshot, or try a portrait."
+WAITING = (
+    "Each face gets its age, a 90 % interval, the steps of its correction and a look at what the model saw."
+)
+PROMPTS_LEAD = "The model compares the face with sentences. Change them; the photo is not looked at again."
+NO_FACE = "No face was found in this picture. Is the face cut out tightly, or turned far away?"
+WHOLE_PICTURE = "Take the whole picture as one face"
+FORGOTTEN = "This photo is no longer in memory. Please choose it again."
+UNEXPECTED = "Something went wrong with this picture. Please try another one."
+NO_PROMPTS = "Write at least one prompt to compare the face with."
+
+DEFAULT_PROMPTS = (
+    "a photo of a child",
+    "a photo of a teenager",
+    "a photo of a young person",
+    "a photo of a middle aged person",
+    "a photo of an old person",
+)
+MAX_PROMPTS = 24
+MAX_PROMPT_LENGTH = 120
+
+STATUS_TITLES: dict[Status, str] = {
+    "accepted": "Accepted at once",
+    "corrected": "Corrected",
+    "low_confidence": "Low confidence",
+}
+# Each has its own sign, so that colour is not all that tells them apart.
+STATUS_SIGNS: dict[Status, str] = {"accepted": "✓", "corrected": "↻", "low_confidence": "!"}
+
+
+def sentence(error: Exception) -> str:
+    """An error's message as a sentence: a capital at its start, a full stop at its end."""
+    text = str(error).strip()
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def found(count: int) -> str:
+    """How many faces there are, for the line above the picker."""
+    return "1 face found" if count == 1 else f"{count} faces found, numbered from left to right"
+
+
+def face_choice(index: int, face: FacePrediction) -> str:
+    """A face in the picker."""
+    return f"{index + 1} · {face.age:.0f} years"
+
+
+def ruler(face: FacePrediction) -> str:
+    """The age and its interval, for a reader who cannot see the ruler."""
+    low, high = face.interval
+    return f"Estimated age {face.age:.0f} years. 90 percent interval from {low:.0f} to {high:.0f} years."
+
+
+def story(face: FacePrediction, epsilon: float) -> str:
+    """How the estimate was corrected, in one or two sentences."""
+    first = face.trace[0]
+    off = f"{first.estimated_error:.1f} years off"
+    opening = f"First guess {first.age:.1f} years; the error ensemble expects it to be {off}"
+    if face.status == "accepted":
+        return f"{opening}. That is within the limit of {epsilon:.1f}, so it was kept."
+    taken = [step for step in face.trace[1:] if step.accepted]
+    opening += f", more than the limit of {epsilon:.1f}."
+    if not taken:
+        return (
+            f"{opening} No other age promised a smaller error, so the guess was kept. Take it with care."
+            if face.iterations
+            else f"{opening} Nothing else was tried. Take it with care."
+        )
+    last = taken[-1]
+    moves = "One correction" if len(taken) == 1 else f"{len(taken)} corrections"
+    moved = f"{moves} led to {last.age:.1f} years with an expected error of {last.estimated_error:.1f}"
+    if face.status == "corrected":
+        return f"{opening} {moved}, within the limit."
+    return f"{opening} {moved}, still above the limit. Take it with care."
+
+
+def outcome(face: FacePrediction, index: int) -> str:
+    """What became of step `index` of the trace, for the table."""
+    step = face.trace[index]
+    if index == 0:
+        return "first guess"
+    return "taken" if step.accepted else "not taken"
+
+
+def unknown_words(words: list[str]) -> str:
+    """Note beside a prompt whose words the text tower did not meet in training."""
+    quoted = ", ".join(f"“{word}”" for word in words)
+    return f"Not seen in training: {quoted}"
+
+
+def too_many_prompts() -> str:
+    """Note when the editor holds more than is scored."""
+    return f"Only the first {MAX_PROMPTS} prompts are scored."
+
+
+def default_prompts() -> str:
+    """What the editor holds at first and after a reset."""
+    return "\n".join(DEFAULT_PROMPTS)
+
+
+def prompt_lines(text: str) -> list[str]:
+    """The prompts in the editor: one a line, blanks and repetitions dropped, cut to what is scored."""
+    lines = (" ".join(line.split())[:MAX_PROMPT_LENGTH].strip() for line in text.splitlines())
+    return list(dict.fromkeys(line for line in lines if line))

@@ -1,0 +1,73 @@
+"""What the page remembers of each visitor: the photo in view and its faces, in memory alone and not for long."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cilf.prediction import FacePrediction
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """A visitor's photo (HxWx3 uint8, upright) and the faces found in it, left to right."""
+
+    photo: np.ndarray
+    faces: tuple[FacePrediction, ...]
+
+
+class Visits:
+    """The photos in view, one per open page.
+
+    A photo is forgotten when its page is left or shows another one, when it was not used for `seconds`, and, the one
+    longest unused first, when all together pass `max_bytes`.
+
+    Args:
+        seconds: how long a photo may lie unused.
+        max_bytes: memory that all photos may take together; the newest is kept in any case.
+        clock: gives the time in seconds.
+    """
+
+    def __init__(
+        self, seconds: float = 900, max_bytes: int = 1 << 30, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._seconds = seconds
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._visits: OrderedDict[str, tuple[float, Visit]] = OrderedDict()
+
+    def put(self, page: str, visit: Visit) -> None:
+        """Remember `visit` as what `page` (its session) shows, in place of what it showed before."""
+        with self._lock:
+            self._visits.pop(page, None)
+            self._visits[page] = (self._clock(), visit)
+            self._forget_old()
+            while len(self._visits) > 1 and self._bytes() > self._max_bytes:
+                self._visits.popitem(last=False)
+
+    def get(self, page: str) -> Visit | None:
+        """What `page` shows, or None when nothing is remembered of it."""
+        with self._lock:
+            self._forget_old()
+            if page not in self._visits:
+                return None
+            _, visit = self._visits.pop(page)
+            self._visits[page] = (self._clock(), visit)
+            return visit
+
+    def forget(self, page: str) -> None:
+        """Drop what `page` shows."""
+        with self._lock:
+            self._visits.pop(page, None)
+
+    def _bytes(self) -> int:
+        return sum(visit.photo.nbytes for _, visit in self._visits.values())
+
+    def _forget_old(self) -> None:
+        limit = self._clock() - self._seconds
+        while self._visits and next(iter(self._visits.values()))[0] < limit:
+            self._visits.popitem(last=False)
