@@ -9,7 +9,7 @@ from cilf.regions import cut, reduced
 # crop, in fractions of its size.
 TEMPLATE = np.array([[0.30, 0.30], [0.70, 0.30], [0.50, 0.525], [0.50, 0.7225]])
 
-# How many pixels around a point the bicubic filter reads, and one to spare.
+# How many pixels around a point the bicubic filter reads, and one to spare. Pillow's is the sharp one (a = -1).
 _FILTER_REACH = 3
 
 Similarity = tuple[float, float, np.ndarray]

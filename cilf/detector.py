@@ -65,17 +65,17 @@ class Detection:
         sides = np.minimum(self.box[2:], other.box[2:]) - np.maximum(self.box[:2], other.box[:2])
         return float(np.prod(np.maximum(sides, 0.0)))
 
-    def mirrored(self, width: float) -> "Detection":
+    def mirrored(self, width: int) -> "Detection":
         """The same in a view of this width that is mirrored left to right."""
         x0, y0, x1, y1 = self.box
         keypoints = self.keypoints[_MIRRORED_ORDER] * [-1.0, 1.0] + [width, 0.0]
         return Detection(np.array([width - x1, y0, width - x0, y1]), keypoints, self.score)
 
-    def moved(self, left: float, top: float, scale: float) -> "Detection":
-        """The same after moving by left and top, and then stretching by `scale`."""
+    def in_photo(self, left: int, top: int, factor: int) -> "Detection":
+        """The same in the photo, for a view at left and top of the photo reduced by `factor`."""
         shift = np.array([left, top])
-        box = (self.box + np.tile(shift, 2)) * scale
-        return Detection(box, (self.keypoints + shift) * scale, self.score)
+        box = (self.box + np.tile(shift, 2)) * factor
+        return Detection(box, (self.keypoints + shift) * factor, self.score)
 
 
 class Detector:

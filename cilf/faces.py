@@ -142,8 +142,8 @@ class FaceFinder:
         height, width = small.shape[:2]
         border = round(PADDING * min(height, width))
         padded = cut(small, -border, -border, width + 2 * border, height + 2 * border)
-        plain = [one.moved(0, 0, factor) for one in self._detector.look(small)]
-        return plain + [one.moved(-border, -border, factor) for one in self._detector.look(padded)]
+        plain = [one.in_photo(0, 0, factor) for one in self._detector.look(small)]
+        return plain + [one.in_photo(-border, -border, factor) for one in self._detector.look(padded)]
 
     def _look_at_tiles(self, photo: np.ndarray, side: int) -> list[Detection]:
         """Look at overlapping tiles of `side` photo pixels that together cover the photo."""
@@ -151,7 +151,7 @@ class FaceFinder:
         small = reduced(photo, factor)
         tile = side // factor
         return [
-            one.moved(left, top, factor)
+            one.in_photo(left, top, factor)
             for top in _tile_starts(small.shape[0], tile)
             for left in _tile_starts(small.shape[1], tile)
             for one in self._detector.look(small[top : top + tile, left : left + tile])
@@ -180,8 +180,9 @@ class FaceFinder:
         mirrored = [one.mirrored(extent) for one in self._detector.look(view[:, ::-1])]
         seen = []
         for look in (plain, mirrored):
-            in_photo = [one.moved(left, top, factor) for one in look]
-            nearest = max(in_photo, key=candidate.union_share, default=None)
+            nearest = max(
+                (one.in_photo(left, top, factor) for one in look), key=candidate.union_share, default=None
+            )
             if nearest is not None and candidate.union_share(nearest) > SAME_FACE:
                 seen.append(nearest)
         if not seen:

@@ -1,0 +1,32 @@
+"""What all tests share: the two public-domain portraits, and one face finder."""
+
+import matplotlib.cbook
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from cilf.faces import FaceFinder
+
+
+@pytest.fixture(scope="session")
+def grace_hopper() -> np.ndarray:
+    """Grace Hopper, January 1984: 600x512x3 uint8 RGB, read-only."""
+    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+        return _read_only(np.array(Image.open(file).convert("RGB")))
+
+
+@pytest.fixture(scope="session")
+def eileen_collins() -> np.ndarray:
+    """Eileen Collins, a NASA portrait of the 1990s: 512x512x3 uint8 RGB, read-only."""
+    return _read_only(skimage.data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def finder() -> FaceFinder:
+    return FaceFinder()
+
+
+def _read_only(photo: np.ndarray) -> np.ndarray:
+    photo.flags.writeable = False
+    return photo
