@@ -79,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     predict.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, mps (default: cpu)")
     predict.add_argument(
+        "--face-model",
+        metavar="FILE",
+        help="the face detector's .tflite file; without it, the one in mediapipe's wheel or the one it downloads",
+    )
+    predict.add_argument(
         "--no-face",
         choices=["skip", "whole"],
         default="skip",
@@ -94,7 +99,10 @@ def _predict(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> Non
         check_output(arguments.output)
     photos = _photos(arguments.paths)
     estimator = cilf.AgeEstimator.from_pretrained(
-        arguments.weights, revision=arguments.revision, device=arguments.device
+        arguments.weights,
+        revision=arguments.revision,
+        device=arguments.device,
+        face_model=arguments.face_model,
     )
     if arguments.output is None:
         _print_table(_counted(predict_photos(estimator, photos, no_face=arguments.no_face), rows_by_status))
@@ -136,7 +144,7 @@ _LINE = "{age:>6}  {interval:>14}  {initial:>7}  {steps:>5}  {status:<14}  {face
 
 def _print_table(rows: Iterable[Row]) -> None:
     """Print rows as they come, in columns of fixed width; the photo's name, of any width, stands last."""
-    headings = {"age": "age", "interval": "90 % interval", "initial": "initial", "steps": "steps"}
+    headings = {"age": "age", "interval": "interval", "initial": "initial", "steps": "steps"}
     headings |= {"status": "status", "face": "face", "box": "box: x0 y0 x1 y1", "photo": "photo"}
     print(_LINE.format(**headings))
     for row in rows:

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import cilf
 from cilf.cli import main
@@ -24,9 +26,14 @@ class Loadable(CountingEstimator):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | None = None, *, revision: str | None = None, device: str = "cpu"
+        cls,
+        source: str | None = None,
+        *,
+        revision: str | None = None,
+        device: str = "cpu",
+        face_model: str | None = None,
     ) -> "Loadable":
-        Loadable.loaded = (source, revision, device)
+        Loadable.loaded = (source, revision, device, face_model)
         return cls()
 
 
@@ -92,9 +99,10 @@ def test_a_path_that_does_not_exist_is_a_row(photos: Path) -> None:
 
 def test_what_is_loaded_and_where(photos: Path) -> None:
     main(["predict", "photos"])
-    assert Loadable.loaded == (None, None, "cpu")
-    main(["predict", "photos", "--weights", "user/repo", "--revision", "v2", "--device", "cuda"])
-    assert Loadable.loaded == ("user/repo", "v2", "cuda")
+    assert Loadable.loaded == (None, None, "cpu", None)
+    options = ["--weights", "user/repo", "--revision", "v2", "--device", "cuda", "--face-model", "f.tflite"]
+    main(["predict", "photos", *options])
+    assert Loadable.loaded == ("user/repo", "v2", "cuda", "f.tflite")
 
 
 def test_a_table_to_read(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,9 +205,63 @@ def test_a_stop_leaves_what_was_done(
 
 
 def cilf_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cilf", *arguments], capture_output=True, text=True, check=False
+    """Run the real command, away from the network."""
+    command = [sys.executable, "-m", "cilf", *arguments]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_portraits_and_bad_files_through_the_bundled_model(
+    tmp_path: Path, grace_hopper: np.ndarray, eileen_collins: np.ndarray
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(eileen_collins).save(photos / "collins.png")
+    Image.fromarray(grace_hopper).save(photos / "hopper, grace.jpg")
+    Image.fromarray(np.hstack([grace_hopper[:512], eileen_collins])).save(photos / "two.webp")
+    (photos / "empty.jpg").write_bytes(b"")
+    Image.new("RGB", (320, 240), "navy").save(photos / "wall.png")
+
+    done = cilf_command("predict", photos, "--output", tmp_path / "ages.csv")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[0].startswith("cilf: 6 rows from 5 photos in ")
+    assert done.stderr.count("\n") == 1, "the libraries inside keep quiet"
+    table = pd.read_csv(tmp_path / "ages.csv")
+    assert [
+        (Path(path).name, face) for path, face in zip(table["path"], table["face"].fillna(-1), strict=True)
+    ] == [
+        ("collins.png", 0),
+        ("empty.jpg", -1),
+        ("hopper, grace.jpg", 0),
+        ("two.webp", 0),
+        ("two.webp", 1),
+        ("wall.png", -1),
+    ]
+    assert list(table["status"][[1, 5]]) == ["unreadable", "no_face"]
+    faces = table.dropna(subset="face")
+    assert set(faces["status"]) <= {"accepted", "corrected", "low_confidence"}
+    assert (
+        faces[["age_low", "age", "age_high"]].apply(lambda ages: ages.is_monotonic_increasing, axis=1).all()
     )
+    assert faces["detection_score"].between(0, 1).all()
+    left, right = table.loc[3], table.loc[4]
+    assert left["x1"] < grace_hopper.shape[1] < right["x0"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "complaint"),
+    [("--weights", "nobody/nothing", "'nobody/nothing'"), ("--device", "abacus", "'abacus'")],
+)
+def test_a_model_error_is_one_line_without_a_trace(
+    tmp_path: Path, option: str, value: str, complaint: str
+) -> None:
+    done = cilf_command("predict", "photo.jpg", option, value, "--output", tmp_path / "ages.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert complaint in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_and_version_do_without_pytorch() -> None:
