@@ -1,0 +1,223 @@
+"""The one door for users: a photo in, one `FacePrediction` per face out."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from cilf.correction import correct
+from cilf.errors import UsageError
+from cilf.faces import Face, FaceFinder, align, whole_picture
+from cilf.images import open_photo
+from cilf.prediction import FacePrediction
+from cilf.weights import Checkpoint, load
+
+NoFace = Literal["skip", "whole"]
+BATCH = 16  # crops at once; bounds the memory that a group photo takes
+
+
+class AgeEstimator:
+    """Estimates the ages of the faces in photos. Make one with `from_pretrained`; it may be shared between threads."""
+
+    def __init__(self, checkpoint: Checkpoint, finder: FaceFinder | None = None, device: str = "cpu") -> None:
+        self._device = _device(device)
+        self._checkpoint = checkpoint
+        self._model = checkpoint.model.to(self._device)
+        self._ensemble = checkpoint.ensemble.to(self._device)
+        self._finder = finder or FaceFinder()
+        self._tokenizer_lock = threading.Lock()  # the tokenizer keeps a cache that it does not guard
+        with torch.inference_mode():
+            self._age_text = self._model.encode_ages()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path | None = None,
+        *,
+        revision: str | None = None,
+        device: str = "cpu",
+        face_model: str | Path | None = None,
+    ) -> "AgeEstimator":
+        """Load a model.
+
+        Args:
+            source: None for the bundled weights, a folder, or `user/repository` on the Hugging Face Hub.
+            revision: branch, tag or commit of a Hub repository.
+            device: where the model computes, as PyTorch names it.
+            face_model: MediaPipe's detector file; None looks for it (see `cilf.faces.FaceFinder`).
+
+        Raises:
+            WeightsError: the weights cannot be loaded.
+            DetectorError: MediaPipe or its model file cannot be loaded.
+            UsageError: PyTorch does not have the device.
+        """
+        return cls(load(source, revision=revision), FaceFinder(face_model), device)
+
+    @property
+    def source(self) -> str:
+        """What is loaded and from where, in words."""
+        return self._checkpoint.source
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights file: which weights exactly."""
+        return self._checkpoint.config.sha256
+
+    @property
+    def epsilon(self) -> float:
+        """Threshold of the correction, in years of estimated error."""
+        return self._checkpoint.config.correction.epsilon
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """The evaluation report that lies beside the weights."""
+        return self._checkpoint.report
+
+    @property
+    def card(self) -> str:
+        """The model card that lies beside the weights, as Markdown; empty where there is none."""
+        return self._checkpoint.card
+
+    def predict(
+        self,
+        photo: str | Path | Any,
+        prompts: Sequence[str] | None = None,
+        *,
+        no_face: NoFace = "skip",
+        tiles: bool = True,
+        max_faces: int | None = None,
+    ) -> list[FacePrediction]:
+        """Estimate the age of every face.
+
+        Args:
+            photo: a path, a PIL image, or an HxWx3 uint8 RGB array.
+            prompts: texts to compare with each face; None compares with none.
+            no_face: what to do with a photo without a face: give no prediction, or take the whole picture as the face.
+            tiles: look for small faces too; without it the detector takes a few milliseconds.
+            max_faces: keep only so many, the largest ones.
+
+        Returns:
+            One prediction per face, left to right.
+
+        Raises:
+            PhotoError: the photo cannot be read.
+            UsageError: an argument has a value that cannot be worked with.
+        """
+        if no_face not in ("skip", "whole"):
+            raise UsageError(f"no_face is {no_face!r}; give 'skip' or 'whole'")
+        texts = _texts(prompts or ())
+        picture = open_photo(photo)
+        faces = self._finder.find(picture, tiles=tiles)
+        if max_faces is not None and len(faces) > max_faces:
+            largest = sorted(faces, key=_area, reverse=True)[:max_faces]
+            faces = [face for face in faces if face in largest]
+        if not faces and no_face == "whole":
+            faces = [whole_picture(picture)]
+        size = self._checkpoint.config.model.clip.image_size
+        crops = [align(picture, face, size) for face in faces]
+        predictions: list[FacePrediction] = []
+        for start in range(0, len(faces), BATCH):
+            chunk = slice(start, start + BATCH)
+            predictions += self._describe(faces[chunk], np.stack(crops[chunk]), texts)
+        return predictions
+
+    def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
+        """Cosine in [−1, 1] of the face's fused embedding and each prompt's text embedding; the photo is not needed.
+
+        Raises:
+            UsageError: `prompts` is one text instead of several, or holds an empty one.
+        """
+        texts = _texts(prompts)
+        return self._similarities(
+            torch.from_numpy(face.embedding).to(self._device), self._encode(texts), texts
+        )
+
+    def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
+        """Shares that sum to 1: softmax over the given prompts at the temperature learned in training."""
+        if not similarities:
+            return {}
+        scale = float(self._model.scale)
+        shares = torch.softmax(scale * torch.tensor(list(similarities.values()), dtype=torch.float64), dim=0)
+        return dict(zip(similarities, shares.tolist(), strict=True))
+
+    def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
+        """Prompt → its words that no training caption held; prompts without such words are left out."""
+        found = {prompt: self._model.towers.unknown_words(prompt) for prompt in _texts(prompts)}
+        return {prompt: words for prompt, words in found.items() if words}
+
+    @torch.inference_mode()
+    def _describe(
+        self, faces: list[Face], crops: UInt8[np.ndarray, "face side side 3"], texts: list[str]
+    ) -> list[FacePrediction]:
+        config = self._checkpoint.config
+        pixels = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).float() / 255
+        found = self._model.describe(pixels, self._age_text, mirror=config.mirror)
+        corrections = correct(self._ensemble, found.embedding, found.estimate, config.correction)
+        prompts = self._encode(texts)
+        predictions = []
+        for index, (face, correction) in enumerate(zip(faces, corrections, strict=True)):
+            predictions.append(
+                FacePrediction(
+                    box=face.box,
+                    detection_score=face.score,
+                    age=correction.age,
+                    interval=config.interval.interval(correction.age, correction.estimated_error),
+                    initial_age=correction.trace[0].age,
+                    trace=correction.trace,
+                    status=correction.status,
+                    distribution=found.estimate.probabilities[index].cpu().numpy(),
+                    similarities=self._similarities(found.embedding[index], prompts, texts),
+                    heatmap=_unit_range(found.relevance[index]).cpu().numpy(),
+                    crop=crops[index],
+                    embedding=found.embedding[index].cpu().numpy(),
+                )
+            )
+        return predictions
+
+    @torch.inference_mode()
+    def _encode(self, texts: list[str]) -> Tensor | None:
+        if not texts:
+            return None
+        with self._tokenizer_lock:
+            return self._model.towers.encode_text(texts)
+
+    def _similarities(self, embedding: Tensor, prompts: Tensor | None, texts: list[str]) -> dict[str, float]:
+        if prompts is None:
+            return {}
+        cosines = (prompts @ embedding).clamp(-1, 1)
+        return dict(zip(texts, cosines.tolist(), strict=True))
+
+
+def _texts(prompts: Sequence[str]) -> list[str]:
+    """The prompts, each once, in their order."""
+    if isinstance(prompts, str):
+        raise UsageError("prompts is one text; give a list of texts")
+    for prompt in prompts:
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise UsageError(f"the prompt {prompt!r} is empty or no text; give texts")
+    return list(dict.fromkeys(prompts))
+
+
+def _area(face: Face) -> float:
+    x0, y0, x1, y1 = face.box
+    return (x1 - x0) * (y1 - y0)
+
+
+def _unit_range(relevance: Tensor) -> Tensor:
+    """Smallest cell 0, largest 1; an even map is 0."""
+    low, high = relevance.min(), relevance.max()
+    return (relevance - low) / (high - low).clamp(min=1e-12)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"PyTorch has no device '{name}' here; give 'cpu'") from error
+    return device

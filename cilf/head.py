@@ -1,0 +1,59 @@
+"""Age head: a distribution over ages from cosines of image and age prompts (METHOD 7)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class AgeEstimate:
+    """Distribution over K ages and its moments.
+
+    Attributes:
+        logits: (B, K) log-probabilities up to a constant.
+        probabilities: (B, K).
+        age: (B,) expectation in years; within the range of ages.
+        spread: (B,) standard deviation in years.
+        entropy: (B,) nats.
+    """
+
+    logits: Float[Tensor, "batch age"]
+    probabilities: Float[Tensor, "batch age"]
+    age: Float[Tensor, " batch"]
+    spread: Float[Tensor, " batch"]
+    entropy: Float[Tensor, " batch"]
+
+
+class AgeHead(nn.Module):
+    """l_k = exp(s)⟨g, T′_k⟩ / t, p = softmax(l), age = Σ p_k k.
+
+    s is learned (start ln(1/0.07) as in CLIP, exp(s) at most 100). The temperature t is not: it is fitted after
+    training on held-back photos, because a flat p pulls the expectation to mid-range (METHOD 7).
+    """
+
+    temperature: Tensor
+    ages: Tensor
+
+    def __init__(self, num_ages: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("ages", torch.arange(num_ages, dtype=torch.float32), persistent=False)
+
+    def forward(
+        self, embedding: Float[Tensor, "batch embed"], age_text: Float[Tensor, "batch age embed"]
+    ) -> AgeEstimate:
+        """Both of unit length."""
+        cosines = torch.einsum("bd,bkd->bk", embedding, age_text)
+        return self.summarise(self.log_scale.exp().clamp(max=100) * cosines / self.temperature)
+
+    def summarise(self, logits: Float[Tensor, "batch age"]) -> AgeEstimate:
+        """Moments of softmax(logits)."""
+        log_probabilities = logits.float().log_softmax(dim=-1)
+        probabilities = log_probabilities.exp()
+        age = probabilities @ self.ages
+        spread = (probabilities * (self.ages - age.unsqueeze(1)) ** 2).sum(dim=1).clamp(min=1e-12).sqrt()
+        entropy = -(probabilities * log_probabilities).sum(dim=1)
+        return AgeEstimate(logits, probabilities, age, spread, entropy)

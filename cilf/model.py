@@ -1,0 +1,137 @@
+"""CILF: the whole differentiable model, put together from its parts."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cilf.clip import ClipConfig, ClipTowers
+from cilf.fourierformer import FourierFusion, FusionConfig
+from cilf.head import AgeEstimate, AgeHead
+from cilf.prompts import AgePrompts, ContextAwarePrompting, PromptConfig
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One frozen configuration per part; stored as JSON beside the weights."""
+
+    clip: ClipConfig
+    prompts: PromptConfig
+    fusion: FusionConfig
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of a batch of B crops; K ages, D shared width.
+
+    Attributes:
+        embedding: (B, D) fused image embedding g, unit length.
+        age_text: (B, K, D) context-aware age prompts T′, unit length.
+        estimate: the age head's distribution and its moments.
+        grid: (B, D, H, W) each grid cell's share of the fused embedding.
+        scores: (B, K, H, W) cosine of raw grid cells and plain age prompts.
+    """
+
+    embedding: Float[Tensor, "batch embed"]
+    age_text: Float[Tensor, "batch age embed"]
+    estimate: AgeEstimate
+    grid: Float[Tensor, "batch embed rows columns"]
+    scores: Float[Tensor, "batch age rows columns"]
+
+    def relevance(self) -> Float[Tensor, "batch rows columns"]:
+        """How much each grid cell speaks for the estimated age, against all other ages.
+
+        The fused embedding is the global embedding plus the mean of the cells' shares (METHOD 5.3), so a share's
+        inner product with "prompt of the estimated age minus mean prompt" is that cell's exact contribution to it.
+        """
+        wanted = torch.einsum("bk,bkd->bd", self.estimate.probabilities, self.age_text)
+        contrast = F.normalize(wanted - self.age_text.mean(dim=1), dim=-1)
+        return torch.einsum("bdhw,bd->bhw", self.grid, contrast)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What inference keeps of a batch of B crops.
+
+    Attributes:
+        embedding: (B, D) fused image embedding, unit length.
+        estimate: the age head's distribution and its moments.
+        relevance: (B, H, W), see `Prediction.relevance`.
+    """
+
+    embedding: Float[Tensor, "batch embed"]
+    estimate: AgeEstimate
+    relevance: Float[Tensor, "batch rows columns"]
+
+
+class CILF(nn.Module):
+    """CLIP towers → age prompts → FourierFormer fusion → context-aware prompts → age head.
+
+    The error ensemble and the interval are not part of it: they are fitted afterwards, on other photos
+    (`cilf.correction`, `cilf.conformal`).
+    """
+
+    def __init__(
+        self,
+        towers: ClipTowers,
+        prompts: AgePrompts,
+        fusion: FourierFusion,
+        prompting: ContextAwarePrompting,
+        head: AgeHead,
+    ) -> None:
+        super().__init__()
+        self.towers = towers
+        self.prompts = prompts
+        self.fusion = fusion
+        self.prompting = prompting
+        self.head = head
+
+    def forward(
+        self, pixels: Float[Tensor, "batch 3 height width"], age_text: Float[Tensor, "age embed"]
+    ) -> Prediction:
+        """RGB crops with values in [0, 1]; `age_text` from `encode_ages`, computed once, not per photo."""
+        image, grid = self.towers.encode_image(pixels)
+        fused = self.fusion(image, grid, age_text)
+        text = self.prompting(age_text, fused.text)
+        return Prediction(fused.image, text, self.head(fused.image, text), fused.grid, fused.scores)
+
+    def describe(
+        self,
+        pixels: Float[Tensor, "batch 3 height width"],
+        age_text: Float[Tensor, "age embed"],
+        *,
+        mirror: bool,
+    ) -> Description:
+        """As `forward`; with `mirror` the crop and its mirror image are described and averaged, at twice the cost."""
+        found = self(pixels, age_text)
+        if not mirror:
+            return Description(found.embedding, found.estimate, found.relevance())
+        other = self(pixels.flip(-1), age_text)
+        return Description(
+            F.normalize(found.embedding + other.embedding, dim=-1),
+            self.head.summarise((found.estimate.logits + other.estimate.logits) / 2),
+            (found.relevance() + other.relevance().flip(-1)) / 2,
+        )
+
+    def encode_ages(self, template: int | None = None) -> Float[Tensor, "age embed"]:
+        """Plain age prompts T, unit length; `template` as in `AgePrompts.forward`."""
+        return self.prompts(self.towers, template)
+
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """exp(s), by which the contrastive loss multiplies cosines; at most 100, as in CLIP."""
+        return self.towers.clip.logit_scale.exp().clamp(max=100)
+
+
+def build_model(config: ModelConfig) -> CILF:
+    """Put the parts together. With `config.clip.pretrained` open_clip loads (and may download) published weights."""
+    towers = ClipTowers(config.clip)
+    return CILF(
+        towers,
+        AgePrompts(towers, config.prompts),
+        FourierFusion(towers.embed_dim, config.prompts.num_ages, config.fusion),
+        ContextAwarePrompting(towers.embed_dim, config.prompts.gamma),
+        AgeHead(config.prompts.num_ages),
+    )

@@ -1,0 +1,60 @@
+"""What the estimator says about one face."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+Status = Literal["accepted", "corrected", "low_confidence"]
+
+
+@dataclass(frozen=True)
+class TraceStep:
+    """One step of the reversible correction (METHOD 8.5); step 0 is the initial estimate.
+
+    `age` and `estimated_error` are in years; `accepted` says whether the candidate replaced the estimate so far.
+    """
+
+    iteration: int
+    age: float
+    estimated_error: float
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class FacePrediction:
+    """The estimate for one face.
+
+    Attributes:
+        box: x0, y0, x1, y1 in pixels of the upright photo.
+        detection_score: the detector's confidence in (0, 1]; None when the whole picture was taken as the face.
+        age: years, unrounded, after correction.
+        interval: low and high age in years of the conformal interval round `age`.
+        initial_age: years, before correction.
+        trace: every step of the correction, the initial estimate first.
+        status: `accepted` (first estimated error at or under the threshold), `corrected` (brought under it) or
+            `low_confidence` (still above it).
+        distribution: (101,) probabilities of the ages 0 to 100, from the age head.
+        similarities: prompt -> cosine of the fused embedding and the prompt's text embedding, in [-1, 1].
+        heatmap: (H, W) float32, how much each grid cell of the crop speaks for the estimated age, in [0, 1].
+        crop: (S, S, 3) uint8 RGB, the aligned face that the model saw.
+        embedding: (D,) float32 unit vector, the fused image embedding; kept so that prompts can be re-scored.
+    """
+
+    box: tuple[float, float, float, float]
+    detection_score: float | None
+    age: float
+    interval: tuple[float, float]
+    initial_age: float
+    trace: tuple[TraceStep, ...]
+    status: Status
+    distribution: np.ndarray = field(repr=False)
+    similarities: dict[str, float]
+    heatmap: np.ndarray = field(repr=False)
+    crop: np.ndarray = field(repr=False)
+    embedding: np.ndarray = field(repr=False)
+
+    @property
+    def iterations(self) -> int:
+        """Number of candidate ages that the correction tried; 0 when the initial estimate was accepted at once."""
+        return len(self.trace) - 1

@@ -1,0 +1,1 @@
+"""Training, calibration and evaluation of CILF. Knows `cilf`; `cilf` does not know it."""

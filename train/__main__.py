@@ -1,0 +1,156 @@
+"""`python -m train prepare | fit | …`: a thin skin over the functions of this package."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from cilf.errors import CilfError
+from train.datasets import DATASETS, DatasetError, Sample, read_split, select
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand; 0 on success, 2 on wrong input, 130 when stopped on request."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (CilfError, DatasetError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    prepare = commands.add_parser("prepare", help="align every face of a data set once, into the crop cache")
+    _add_data(prepare)
+    prepare.add_argument("--cache", type=Path, default=Path("crops"), help="folder of the crop cache")
+    prepare.add_argument("--size", type=int, default=112, help="side of a crop in pixels")
+    prepare.add_argument("--margin", type=int, default=14, help="pixels of context on each side")
+    prepare.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    prepare.set_defaults(run=_prepare)
+
+    fit = commands.add_parser("fit", help="train a recipe on the crop cache")
+    fit.add_argument("--recipe", default="compact", help="a name in train/recipes, or a path")
+    _add_cache(fit)
+    fit.add_argument("--output", type=Path, default=Path("runs/compact"), help="folder of the run")
+    fit.add_argument("--resume", action="store_true", help="continue where the run stopped")
+    fit.set_defaults(run=_fit)
+
+    calibrate = commands.add_parser("calibrate", help="make a checkpoint from a finished run")
+    calibrate.add_argument("--recipe", default="compact", help="the run's recipe")
+    calibrate.add_argument(
+        "--run", dest="folder", type=Path, default=Path("runs/compact"), help="folder of the run"
+    )
+    _add_cache(calibrate)
+    calibrate.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
+    calibrate.set_defaults(run=_calibrate)
+
+    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on one part of one data set")
+    _add_data(evaluate)
+    evaluate.add_argument("--split", type=Path, action="append", required=True, metavar="FILE.csv")
+    evaluate.add_argument("--part", default="test", help="which part of the split")
+    evaluate.add_argument("--weights", help="folder or Hub repository; without it the bundled checkpoint")
+    evaluate.add_argument("--report", type=Path, help="write the full report to this JSON file")
+    evaluate.add_argument("--predictions", type=Path, help="write one row per photo to this CSV file")
+    evaluate.set_defaults(run=_evaluate)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        action="append",
+        required=True,
+        metavar="NAME=FOLDER",
+        help=f"a data set and its folder; names: {', '.join(DATASETS)}; may be given several times",
+    )
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", type=Path, default=Path("crops"), help="folder of the crop cache")
+    parser.add_argument(
+        "--split", type=Path, action="append", required=True, metavar="FILE.csv", help="filename,split,group"
+    )
+
+
+def read_splits(paths: list[Path]) -> dict[str, str]:
+    """All split files as one: file name → split."""
+    return {name: split for path in paths for name, split in read_split(path).items()}
+
+
+def read_data(entries: list[str]) -> Iterator[tuple[str, list[Sample]]]:
+    """`NAME=FOLDER` entries → name and samples of each data set. Raises DatasetError."""
+    for entry in entries:
+        name, _, folder = entry.partition("=")
+        if name not in DATASETS:
+            raise DatasetError(f"Unknown data set {name!r}; known: {', '.join(DATASETS)}.")
+        yield name, DATASETS[name].read(Path(folder))
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from train.crops import prepare
+
+    for name, samples in read_data(options.data):
+        cache = prepare(samples, options.cache / name, options.size, options.margin, options.processes)
+        logging.info("%s: %d crops, %.1f %% detected", name, len(cache.samples), 100 * cache.detected.mean())
+    return 0
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from train.fit import Interrupted, fit, subset
+    from train.recipe import read_recipe
+
+    recipe = read_recipe(options.recipe)
+    splits = read_splits(options.split)
+    train = [subset(options.cache / name, splits, "train", share) for name, share in recipe.shares.items()]
+    tune = subset(options.cache / "utkface", splits, "tune")
+    try:
+        fit(recipe, train, tune, options.output, resume=options.resume)
+    except Interrupted as stop:
+        logging.info("%s", stop)
+        return 130
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from cilf.weights import save
+    from train.calibrate import calibrate
+    from train.fit import averaged_model, subset
+    from train.recipe import read_recipe
+
+    recipe, splits = read_recipe(options.recipe), read_splits(options.split)
+    model, step = averaged_model(recipe, options.folder)
+    held = [subset(options.cache / name, splits, "held") for name in recipe.shares]
+    tune, cal = (subset(options.cache / "utkface", splits, part) for part in ("tune", "cal"))
+    ensemble, config = calibrate(model, recipe, held, tune, cal, step)
+    save(options.output, model, ensemble, config)
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from cilf.estimator import AgeEstimator
+    from train.evaluate import predict, report, table, write
+
+    splits = read_splits(options.split)
+    estimator = AgeEstimator.from_pretrained(options.weights)
+    [(name, samples)] = read_data(options.data)
+    chosen = select(samples, splits, options.part)
+    if not chosen:
+        raise DatasetError(f"No picture of {name} is in the part {options.part!r} of the split.")
+    predictions = predict(estimator, chosen)
+    found = report(predictions, dataset=name, part=options.part, estimator=estimator)
+    if options.predictions:
+        predictions.to_csv(options.predictions, index=False)
+    if options.report:
+        write(found, options.report)
+    print(table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,277 @@
+"""From a trained model to a checkpoint: temperature, error ensemble, correction rule and interval.
+
+Each step has photos of its own: the ensemble is fitted on `held`, which the model never saw; temperature, ensemble
+step, correction rule and the interval's floor are chosen on `tune`; the interval's quantile is taken on `cal` and on
+nothing else. METHOD 7, 8.4, 8.5 and 9.
+"""
+
+import itertools
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from cilf.conformal import IntervalConfig, conformal_quantile
+from cilf.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble, correct
+from cilf.head import AgeEstimate
+from cilf.model import CILF
+from cilf.weights import CheckpointConfig
+from train.augment import AugmentConfig, augment, draw, plain
+from train.fit import Subset
+from train.metrics import gain
+from train.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+LEAST_GAIN = 0.02  # years on `tune`, below which the correction is left off (METHOD 8.5)
+MOSTLY_ACCEPTED = 0.75  # quantile of the first estimated errors that ε takes when the correction is left off
+VIEWS = 6  # of every `held` photo, itself and lightly augmented: fewer than 2,000 embeddings are soon learned by heart
+LIGHT = AugmentConfig(
+    rotation=5,
+    scale=0.05,
+    shift=0.02,
+    brightness=0.15,
+    contrast=0.15,
+    saturation=0.15,
+    hue=3,
+    grey=0,
+    erase=0,
+)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the model says of some photos, and their true ages."""
+
+    embedding: Float[Tensor, "photo embed"]
+    estimate: AgeEstimate
+    truth: Float[Tensor, " photo"]
+
+    def at(self, index: Tensor) -> "Described":
+        """The photos at these positions."""
+        estimate = AgeEstimate(**{name: value[index] for name, value in vars(self.estimate).items()})
+        return Described(self.embedding[index], estimate, self.truth[index])
+
+
+def join(parts: list[Described]) -> Described:
+    """Several, one after another."""
+    fields = vars(parts[0].estimate)
+    estimate = AgeEstimate(**{name: torch.cat([getattr(p.estimate, name) for p in parts]) for name in fields})
+    return Described(torch.cat([p.embedding for p in parts]), estimate, torch.cat([p.truth for p in parts]))
+
+
+def calibrate(
+    model: CILF, recipe: Recipe, held: list[Subset], tune: Subset, cal: Subset, step: int
+) -> tuple[ErrorEnsemble, CheckpointConfig]:
+    """Fit and choose everything that a checkpoint holds beside the trained model, whose temperature is set."""
+    tuned = {mirror: describe(model, tune, mirror=mirror) for mirror in (False, True)}
+    errors = {mirror: float((d.estimate.age - d.truth).abs().mean()) for mirror, d in tuned.items()}
+    mirror = errors[True] < errors[False]
+    log.info("tune MAE %.3f alone, %.3f with the mirror image", errors[False], errors[True])
+    temperature = fit_temperature(model, tuned[mirror])
+    on_tune = rescale(model, tuned[mirror], temperature)
+    views = [
+        join([describe(model, part, mirror=mirror, view=view) for part in held]) for view in range(VIEWS)
+    ]
+    ensemble_config = EnsembleConfig(embed_dim=model.towers.embed_dim)
+    ensemble = fit_ensemble(ensemble_config, views, on_tune)
+    rule, chosen = choose_correction(ensemble, on_tune)
+    interval = calibrate_interval(ensemble, rule, on_tune, describe(model, cal, mirror=mirror))
+    tune_mae = float(np.abs(_ages(ensemble, on_tune, rule) - on_tune.truth.numpy()).mean())
+    training = {
+        "seed": recipe.fit.seed,
+        "steps": step,
+        "batch_size": recipe.fit.batch_size,
+        "data": list(recipe.shares),
+        "tune_mae": round(tune_mae, 4),
+        "correction_on_tune": chosen,
+    }
+    clip = replace(recipe.model.clip, pretrained=None)
+    return ensemble, CheckpointConfig(
+        model=replace(recipe.model, clip=clip),
+        ensemble=ensemble_config,
+        correction=rule,
+        interval=interval,
+        mirror=mirror,
+        training=training,
+    )
+
+
+@torch.no_grad()
+def describe(model: CILF, subset: Subset, *, mirror: bool, view: int = 0, batch_size: int = 64) -> Described:
+    """Run the model in fp32 over a subset's crops; views above 0 are lightly augmented ones."""
+    age_text = model.encode_ages()
+    size, parts = model.towers.config.image_size, []
+    for start in range(0, len(subset.rows), batch_size):
+        rows = subset.rows[start : start + batch_size]
+        crops = torch.from_numpy(subset.cache.crops[rows])
+        if view:
+            pixels = augment(crops, size, subset.cache.margin, draw(0, view, rows), LIGHT)
+        else:
+            pixels = plain(crops, size, subset.cache.margin)
+        found = model.describe(pixels, age_text, mirror=mirror)
+        truth = torch.tensor([float(subset.cache.samples[row].age) for row in rows])
+        parts.append(Described(found.embedding, found.estimate, truth))
+    return join(parts)
+
+
+def fit_temperature(model: CILF, tune: Described) -> float:
+    """Set the head's temperature to the one with the smallest mean absolute error on `tune`."""
+    grid = np.round(np.arange(0.3, 2.01, 0.05), 2)
+    errors = [
+        float((model.head.summarise(tune.estimate.logits / t).age - tune.truth).abs().mean()) for t in grid
+    ]
+    best = float(grid[int(np.argmin(errors))])
+    model.head.temperature.fill_(best)
+    log.info(
+        "temperature %.2f: tune MAE %.3f (at 1.00: %.3f)", best, min(errors), errors[list(grid).index(1.0)]
+    )
+    return best
+
+
+def rescale(model: CILF, described: Described, temperature: float) -> Described:
+    """The same photos with the head at another temperature than 1."""
+    return replace(described, estimate=model.head.summarise(described.estimate.logits / temperature))
+
+
+def fit_ensemble(
+    config: EnsembleConfig, views: list[Described], tune: Described, *, steps: int = 1500, seed: int = 0
+) -> ErrorEnsemble:
+    """Fit the ensemble on `held` (one `Described` per view) and keep the step that is best on `tune`.
+
+    Candidate ages: the estimate itself, two near it (σ = 8) and one from the whole range. Each member sees its own
+    bootstrap sample of the photos. Huber loss in years.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    ensemble = ErrorEnsemble(config)
+    optimizer = torch.optim.AdamW(ensemble.parameters(), lr=1e-3, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    count = len(views[0].truth)
+    drawn = torch.randint(count, (config.members, count), generator=generator)
+    weight = torch.stack([torch.bincount(row, minlength=count) for row in drawn]).float()
+    best, kept = float("inf"), ensemble.state_dict()
+    for step in range(steps):
+        index = torch.randperm(count, generator=generator)[:256]
+        batch = views[int(torch.randint(len(views), (1,), generator=generator))].at(index)
+        ages = _candidates(batch, config.max_age, generator)
+        found = ensemble.train()(batch.embedding, batch.estimate, ages)
+        wanted = (batch.truth.unsqueeze(1) - ages).abs().expand_as(found)
+        loss = F.huber_loss(found, wanted, reduction="none", delta=2.0).mean(dim=2)
+        optimizer.zero_grad()
+        ((loss * weight[:, index]).sum() / weight[:, index].sum()).backward()
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % 50 == 0:
+            error = _ensemble_error(ensemble.eval(), tune, config.max_age)
+            if error < best:
+                best = error
+                kept = {name: value.clone() for name, value in ensemble.state_dict().items()}
+    ensemble.load_state_dict(kept)
+    log.info("error ensemble: tune error of the estimated error %.3f years", best)
+    return ensemble.eval()
+
+
+def _candidates(batch: Described, max_age: float, generator: torch.Generator) -> Float[Tensor, "photo 4"]:
+    age = batch.estimate.age.unsqueeze(1)
+    near = age + 8 * torch.randn(len(age), 2, generator=generator)
+    anywhere = max_age * torch.rand(len(age), 1, generator=generator)
+    return torch.cat([age, near, anywhere], dim=1).clamp(0, max_age)
+
+
+@torch.no_grad()
+def _ensemble_error(ensemble: ErrorEnsemble, tune: Described, max_age: float) -> float:
+    ages = _candidates(tune, max_age, torch.Generator().manual_seed(1))
+    found = ensemble(tune.embedding, tune.estimate, ages).mean(dim=0)
+    return float((found - (tune.truth.unsqueeze(1) - ages).abs()).abs().mean())
+
+
+class _Tabulated:
+    """The ensemble on a grid of whole ages, read off linearly between them: makes trying many rules cheap."""
+
+    def __init__(self, ensemble: ErrorEnsemble, described: Described, num_ages: int) -> None:
+        grid = torch.arange(num_ages, dtype=torch.float32).expand(len(described.truth), -1)
+        with torch.no_grad():
+            self._table = ensemble(described.embedding, described.estimate, grid)
+
+    def __call__(self, embedding: Tensor, estimate: AgeEstimate, ages: Tensor) -> Tensor:
+        last = self._table.shape[-1] - 1
+        low = ages.floor().clamp(0, last - 1).long()
+        part = ages - low
+        members = len(self._table)
+        below = self._table.gather(2, low.expand(members, -1, -1))
+        above = self._table.gather(2, (low + 1).expand(members, -1, -1))
+        return below * (1 - part) + above * part
+
+
+def choose_correction(ensemble: ErrorEnsemble, tune: Described) -> tuple[CorrectionConfig, dict[str, Any]]:
+    """The rule with the smallest mean absolute error on `tune`; "never correct" unless the gain exceeds both
+    `LEAST_GAIN` and its own standard error. Gives the rule and what it did on `tune`."""
+    num_ages = tune.estimate.logits.shape[1]
+    tabulated = _Tabulated(ensemble, tune, num_ages)
+    surprise = -tune.estimate.logits.log_softmax(dim=1)
+    scale = float((surprise - surprise.min(dim=1, keepdim=True).values).quantile(0.9))
+    first = tabulated(tune.embedding, tune.estimate, tune.estimate.age.unsqueeze(1)).mean(dim=0)[:, 0]
+    before, truth = tune.estimate.age.numpy(), tune.truth.numpy()
+    quantiles = {q: float(first.quantile(q)) for q in (0.0, 0.25, 0.5, MOSTLY_ACCEPTED)}
+    never = CorrectionConfig(epsilon=quantiles[MOSTLY_ACCEPTED], mismatch_scale=scale, max_iterations=0)
+    best, best_gain = never, {"mean_gain": 0.0, "standard_error": 0.0}
+    choices = itertools.product(
+        quantiles.values(),
+        (0.0, 0.1, 0.2, 0.4),  # λ
+        (0.0, 1.0, 3.0),  # μ
+        (0.0, 0.5, 1.0, 2.0),  # κ
+        (0.0, 0.1, 0.25, 0.5, 1.0),  # m
+        (1, 5),
+    )
+    for epsilon, tether, weight, caution, margin, iterations in choices:
+        rule = CorrectionConfig(epsilon, tether, weight, scale, caution, margin, iterations)
+        found = gain(truth, before, _ages(tabulated, tune, rule))
+        if found["mean_gain"] > best_gain["mean_gain"]:
+            best, best_gain = rule, found
+    if best_gain["mean_gain"] < max(LEAST_GAIN, best_gain["standard_error"]):
+        log.info("correction: best gain on tune %.3f ± %.3f years; left off", *_two(best_gain))
+        return never, {"best_refused": best_gain}
+    exact = gain(truth, before, _ages(ensemble, tune, best))
+    log.info("correction: gain on tune %.3f ± %.3f years", *_two(exact))
+    return best, exact
+
+
+def _two(found: dict[str, float]) -> tuple[float, float]:
+    return found["mean_gain"], found["standard_error"]
+
+
+def _ages(ensemble: Any, described: Described, rule: CorrectionConfig) -> Float[np.ndarray, " photo"]:
+    corrections = correct(ensemble, described.embedding, described.estimate, rule)
+    return np.array([correction.age for correction in corrections], dtype=np.float32)
+
+
+def calibrate_interval(
+    ensemble: ErrorEnsemble, rule: CorrectionConfig, tune: Described, cal: Described, coverage: float = 0.9
+) -> IntervalConfig:
+    """Interval of the corrected age: the floor with the narrowest intervals on `tune`, the quantile on `cal`."""
+    best = IntervalConfig(0.0, 1.0, coverage)
+    narrowest = float("inf")
+    errors, estimated = _errors(ensemble, rule, tune)
+    for floor in (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0):
+        quantile = conformal_quantile(errors / (estimated + floor), coverage)
+        width = float((quantile * (estimated + floor)).mean())
+        if width < narrowest:
+            best, narrowest = replace(best, floor=floor), width
+    errors, estimated = _errors(ensemble, rule, cal)
+    quantile = conformal_quantile(errors / (estimated + best.floor), coverage)
+    log.info("interval: floor %.1f years, quantile %.3f", best.floor, quantile)
+    return replace(best, quantile=quantile)
+
+
+def _errors(
+    ensemble: ErrorEnsemble, rule: CorrectionConfig, described: Described
+) -> tuple[Float[np.ndarray, " photo"], Float[np.ndarray, " photo"]]:
+    corrections = correct(ensemble, described.embedding, described.estimate, rule)
+    age = np.array([correction.age for correction in corrections])
+    return np.abs(age - described.truth.numpy()), np.array([c.estimated_error for c in corrections])

@@ -1,0 +1,123 @@
+"""The crop cache: every face of a data set found and aligned once, kept as one array on disk.
+
+A crop carries a margin of real picture round what the model sees, so that augmentation can turn, shift and scale it
+without inventing pixels. The crops are for training and calibration alone; `evaluate` reads the photos themselves.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from cilf.errors import PhotoError
+from cilf.faces import Face, FaceFinder, align, whole_picture
+from cilf.images import open_photo
+from train.datasets import Sample
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CropCache:
+    """Samples and their crops.
+
+    Attributes:
+        samples: in the order of the crops.
+        crops: (N, S + 2M, S + 2M, 3) uint8 RGB, memory-mapped.
+        margin: M, pixels of context on each side.
+        detected: (N,) bool; False where no face was found and the whole picture stands in.
+    """
+
+    samples: list[Sample]
+    crops: np.ndarray
+    margin: int
+    detected: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """S, the side of what the model sees, in pixels."""
+        return self.crops.shape[1] - 2 * self.margin
+
+
+def prepare(samples: list[Sample], folder: Path, size: int, margin: int, processes: int) -> CropCache:
+    """Align every sample into `folder`; a sample whose picture cannot be read is left out with a warning.
+
+    A cache that already holds the same samples at the same size is used as it is.
+    """
+    wanted = {"size": size, "margin": margin, "names": [sample.name for sample in samples]}
+    index = folder / "index.json"
+    if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["wanted"] == wanted:
+        return load(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    index.unlink(missing_ok=True)
+    side = size + 2 * margin
+    crops = np.lib.format.open_memmap(
+        folder / "crops.npy", mode="w+", dtype=np.uint8, shape=(len(samples), side, side, 3)
+    )
+    kept: list[Sample] = []
+    detected: list[bool] = []
+    jobs = [(sample, size, margin) for sample in samples]
+    with ProcessPoolExecutor(processes, initializer=_start_worker) as pool:
+        for sample, result in zip(
+            samples, tqdm(_run(pool, jobs), total=len(jobs), desc=folder.name), strict=True
+        ):
+            if isinstance(result, str):
+                log.warning("left out: %s", result)
+                continue
+            crops[len(kept)], found = result
+            kept.append(sample)
+            detected.append(found)
+    crops.flush()
+    rows = [asdict(sample) | {"path": str(sample.path)} for sample in kept]
+    stored = {"wanted": wanted, "detected": detected, "samples": rows}
+    index.write_text(json.dumps(stored), encoding="utf-8")
+    return load(folder)
+
+
+def load(folder: Path) -> CropCache:
+    """Open a cache that `prepare` made. Raises FileNotFoundError where there is none."""
+    stored = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    samples = [Sample(**(row | {"path": Path(row["path"])})) for row in stored["samples"]]
+    crops = np.load(folder / "crops.npy", mmap_mode="r")[: len(samples)]
+    return CropCache(samples, crops, stored["wanted"]["margin"], np.array(stored["detected"], dtype=bool))
+
+
+def main_face(photo: np.ndarray, finder: FaceFinder) -> Face:
+    """The largest face, or the whole picture where there is none: what a label of a single-face photo speaks of."""
+    faces = finder.find(photo, tiles=False)
+    return max(faces, key=_area, default=whole_picture(photo))
+
+
+def _area(face: Face) -> float:
+    x0, y0, x1, y1 = face.box
+    return (x1 - x0) * (y1 - y0)
+
+
+_finder: FaceFinder | None = None  # one per worker process: MediaPipe's detector cannot be sent to another
+
+
+def _start_worker() -> None:
+    global _finder
+    _finder = FaceFinder()
+
+
+def _run(
+    pool: ProcessPoolExecutor, jobs: list[tuple[Sample, int, int]]
+) -> Iterator[tuple[np.ndarray, bool] | str]:
+    return pool.map(_crop, jobs, chunksize=64)
+
+
+def _crop(job: tuple[Sample, int, int]) -> tuple[np.ndarray, bool] | str:
+    sample, size, margin = job
+    assert _finder is not None
+    try:
+        photo = open_photo(sample.path)
+    except PhotoError as error:
+        return str(error)
+    face = main_face(photo, _finder)
+    return align(photo, face, size, margin), face.keypoints is not None

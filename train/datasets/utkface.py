@@ -1,0 +1,35 @@
+"""UTKFace: 200×200 aligned faces named `[age]_[gender]_[race]_[time].jpg.chip.jpg` (Zhang, Song, Qi, CVPR 2017).
+
+Non-commercial research only; the photos' copyright stays with their owners.
+"""
+
+import re
+from pathlib import Path
+
+from train.datasets.base import DatasetError, Sample
+
+# Three published names lack the race, and one lacks the dot before its first "jpg".
+NAME = re.compile(r"(\d{1,3})_([01])_(?:([0-4])_)?\d+\.?jpg(\.chip\.jpg)?")
+GENDERS = ("male", "female")
+RACES = ("white", "black", "asian", "indian", "other")
+
+
+class UTKFace:
+    """Labels from the file names; files that do not follow the pattern are left out."""
+
+    name = "utkface"
+
+    def read(self, root: Path) -> list[Sample]:
+        """Samples in the order of their names. Raises DatasetError when the folder holds none."""
+        samples = []
+        for path in sorted(root.glob("*.jpg")):
+            match = NAME.fullmatch(path.name)
+            if match:
+                age, gender = int(match[1]), GENDERS[int(match[2])]
+                race = RACES[int(match[3])] if match[3] else None
+                samples.append(Sample(path, path.name, age, gender, race, self.name))
+        if not samples:
+            raise DatasetError(
+                f"No UTKFace picture in {root}: looked for [age]_[gender]_[race]_[time].jpg.chip.jpg."
+            )
+        return samples

@@ -1,0 +1,120 @@
+"""Measure a checkpoint on labelled photos, through the same door that users take.
+
+Every photo goes through `AgeEstimator.predict` as a file, with the whole picture as the face where none is found; the
+largest box counts where there are several. Each look at a `test` part is written into the report.
+"""
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cilf.estimator import AgeEstimator
+from cilf.prediction import FacePrediction
+from train.datasets import Sample
+from train.metrics import summary
+
+BANDS = {
+    "0–12": (0, 12),
+    "13–17": (13, 17),
+    "18–29": (18, 29),
+    "30–44": (30, 44),
+    "45–59": (45, 59),
+    "60+": (60, 200),
+}
+
+
+def predict(estimator: AgeEstimator, samples: list[Sample]) -> pd.DataFrame:
+    """One row per sample: name, truth, gender, race, age, initial_age, age_low, age_high, status, detected."""
+    rows = []
+    for sample in tqdm(samples, desc="evaluate", unit="photo"):
+        found = max(estimator.predict(sample.path, no_face="whole"), key=_area)
+        low, high = found.interval
+        rows.append(
+            {
+                "name": sample.name,
+                "truth": float(sample.age),
+                "gender": sample.gender,
+                "race": sample.race,
+                "age": found.age,
+                "initial_age": found.initial_age,
+                "age_low": low,
+                "age_high": high,
+                "status": found.status,
+                "iterations": found.iterations,
+                "detected": found.detection_score is not None,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _area(face: FacePrediction) -> float:
+    x0, y0, x1, y1 = face.box
+    return (x1 - x0) * (y1 - y0)
+
+
+def report(table: pd.DataFrame, *, dataset: str, part: str, estimator: AgeEstimator) -> dict[str, Any]:
+    """Everything that is measured, as JSON values.
+
+    `all` has every photo with its true age as it is; `up_to_100` leaves out true ages over 100, which the model cannot
+    say.
+    """
+    bands = {name: table[table["truth"].between(*ages)] for name, ages in BANDS.items()}
+    groups = {f"age {name}": rows for name, rows in bands.items()}
+    for column in ("gender", "race"):
+        groups |= {f"{column} {value}": rows for value, rows in table.groupby(column)}
+    for (gender, race), rows in table.groupby(["gender", "race"]):
+        groups |= {
+            f"age {name} {gender} {race}": rows[rows["truth"].between(*ages)] for name, ages in BANDS.items()
+        }
+    return {
+        "dataset": dataset,
+        "part": part,
+        "weights": estimator.source,
+        "weights_sha256": estimator.sha256,
+        "all": _measure(table),
+        "up_to_100": _measure(table[table["truth"] <= 100]),
+        "status": {name: int(count) for name, count in table["status"].value_counts().items()},
+        "detected": int(table["detected"].sum()),
+        "groups": {name: _measure(rows) for name, rows in groups.items() if len(rows)},
+    }
+
+
+def _measure(rows: pd.DataFrame) -> dict[str, Any]:
+    columns = ("truth", "age", "initial_age", "age_low", "age_high")
+    return summary({column: rows[column].to_numpy(dtype=np.float64) for column in columns})
+
+
+def write(found: dict[str, Any], path: Path) -> None:
+    """Write the report. Looks at a `test` part are added to those that the file already holds."""
+    looks = json.loads(path.read_text(encoding="utf-8")).get("test_looks", []) if path.is_file() else []
+    if found["part"] == "test":
+        look = {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "dataset": found["dataset"],
+            "weights_sha256": found["weights_sha256"],
+            "mae": found["all"]["mae"],
+        }
+        looks = [*looks, look]
+    path.write_text(json.dumps(found | {"test_looks": looks}, indent=1) + "\n", encoding="utf-8")
+
+
+def table(found: dict[str, Any]) -> str:
+    """The report's main figures as a Markdown table."""
+    lines = [
+        "| photos | count | MAE, years | before correction | CS@5 | 90 % interval holds | mean width |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    rows = {"all": found["all"], "up to age 100": found["up_to_100"]}
+    rows |= {name: row for name, row in found["groups"].items() if len(name.split()) == 2}
+    for name, row in rows.items():
+        interval = row["interval"]
+        lines.append(
+            f"| {name} | {row['count']} | {row['mae']:.2f} | {row['before_correction']['mae']:.2f} "
+            f"| {row['cs5']:.1%} | {interval['coverage']:.1%} | {interval['mean_width']:.1f} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""A recipe: everything that decides a training run, read from one TOML file."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import open_clip
+
+from cilf.clip import WORD, ClipConfig
+from cilf.fourierformer import FusionConfig
+from cilf.model import ModelConfig
+from cilf.prompts import PromptConfig
+from train.augment import AugmentConfig
+from train.captions import TEMPLATES, vocabulary
+from train.losses import LossConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The optimisation.
+
+    Attributes:
+        batch_size: samples per step.
+        epochs: passes over the training photos (each over a data set's `share` of them).
+        learning_rate: peak of AdamW's rate: linear warm-up, then half a cosine down to 0.
+        weight_decay: on matrices and filters, not on biases, norms, gains or embeddings.
+        warmup: share of all steps.
+        ema_decay: of the exponential moving average of the weights, which is what is kept.
+        mixup: α of mixup's Beta distribution.
+        mixup_share: share of the batches that are mixed.
+        sizes: (share of the steps, side in pixels): from that point on train at that size.
+        precision: "bf16" computes the towers and fusion in bfloat16, the weights stay fp32.
+        seed: of everything random.
+    """
+
+    batch_size: int
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    warmup: float
+    ema_decay: float
+    mixup: float
+    mixup_share: float
+    sizes: tuple[tuple[float, int], ...]
+    precision: Literal["bf16", "fp32"]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`shares`: data set name → share of its training photos per epoch."""
+
+    shares: dict[str, float]
+    model: ModelConfig
+    loss: LossConfig
+    augment: AugmentConfig
+    fit: FitConfig
+
+
+def read_recipe(name: str | Path) -> Recipe:
+    """Read a recipe by its name in `train/recipes`, or by its path. Raises FileNotFoundError or TypeError."""
+    path = RECIPES / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    fit = table["fit"] | {"sizes": tuple((share, size) for share, size in table["fit"]["sizes"])}
+    return Recipe(
+        shares={name: options["share"] for name, options in table["data"].items()},
+        model=_model_config(table),
+        loss=LossConfig(**table["loss"]),
+        augment=AugmentConfig(**table["augment"]),
+        fit=FitConfig(**fit),
+    )
+
+
+def _model_config(table: dict[str, Any]) -> ModelConfig:
+    prompts = PromptConfig(templates=TEMPLATES, **table["prompts"])
+    fusion = FusionConfig(**table["fusion"])
+    options = table["model"]
+    if "pretrained" in options:
+        name = options["pretrained"].rsplit("/", 1)[0]
+        architecture = open_clip.get_model_config(name)
+        return ModelConfig(ClipConfig(architecture, **options), prompts, fusion)
+    ids, words = _captions_vocabulary()
+    architecture = table["architecture"]
+    architecture["text_cfg"]["vocab_size"] = len(ids) + 1  # one more for all unknown tokens
+    return ModelConfig(ClipConfig(architecture, token_ids=ids, words=words, **options), prompts, fusion)
+
+
+def _captions_vocabulary() -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Token ids and words of everything a training caption can say."""
+    tokenizer = open_clip.SimpleTokenizer(context_length=77)
+    pieces = vocabulary()
+    ids = {int(token) for row in tokenizer(list(pieces)) for token in row} - {0}
+    return tuple(sorted(ids)), tuple(
+        sorted({word for piece in pieces for word in WORD.findall(piece.lower())})
+    )
