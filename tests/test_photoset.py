@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cilf import photoset
@@ -238,6 +238,7 @@ class TestTable:
         assert write_table([], tmp_path / f"ages{suffix}") == 0
         assert read(tmp_path / f"ages{suffix}") == []
 
+    @settings(deadline=None)  # the first example waits for pyarrow to be imported
     @given(path=st.text(st.characters(exclude_characters="\0"), min_size=1), suffix=st.sampled_from(SUFFIXES))
     def test_any_name_comes_back(self, path: str, suffix: str) -> None:
         # Lone surrogates, by which Python names bytes that are not text, are shown in ASCII.
