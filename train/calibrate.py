@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 LEAST_GAIN = 0.02  # years on `tune`, below which the correction is left off (METHOD 8.5)
 MOSTLY_ACCEPTED = 0.75  # quantile of the first estimated errors that ε takes when the correction is left off
-VIEWS = 6  # of every `held` photo, itself and lightly augmented: fewer than 2,000 embeddings are soon learned by heart
+VIEWS = 4  # of every `held` photo, itself and lightly augmented: fewer than 2,000 embeddings are soon learned by heart
 LIGHT = AugmentConfig(
     rotation=5,
     scale=0.05,

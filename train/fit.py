@@ -27,7 +27,7 @@ from train.captions import agreement, caption
 from train.crops import CropCache, load
 from train.datasets import Sample
 from train.losses import label_distribution, total_loss
-from train.recipe import Recipe
+from train.recipe import FitConfig, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def fit(
     model.towers.clip.visual.to(memory_format=torch.channels_last)
     if start is not None:
         model.load_state_dict(start)
-    run = Run(model, _snapshot(model), _optimizer(model, config.learning_rate, config.weight_decay))
+    run = Run(model, _snapshot(model), _optimizer(model, config))
     if resume and state_file.is_file():
         run.load(state_file)
         log.info("resumed at step %d", run.step)
@@ -192,7 +192,7 @@ def _step(run: Run, batch: Batch, steps: int, recipe: Recipe) -> dict[str, float
     """One step of the optimiser; gives the terms of the loss."""
     config = recipe.fit
     for group in run.optimizer.param_groups:
-        group["lr"] = _learning_rate(run.step, steps, config.learning_rate, config.warmup)
+        group["lr"] = group["rate"] * _learning_rate(run.step, steps, config.learning_rate, config.warmup)
     size = next(size for share, size in reversed(config.sizes) if run.step >= share * steps)
     draws = draw(config.seed, batch.epoch, batch.numbers)
     pixels = augment(batch.crops, size, batch.margin, draws, recipe.augment)
@@ -230,17 +230,22 @@ def _learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
-def _optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
     """AdamW; only matrices and filters are decayed, not vectors, scalars, embeddings or learned tokens."""
     tokens = ("embedding", "prompts.context", "prompts.anchors", "tags", "gamma")
-    decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            exempt = parameter.ndim < 2 or any(part in name for part in tokens)
-            (kept if exempt else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+        prefixes = [prefix for prefix in config.rates if name.startswith(prefix)]
+        rate = config.rates[max(prefixes, key=len)] if prefixes else 1.0
+        parameter.requires_grad_(rate > 0)
+        exempt = parameter.ndim < 2 or any(part in name for part in tokens)
+        if rate > 0:
+            groups.setdefault((rate, 0.0 if exempt else config.weight_decay), []).append(parameter)
+    options = [
+        {"params": parameters, "rate": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    ]
+    return torch.optim.AdamW(options, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
 def _snapshot(model: nn.Module) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """A recipe: everything that decides a training run, read from one TOML file."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,8 @@ class FitConfig:
         mixup: α of mixup's Beta distribution.
         mixup_share: share of the batches that are mixed.
         sizes: (share of the steps, side in pixels): from that point on train at that size.
+        rates: part of the model (a prefix of its parameters' names) → factor of its learning rate; 0 freezes it, the
+            longest prefix counts.
         precision: "bf16" computes the towers and fusion in bfloat16, the weights stay fp32.
         seed: of everything random.
     """
@@ -47,6 +49,7 @@ class FitConfig:
     sizes: tuple[tuple[float, int], ...]
     precision: Literal["bf16", "fp32"]
     seed: int
+    rates: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,46 @@
+"""A model small enough for tests to build, run and train in a second: the same parts, with random weights."""
+
+import torch
+
+from cilf.clip import ClipConfig
+from cilf.conformal import IntervalConfig
+from cilf.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble
+from cilf.fourierformer import FusionConfig
+from cilf.model import CILF, ModelConfig, build_model
+from cilf.prompts import PromptConfig
+from cilf.weights import CheckpointConfig
+
+CLIP = ClipConfig(
+    architecture={
+        "embed_dim": 16,
+        "vision_cfg": {
+            "timm_model_name": "test_resnet",
+            "timm_pool": "avg",
+            "timm_proj": "linear",
+            "image_size": 64,
+        },
+        "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    },
+    grid_stage=2,
+)
+MODEL = ModelConfig(
+    clip=CLIP,
+    prompts=PromptConfig(context_tokens=2, anchors=3, templates=("a {age} year old person", "age {age}")),
+    fusion=FusionConfig(width=16, image_blocks=1, fusion_blocks=1),
+)
+CHECKPOINT = CheckpointConfig(
+    model=MODEL,
+    ensemble=EnsembleConfig(embed_dim=16, members=3, width=8),
+    correction=CorrectionConfig(epsilon=4.0),
+    interval=IntervalConfig(quantile=1.5, floor=2.0),
+)
+
+
+def model() -> CILF:
+    torch.manual_seed(0)
+    return build_model(MODEL).eval()
+
+
+def ensemble() -> ErrorEnsemble:
+    torch.manual_seed(0)
+    return ErrorEnsemble(CHECKPOINT.ensemble).eval()
