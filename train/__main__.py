@@ -1,6 +1,7 @@
-"""`python -m train prepare | fit | …`: a thin skin over the functions of this package."""
+"""`python -m train prepare | fit | calibrate | evaluate | card`: a thin skin over the functions of this package."""
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -58,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--report", type=Path, help="write the full report to this JSON file")
     evaluate.add_argument("--predictions", type=Path, help="write one row per photo to this CSV file")
     evaluate.set_defaults(run=_evaluate)
+
+    card = commands.add_parser("card", help="write a checkpoint's model card from its report")
+    card.add_argument("checkpoint", type=Path, nargs="?", default=Path("checkpoints/compact"))
+    card.set_defaults(run=_card)
     return parser
 
 
@@ -149,6 +154,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.report:
         write(found, options.report)
     print(table(found))
+    return 0
+
+
+def _card(options: argparse.Namespace) -> int:
+    from cilf.weights import CARD, REPORT, read_config
+    from train.card import write
+
+    found = json.loads((options.checkpoint / REPORT).read_text(encoding="utf-8"))
+    write(read_config(options.checkpoint), found, options.checkpoint / CARD)
     return 0
 
 

@@ -1,0 +1,70 @@
+"""How long one face takes: `pytest tests/benchmarks -s`. Prints medians and shares of one run; asserts no time."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cilf import AgeEstimator
+from cilf.alignment import align
+from cilf.correction import correct
+from cilf.faces import FaceFinder
+from cilf.weights import load
+
+ROUNDS = 30
+
+
+@pytest.fixture
+def frame(grace_hopper: np.ndarray) -> np.ndarray:
+    """A webcam's 640×480 frame with one face."""
+    frame = Image.new("RGB", (640, 480), (90, 110, 120))
+    frame.paste(Image.fromarray(grace_hopper).resize((410, 480)), (115, 0))
+    return np.array(frame)
+
+
+def milliseconds(work: Callable[[], Any]) -> float:
+    work()
+    times = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        work()
+        times.append(1000 * (time.perf_counter() - start))
+    return float(np.median(times))
+
+
+def test_one_frame(frame: np.ndarray) -> None:
+    torch.set_num_threads(2)
+    checkpoint = load()
+    finder = FaceFinder()
+    estimator = AgeEstimator(checkpoint, finder)
+    model, config = checkpoint.model, checkpoint.config
+    size = config.model.clip.image_size
+    with torch.inference_mode():
+        age_text = model.encode_ages()
+        [face] = finder.find(frame)
+        pixels = torch.from_numpy(align(frame, face, size)).permute(2, 0, 1).unsqueeze(0).float() / 255
+        views = torch.cat([pixels, pixels.flip(-1)]) if config.mirror else pixels
+        image, grid = model.towers.encode_image(views)
+        found = model.describe(pixels, age_text, mirror=config.mirror)
+        parts = {
+            "detector, with tiles": milliseconds(lambda: finder.find(frame)),
+            "alignment": milliseconds(lambda: align(frame, face, size)),
+            "image tower": milliseconds(lambda: model.towers.encode_image(views)),
+            "fusion": milliseconds(lambda: model.fusion(image, grid, age_text)),
+            "correction": milliseconds(
+                lambda: correct(checkpoint.ensemble, found.embedding, found.estimate, config.correction)
+            ),
+        }
+        live = milliseconds(lambda: finder.find(frame, tiles=False))
+    whole = milliseconds(lambda: estimator.predict(frame))
+    lines = [f"{name:22} {value:7.1f} ms  {value / whole:6.1%}" for name, value in parts.items()]
+    lines.append(f"{'whole path':22} {whole:7.1f} ms  median of {ROUNDS}, 2 threads, 640×480, one face")
+    lines.append(f"{'detector, no tiles':22} {live:7.1f} ms")
+    lines.append(
+        f"{'whole path, no tiles':22} {milliseconds(lambda: estimator.predict(frame, tiles=False)):7.1f} ms"
+    )
+    print("\n" + "\n".join(lines))

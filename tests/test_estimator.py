@@ -1,0 +1,174 @@
+"""The public door, on the bundled model and the two public-domain portraits."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cilf import AgeEstimator, FacePrediction, PhotoError, UsageError
+
+AGES = {"grace_hopper": 77, "eileen_collins": 42}
+
+
+@pytest.fixture(scope="module")
+def estimator() -> AgeEstimator:
+    return AgeEstimator.from_pretrained()
+
+
+@pytest.fixture(scope="module")
+def hopper(estimator: AgeEstimator, grace_hopper: np.ndarray) -> FacePrediction:
+    [face] = estimator.predict(grace_hopper, ["a old woman", "a baby", "a man"])
+    return face
+
+
+@pytest.mark.parametrize("portrait", AGES)
+def test_the_true_age_lies_in_the_interval(
+    estimator: AgeEstimator, portrait: str, request: pytest.FixtureRequest
+) -> None:
+    [face] = estimator.predict(request.getfixturevalue(portrait))
+    low, high = face.interval
+    assert low <= AGES[portrait] <= high
+    assert low <= face.age <= high
+
+
+def test_a_prediction_keeps_its_promises(estimator: AgeEstimator, hopper: FacePrediction) -> None:
+    x0, y0, x1, y1 = hopper.box
+    assert 0 <= x0 < x1 <= 512
+    assert 0 <= y0 < y1 <= 600
+    assert hopper.detection_score is not None
+    assert 0 < hopper.detection_score <= 1
+    assert hopper.distribution.shape == (101,)
+    assert hopper.distribution.sum() == pytest.approx(1, abs=1e-4)
+    assert hopper.trace[0].iteration == 0
+    assert hopper.trace[0].age == hopper.initial_age
+    assert hopper.age == [step for step in hopper.trace if step.accepted][-1].age
+    assert np.linalg.norm(hopper.embedding) == pytest.approx(1, abs=1e-4)
+    assert hopper.heatmap.ndim == 2
+    assert hopper.heatmap.min() >= 0
+    assert hopper.heatmap.max() <= 1
+    assert hopper.crop.shape == (112, 112, 3)
+    assert hopper.initial_age == pytest.approx(float(hopper.distribution @ np.arange(101)), abs=1e-3)
+    wanted = {
+        "accepted": hopper.trace[0].estimated_error <= estimator.epsilon,
+        "corrected": hopper.iterations > 0,
+        "low_confidence": hopper.trace[0].estimated_error > estimator.epsilon,
+    }
+    assert wanted[hopper.status]
+
+
+def test_similarities_are_cosines_and_can_be_had_without_the_photo(
+    estimator: AgeEstimator, hopper: FacePrediction
+) -> None:
+    assert list(hopper.similarities) == ["a old woman", "a baby", "a man"]
+    assert all(-1 <= value <= 1 for value in hopper.similarities.values())
+    assert estimator.similarity(hopper, list(hopper.similarities)) == pytest.approx(
+        hopper.similarities, abs=1e-5
+    )
+    shares = estimator.softmax(hopper.similarities)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert sorted(shares, key=shares.__getitem__) == sorted(shares, key=hopper.similarities.__getitem__)
+    assert estimator.softmax({}) == {}
+
+
+def test_an_old_woman_is_like_one(estimator: AgeEstimator, hopper: FacePrediction) -> None:
+    found = estimator.similarity(hopper, ["an old woman", "a toddler", "a teenage boy"])
+    assert max(found, key=found.__getitem__) == "an old woman"
+
+
+def test_words_that_training_never_held_are_named(estimator: AgeEstimator) -> None:
+    assert estimator.unknown_words(["a tired man", "a child"]) == {"a tired man": ["tired"]}
+
+
+def test_faces_stand_left_to_right_and_do_not_depend_on_company(
+    estimator: AgeEstimator, grace_hopper: np.ndarray, eileen_collins: np.ndarray
+) -> None:
+    photo = np.concatenate([eileen_collins, grace_hopper[:512]], axis=1)
+    left, right = estimator.predict(photo)
+    assert left.box[2] < right.box[0]
+    [alone] = estimator.predict(eileen_collins)
+    assert left.age == pytest.approx(alone.age, abs=2.0)
+
+
+def test_every_kind_of_source_gives_the_same(
+    estimator: AgeEstimator, grace_hopper: np.ndarray, hopper: FacePrediction, tmp_path
+) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(grace_hopper).save(path)
+    for source in (path, str(path), Image.open(path)):
+        [face] = estimator.predict(source)
+        assert face.age == hopper.age
+
+
+def test_largest_faces_are_kept(
+    estimator: AgeEstimator, grace_hopper: np.ndarray, eileen_collins: np.ndarray
+) -> None:
+    small = np.array(Image.fromarray(grace_hopper).resize((170, 200)))
+    photo = np.full((512, 700, 3), 120, np.uint8)
+    photo[:, :512] = eileen_collins
+    photo[:200, 520:690] = small
+    [face] = estimator.predict(photo, max_faces=1)
+    assert face.box[0] < 400
+
+
+def test_a_picture_without_a_face(estimator: AgeEstimator) -> None:
+    empty = np.full((120, 160, 3), 128, np.uint8)
+    assert estimator.predict(empty) == []
+    [face] = estimator.predict(empty, no_face="whole")
+    assert face.box == (0, 0, 160, 120)
+    assert face.detection_score is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"prompts": "one text"}, "give a list"),
+        ({"prompts": ["a man", " "]}, "empty"),
+        ({"no_face": "guess"}, "'skip' or 'whole'"),
+    ],
+)
+def test_wrong_arguments(
+    estimator: AgeEstimator, grace_hopper: np.ndarray, arguments: dict, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        estimator.predict(grace_hopper, **arguments)
+
+
+def test_a_bad_photo_is_told_and_the_estimator_goes_on(
+    estimator: AgeEstimator, grace_hopper: np.ndarray
+) -> None:
+    with pytest.raises(PhotoError):
+        estimator.predict(grace_hopper.astype(np.float32))
+    assert len(estimator.predict(grace_hopper)) == 1
+
+
+def test_an_unknown_device() -> None:
+    with pytest.raises(UsageError, match="no device"):
+        AgeEstimator.from_pretrained(device="abacus")
+
+
+def test_threads_may_share_it(
+    estimator: AgeEstimator, grace_hopper: np.ndarray, hopper: FacePrediction
+) -> None:
+    ages: list[float] = []
+
+    def work() -> None:
+        ages.extend(face.age for face in estimator.predict(grace_hopper, ["a man", "a woman"]))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ages == pytest.approx([hopper.age] * 4, abs=1e-3)
+
+
+def test_text_features_of_the_age_prompts_are_not_computed_per_photo(
+    estimator: AgeEstimator, grace_hopper: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> torch.Tensor:
+        raise AssertionError("the text tower ran")
+
+    monkeypatch.setattr("cilf.clip.ClipTowers.encode_embedded", forbidden)
+    assert len(estimator.predict(grace_hopper)) == 1

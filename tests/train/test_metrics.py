@@ -1,0 +1,35 @@
+"""Measures, against scikit-learn's or by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from train.metrics import accuracy, gain, interval_quality
+
+AGES = arrays(np.float64, 20, elements=st.floats(0, 100))
+
+
+def test_accuracy_by_hand() -> None:
+    truth, age = np.array([10.0, 20, 30, 40]), np.array([12.0, 25, 35.01, 40])
+    found = accuracy(truth, age)
+    assert found["mae"] == pytest.approx((2 + 5 + 5.01 + 0) / 4)
+    assert found["cs5"] == 0.75  # exactly 5 counts, 5.01 does not
+    assert found["bias"] == pytest.approx(12.01 / 4)
+
+
+@given(AGES, AGES, AGES)
+def test_gain_is_the_difference_of_the_errors(
+    truth: np.ndarray, before: np.ndarray, after: np.ndarray
+) -> None:
+    found = gain(truth, before, after)
+    wanted = accuracy(truth, before)["mae"] - accuracy(truth, after)["mae"]
+    assert found["mean_gain"] == pytest.approx(wanted, abs=1e-9)
+    assert found["share_better"] + found["share_worse"] <= 1
+
+
+def test_interval_quality_counts_the_ends_as_inside() -> None:
+    found = interval_quality(np.array([10.0, 20, 30]), np.array([10.0, 15, 31]), np.array([12.0, 20, 40]))
+    assert found["coverage"] == pytest.approx(2 / 3)
+    assert found["mean_width"] == pytest.approx((2 + 5 + 9) / 3)

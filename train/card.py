@@ -1,0 +1,149 @@
+"""The model card: written from a checkpoint's configuration and its evaluation report, so that no figure is typed."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cilf.weights import CheckpointConfig
+from train.evaluate import BANDS, table
+
+USE = """\
+## Use
+
+```python
+from cilf import AgeEstimator
+
+for face in AgeEstimator.from_pretrained().predict("family.jpg"):
+    print(face.age, face.interval, face.status)
+```
+
+Meant for demonstrations, teaching and research on age estimation. Not meant for decisions about a person: not
+for access control, policing, hiring, insurance, border or asylum cases, nor as the only gate of an age check.
+It sees one aligned face of 112×112 pixels; make-up, masks, sunglasses, strong profile, very small or soft faces
+and heavy filters mislead it.
+"""
+
+DATA = """\
+## Data
+
+Trained on UTKFace (Zhang, Song, Qi, CVPR 2017; non-commercial research only, the photos' copyright stays with
+their owners) and All-Age-Faces (Cheng et al., 2019; no licence stated). Because of these sets **the weights are
+for non-commercial research only**, unlike the code. UTKFace's labels are noisy: groups of near-duplicate
+pictures carry ages 4.2 years apart on average. All-Age-Faces shows mostly Asian faces. The captions that taught
+the text tower were made from the labels (age, gender, race): similarity to such words shows what the labels
+taught, nothing more, and words outside them are unknown to it. Race words are those of the labels, assigned by
+other people or programs, not by the persons shown.
+
+Photos for fitting, for the error ensemble, for choices, for calibration and for this test are disjoint, and
+groups of near-duplicates lie in one part whole.
+"""
+
+
+def card(config: CheckpointConfig, found: dict[str, Any]) -> str:
+    """Markdown with the Hub's metadata. `found` is the report that `train.evaluate` wrote for this checkpoint."""
+    metadata = yaml.safe_dump(_metadata(found), sort_keys=False, allow_unicode=True)
+    parts = [
+        f"---\n{metadata}---\n",
+        "# CILF compact\n",
+        _description(config),
+        _results(found),
+        USE,
+        DATA,
+        _limits(found),
+    ]
+    return "\n".join(parts)
+
+
+def write(config: CheckpointConfig, found: dict[str, Any], path: Path) -> None:
+    """Write the card to `path`."""
+    path.write_text(card(config, found), encoding="utf-8")
+
+
+def _metadata(found: dict[str, Any]) -> dict[str, Any]:
+    measured = found["all"]
+    values = {
+        "mae": ("Mean absolute error (years)", measured["mae"]),
+        "cs5": ("Share within 5 years", measured["cs5"]),
+        "coverage": ("Coverage of the 90 % interval", measured["interval"]["coverage"]),
+    }
+    return {
+        "license": "other",
+        "license_name": "non-commercial-research",
+        "pipeline_tag": "image-classification",
+        "tags": ["age-estimation", "clip", "face"],
+        "library_name": "cilf",
+        "model-index": [
+            {
+                "name": "CILF compact",
+                "results": [
+                    {
+                        "task": {"type": "image-classification", "name": "Age estimation"},
+                        "dataset": {"type": "utkface", "name": "UTKFace", "split": found["part"]},
+                        "metrics": [
+                            {"type": name, "name": label, "value": round(value, 4)}
+                            for name, (label, value) in values.items()
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def _description(config: CheckpointConfig) -> str:
+    vision = config.model.clip.architecture["vision_cfg"]
+    rule = config.correction
+    if rule.max_iterations:
+        does = f"An estimate whose estimated error is above ε = {rule.epsilon:.2f} years is corrected step by step."
+    else:
+        does = (
+            f"On the photos kept for choices no correction rule gained enough, so this checkpoint never corrects; "
+            f"estimates with an estimated error above ε = {rule.epsilon:.2f} years are marked as of low confidence."
+        )
+    return (
+        f"Age from one face, by fusing CLIP image and text features in the frequency domain. Image tower: "
+        f"{vision['timm_model_name']} at {vision['image_size']} px; text tower: a small transformer; both from "
+        f"scratch; {config.ensemble.members} error estimators. {does}\n"
+    )
+
+
+def _results(found: dict[str, Any]) -> str:
+    gained = found["all"]["correction"]
+    return (
+        f"## Results\n\nUTKFace `{found['part']}`, {found['all']['count']} photos, each through the public door "
+        f"(`python -m train evaluate`, full report in `report.json`; looks at this part so far: "
+        f"{len(found['test_looks'])}). "
+        f"Ages in years; CS@5 is the share within 5 years.\n\n{table(found)}\n\n"
+        f"Correction: {gained['share_changed']:.1%} of the estimates changed, {gained['share_better']:.1%} for the "
+        f"better and {gained['share_worse']:.1%} for the worse; mean gain {gained['mean_gain']:.3f} ± "
+        f"{gained['standard_error']:.3f} years.\n\n### By age, gender and race\n\n{_groups(found)}\n"
+    )
+
+
+def _groups(found: dict[str, Any]) -> str:
+    """MAE and count for each race and gender, by age band; empty where there is no photo."""
+    groups = found["groups"]
+    people = list(dict.fromkeys(" ".join(name.split()[2:]) for name in groups if len(name.split()) == 4))
+    lines = [f"| | {' | '.join(BANDS)} |", "|---" * (len(BANDS) + 1) + "|"]
+    for who in people:
+        cells = []
+        for band in BANDS:
+            row = groups.get(f"age {band} {who}")
+            cells.append(f"{row['mae']:.1f} ({row['count']})" if row else "–")
+        lines.append(f"| {who} | {' | '.join(cells)} |")
+    return "Mean absolute error in years, number of photos in brackets.\n\n" + "\n".join(lines)
+
+
+def _limits(found: dict[str, Any]) -> str:
+    old, young = found["groups"].get("age 60+"), found["groups"].get("age 13–17")
+    said = [
+        f"its mean error is {row['bias']:+.1f} years {whom}"
+        for row, whom in ((young, "for the 13- to 17-year-old"), (old, "from 60 on"))
+        if row
+    ]
+    return (
+        "## Limits\n\nIt estimates how old a face looks to the labels it learned from, not how old a person is. "
+        f"On the test photos {' and '.join(said)}. The interval holds 90 % of faces like the test photos on average, "
+        "not in every group: see the table.\n"
+    )
