@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +14,9 @@ from cilf.correction import correct
 from cilf.errors import UsageError
 from cilf.faces import Face, FaceFinder, align, whole_picture
 from cilf.images import open_photo
-from cilf.prediction import FacePrediction
+from cilf.prediction import FacePrediction, NoFace
 from cilf.weights import Checkpoint, load
 
-NoFace = Literal["skip", "whole"]
 BATCH = 16  # crops at once; bounds the memory that a group photo takes
 
 

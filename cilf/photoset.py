@@ -10,15 +10,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from cilf.errors import CilfError, PhotoError, UsageError
-from cilf.prediction import FacePrediction
+from cilf.prediction import FacePrediction, NoFace
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-NoFace = Literal["skip", "whole"]
 
 COLUMNS = (
     "path",

@@ -7,6 +7,9 @@ import numpy as np
 
 Status = Literal["accepted", "corrected", "low_confidence"]
 
+NoFace = Literal["skip", "whole"]
+"""What to do with a photo without a face: nothing, or take the whole picture as the face."""
+
 
 @dataclass(frozen=True)
 class TraceStep:

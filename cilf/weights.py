@@ -69,6 +69,7 @@ def save(folder: Path, model: CILF, ensemble: ErrorEnsemble, config: CheckpointC
         for name, value in _parts(model, ensemble).state_dict().items()
     }
     save_file(tensors, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for the owner alone, and a wheel keeps the mode
     stored = TypeAdapter(CheckpointConfig).dump_python(config, mode="json")
     stored["sha256"] = _sha256(folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
@@ -104,14 +105,13 @@ def load(source: str | Path | None = None, *, revision: str | None = None) -> Ch
         raise WeightsError(
             f"'{folder / WEIGHTS}' does not fit the configuration beside it; {ELSEWHERE}"
         ) from error
-    report, card = folder / REPORT, folder / CARD
     return Checkpoint(
         model.eval(),
         ensemble.eval(),
         config,
         said,
-        json.loads(report.read_text(encoding="utf-8")) if report.is_file() else None,
-        card.read_text(encoding="utf-8") if card.is_file() else "",
+        _read_report(folder / REPORT),
+        (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else "",
     )
 
 
@@ -133,6 +133,15 @@ def bundled() -> Path:
         if (folder / CONFIG).is_file():
             return folder
     raise WeightsError("the bundled checkpoint is missing from this installation; install the package again")
+
+
+def _read_report(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"'{path}' is damaged; fetch it again or remove it") from error
 
 
 def _parts(model: nn.Module, ensemble: nn.Module) -> nn.ModuleDict:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from cilf.errors import WeightsError
-from cilf.weights import CONFIG, WEIGHTS, load, save
+from cilf.weights import CONFIG, REPORT, WEIGHTS, load, save
 from tests import tiny
 
 
@@ -64,6 +64,12 @@ def test_one_flipped_bit(folder: Path) -> None:
     data = bytearray((folder / WEIGHTS).read_bytes())
     data[-5] ^= 1
     (folder / WEIGHTS).write_bytes(data)
+    with pytest.raises(WeightsError, match="damaged"):
+        load(folder)
+
+
+def test_a_damaged_report(folder: Path) -> None:
+    (folder / REPORT).write_text('{"all": ')
     with pytest.raises(WeightsError, match="damaged"):
         load(folder)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
 from cilf.weights import CheckpointConfig
 from train.evaluate import BANDS, table
@@ -42,9 +42,8 @@ groups of near-duplicates lie in one part whole.
 
 def card(config: CheckpointConfig, found: dict[str, Any]) -> str:
     """Markdown with the Hub's metadata. `found` is the report that `train.evaluate` wrote for this checkpoint."""
-    metadata = yaml.safe_dump(_metadata(found), sort_keys=False, allow_unicode=True)
     parts = [
-        f"---\n{metadata}---\n",
+        f"---\n{_metadata(found).to_yaml()}\n---\n",
         "# CILF compact\n",
         _description(config),
         _results(found),
@@ -60,35 +59,35 @@ def write(config: CheckpointConfig, found: dict[str, Any], path: Path) -> None:
     path.write_text(card(config, found), encoding="utf-8")
 
 
-def _metadata(found: dict[str, Any]) -> dict[str, Any]:
+def _metadata(found: dict[str, Any]) -> ModelCardData:
     measured = found["all"]
-    values = {
+    metrics = {
         "mae": ("Mean absolute error (years)", measured["mae"]),
         "cs5": ("Share within 5 years", measured["cs5"]),
         "coverage": ("Coverage of the 90 % interval", measured["interval"]["coverage"]),
     }
-    return {
-        "license": "other",
-        "license_name": "non-commercial-research",
-        "pipeline_tag": "image-classification",
-        "tags": ["age-estimation", "clip", "face"],
-        "library_name": "cilf",
-        "model-index": [
-            {
-                "name": "CILF compact",
-                "results": [
-                    {
-                        "task": {"type": "image-classification", "name": "Age estimation"},
-                        "dataset": {"type": "utkface", "name": "UTKFace", "split": found["part"]},
-                        "metrics": [
-                            {"type": name, "name": label, "value": round(value, 4)}
-                            for name, (label, value) in values.items()
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            task_name="Age estimation",
+            dataset_type="utkface",
+            dataset_name="UTKFace",
+            dataset_split=found["part"],
+            metric_type=name,
+            metric_name=label,
+            metric_value=round(value, 4),
+        )
+        for name, (label, value) in metrics.items()
+    ]
+    return ModelCardData(
+        license="other",
+        license_name="non-commercial-research",
+        pipeline_tag="image-classification",
+        library_name="cilf",
+        tags=["age-estimation", "clip", "face"],
+        model_name="CILF compact",
+        eval_results=results,
+    )
 
 
 def _description(config: CheckpointConfig) -> str:

@@ -1,0 +1,111 @@
+"""prepare → fit → calibrate → evaluate → card, by command, on a small generated set."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cilf import AgeEstimator
+from train.__main__ import main
+
+RECIPE = """
+[data.utkface]
+share = 1.0
+[architecture]
+embed_dim = 16
+[architecture.vision_cfg]
+timm_model_name = "test_resnet"
+timm_pool = "avg"
+timm_proj = "linear"
+image_size = 48
+[architecture.text_cfg]
+context_length = 24
+width = 16
+heads = 2
+layers = 1
+[model]
+grid_stage = 2
+[prompts]
+context_tokens = 2
+anchors = 3
+[fusion]
+width = 16
+image_blocks = 1
+fusion_blocks = 1
+[loss]
+[augment]
+[fit]
+batch_size = 4
+epochs = 2
+learning_rate = 1e-3
+weight_decay = 0.01
+warmup = 0.1
+ema_decay = 0.9
+mixup = 0.4
+mixup_share = 0.5
+sizes = [[0.0, 48]]
+precision = "fp32"
+seed = 0
+"""
+PARTS = ("train", "train", "held", "tune", "cal", "test")
+
+
+@pytest.fixture
+def work(tmp_path: Path, grace_hopper: np.ndarray, eileen_collins: np.ndarray) -> Path:
+    """UTKFace's layout: 36 chips cut from the two portraits, with made-up labels; a split and a recipe."""
+    chips = [
+        Image.fromarray(grace_hopper).crop((150, 60, 390, 300)),
+        Image.fromarray(eileen_collins).crop((135, 20, 315, 200)),
+    ]
+    folder = tmp_path / "UTKFace"
+    folder.mkdir()
+    rows = ["filename,split,group"]
+    for index in range(36):
+        name = f"{10 + 2 * index}_{index % 2}_{index % 5}_2017010100000{index:04}.jpg.chip.jpg"
+        chips[index % 2].resize((200, 200)).rotate(index % 7 - 3).save(folder / name)
+        rows.append(f"{name},{PARTS[index % len(PARTS)]},g{index}")
+    (tmp_path / "split.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    return tmp_path
+
+
+def test_from_photos_to_a_model_card(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache, split = ["--cache", str(work / "crops")], ["--split", str(work / "split.csv")]
+    data = ["--data", f"utkface={work / 'UTKFace'}"]
+    recipe, run = ["--recipe", str(work / "tiny.toml")], str(work / "run")
+    checkpoint, report = work / "checkpoint", work / "checkpoint" / "report.json"
+    assert main(["prepare", *data, *cache, "--size", "48", "--margin", "6", "--processes", "1"]) == 0
+    assert main(["fit", *recipe, *cache, *split, "--output", run]) == 0
+    assert main(["calibrate", *recipe, "--run", run, *cache, *split, "--output", str(checkpoint)]) == 0
+    evaluate = ["evaluate", *data, *split, "--weights", str(checkpoint), "--report", str(report)]
+    assert main(evaluate) == 0
+    assert main(evaluate) == 0
+    assert main(["card", str(checkpoint)]) == 0
+    found = json.loads(report.read_text())
+    assert found["all"]["count"] == 6
+    assert len(found["test_looks"]) == 2
+    assert "| all | 6 |" in capsys.readouterr().out
+    estimator = AgeEstimator.from_pretrained(checkpoint)
+    assert estimator.report == found
+    assert "model-index" in estimator.card
+    [face] = estimator.predict(next((work / "UTKFace").iterdir()), no_face="whole")
+    assert 0 <= face.age <= 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["prepare", "--data", "nothing=x"], "Unknown data set 'nothing'"),
+        (["evaluate", "--data", "utkface=x", "--split", "none.csv"], "none.csv does not exist"),
+        (["fit", "--recipe", "no-such", "--split", "none.csv"], "no-such"),
+    ],
+)
+def test_wrong_input_is_one_sentence(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    message = capsys.readouterr().err.strip()
+    assert said in message
+    assert "\n" not in message
