@@ -47,7 +47,9 @@ def resample(photo: np.ndarray, from_crop: Similarity, size: int, margin: int) -
     a, b, offset = from_crop
     scale = float(np.hypot(a, b))
     factor = max(1, int(scale))  # blocks of factor x factor photo pixels are averaged beforehand
-    fine = 2 if scale > 1 else 1  # then fine x fine samples are averaged to one pixel: no aliasing in between
+    fine = (
+        2 if scale > 1 else 1
+    )  # then fine x fine samples are averaged to one pixel: little aliases in between
     # With coefficients in multiples of 2^-20 every coordinate below is exact in double precision, so that a crop with
     # margin agrees with the crop without to the last bit. On 100 pixels that costs 1e-4 of a pixel.
     a, b, x, y = (round(float(v) * 2**20) / 2**20 for v in (a / factor, b / factor, *(offset / factor)))
