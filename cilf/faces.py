@@ -111,7 +111,7 @@ class FaceFinder:
 
         A look of the detector costs about a millisecond. Without tiles there are two looks, and two more for each face:
         what a live picture can afford; faces from about a fifth of the photo's longer side on are found. With tiles a
-        photo of 200x200 pixels takes some 10 looks, one of 640x480 some 60, and a larger one some 200, whatever its
+        photo of 200x200 pixels takes some 15 looks, one of 640x480 some 45, and a larger one some 180, whatever its
         size; faces down to a fortieth of the longer side are found, if they are at least 20 pixels wide.
 
         Args:

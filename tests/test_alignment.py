@@ -96,7 +96,7 @@ def test_margin_adds_pixels_and_changes_none(
 def test_fine_patterns_are_averaged_not_sampled(turn: float, scale: float) -> None:
     board = (np.indices((700, 700)).sum(axis=0) % 2 * 255).astype(np.uint8)
     crop = resample(np.repeat(board[:, :, None], 3, axis=2), similarity(turn, scale, 350, 350), 30, 0)
-    # The finest pattern there is: sampled, it would keep its contrast of 127.5. Averaged, under a third is left at worst.
+    # Sampled, the finest pattern there is would keep its contrast of 127.5; averaged, under a third is left.
     assert abs(crop.astype(float).mean() - 127.5) < 8
     assert crop.astype(float).std() < 127.5 / 3
 
