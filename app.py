@@ -4,18 +4,14 @@ import argparse
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from cilf.demo import charts, texts, theme
-from cilf.demo.loading import ModelHost
+from cilf.demo.loading import Estimator, ModelHost
 from cilf.demo.panel import panel
 from cilf.demo.photo import PhotoTab
 from cilf.demo.visits import Visits
-
-if TYPE_CHECKING:
-    from cilf.estimator import AgeEstimator
 
 # Uploads are removed as soon as they are read; this net catches what a broken connection leaves, in seconds.
 CACHE_CHECK, CACHE_AGE = 60, 300
@@ -94,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
 
-    def load() -> "AgeEstimator":
+    def load() -> Estimator:
+        # Imported here, in the loading thread: PyTorch takes seconds, and the page need not wait for it.
         from cilf.estimator import AgeEstimator
 
         return AgeEstimator.from_pretrained(options.weights)

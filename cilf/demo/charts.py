@@ -70,7 +70,9 @@ def distribution(face: FacePrediction) -> str:
     """The age head's probabilities over the ages 0 to 100, with the estimate and the interval."""
     shares = np.asarray(face.distribution, dtype=float)
     top = max(float(shares.max()), 1e-9)
-    points = " ".join(f"{_x(age):.2f},{100 - 96 * share / top:.2f}" for age, share in enumerate(shares))
+    points = " ".join(
+        f"{100 * age / OLDEST:.2f},{100 - 96 * share / top:.2f}" for age, share in enumerate(shares)
+    )
     low, high = face.interval
     likeliest = int(shares.argmax())
     spoken = (
@@ -208,7 +210,7 @@ def _age_axis() -> str:
 def _age_trace(face: FacePrediction) -> str:
     """Ages of all steps; those taken are joined by a line, those not taken stand hollow at its side."""
     ages = [step.age for step in face.trace]
-    low, high = _room(ages, least=6)
+    low, high = _room(ages, least=6.0)
     across = _across(len(ages))
     spots = [(x, 100 - 100 * (age - low) / (high - low)) for x, age in zip(across, ages, strict=True)]
     line, tries, previous = [spots[0]], [], spots[0]
@@ -278,7 +280,7 @@ def _prompt_row(
 <tr{' class="cilf-best"' if best else ""}>
   <th scope="row">{escape(prompt)}{warning}</th>
   <td>{_bar("cosine", left, width)}{shown}</td>
-  <td>{_bar("share", 0, 100 * share)}{_percent(share)}</td>
+  <td>{_bar("share", 0.0, 100 * share)}{_percent(share)}</td>
 </tr>"""
 
 
@@ -329,4 +331,4 @@ def _points(spots: Sequence[tuple[float, float]]) -> str:
 
 def _x(age: float) -> float:
     """Where an age stands on the ruler, in percent from the left."""
-    return 100 * min(max(age, 0), OLDEST) / OLDEST
+    return 100 * min(max(age, 0.0), OLDEST) / OLDEST

@@ -1,6 +1,6 @@
 """Pictures that the page shows: the photo with its faces boxed and labelled, and the heat map laid over a face."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -45,11 +45,12 @@ def annotate(photo: np.ndarray, faces: Sequence[FacePrediction], chosen: int | N
     order = sorted(range(len(faces)), key=lambda index: index == chosen)  # the chosen one on top
     for index in order:
         _draw_box(draw, faces[index].box, index == chosen, unit)
+    boxes = [face.box for face in faces]
     taken: list[Box] = []
     for index in reversed(order):
         font = _label_font(faces[index].box, len(faces), unit)
         text = label(index, faces[index])
-        place = _place_label(draw, text, font, faces[index].box, (width, height), taken)
+        place = _place_label(draw, text, font, boxes[index], (width, height), taken, boxes)
         taken.append(place)
         _draw_label(draw, text, font, place, CHOSEN if index == chosen else OTHER)
     return np.asarray(image)
@@ -61,7 +62,7 @@ def label(index: int, face: FacePrediction) -> str:
 
 
 def face_at(faces: Sequence[FacePrediction], x: float, y: float) -> int | None:
-    """Index of the face whose box holds the point (pixels of the photo), the smallest of several; None where there is none."""
+    """Index of the face whose box holds the point (pixels of the photo), of several the smallest; else None."""
     holding = [
         index
         for index, face in enumerate(faces)
@@ -94,7 +95,7 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Box, chosen: bool, unit: float) ->
     line = max(1, round(LINE_PX * unit * (1.7 if chosen else 1)))
     casing = max(1, round(unit))  # a dark edge on both sides keeps the line visible on a pale photo
     radius = max(2, round(6 * unit))
-    draw.rounded_rectangle(_grown(box, casing), radius, outline=INK, width=line + 2 * casing)
+    draw.rounded_rectangle(_grown(box, float(casing)), radius, outline=INK, width=line + 2 * casing)
     draw.rounded_rectangle(box, radius, outline=CHOSEN if chosen else OTHER, width=line)
 
 
@@ -112,9 +113,13 @@ def _place_label(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     box: Box,
     photo_size: tuple[int, int],
-    taken: Iterable[Box],
+    taken: Sequence[Box],
+    boxes: Sequence[Box],
 ) -> Box:
-    """The first free place among: above, below, inside at the top, beside; where none is free, the least covered."""
+    """The first free place among: above, below, inside at the top, beside; where none is free, the least harmful.
+
+    Another label (`taken`) is worse to cover than a face (`boxes`): a covered number cannot be read at all.
+    """
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     pad = 0.32 * (bottom - top)
     width, height = right - left + 2.4 * pad, bottom - top + 2 * pad
@@ -130,10 +135,14 @@ def _place_label(
     ]
     places = []
     for x, y in corners:
-        x = min(max(x, 0), max(photo_size[0] - width, 0))
-        y = min(max(y, 0), max(photo_size[1] - height, 0))
+        x = min(max(x, 0.0), max(photo_size[0] - width, 0.0))
+        y = min(max(y, 0.0), max(photo_size[1] - height, 0.0))
         places.append((x, y, x + width, y + height))
-    return min(places, key=lambda place: sum(_shared(place, other) for other in taken))
+
+    def harm(place: Box) -> float:
+        return 4 * sum(_shared(place, label) for label in taken) + sum(_shared(place, face) for face in boxes)
+
+    return min(places, key=harm)
 
 
 def _draw_label(
@@ -159,4 +168,4 @@ def _area(box: Box) -> float:
 def _shared(one: Box, other: Box) -> float:
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(width, 0) * max(height, 0)
+    return max(width, 0.0) * max(height, 0.0)

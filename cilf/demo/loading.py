@@ -2,17 +2,50 @@
 
 import logging
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
 
 from cilf.errors import CilfError
-
-if TYPE_CHECKING:
-    from cilf.estimator import AgeEstimator
+from cilf.prediction import FacePrediction
 
 log = logging.getLogger(__name__)
 
 State = Literal["loading", "ready", "failed"]
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """What the page needs of `cilf.AgeEstimator`; naming it here keeps PyTorch out of the page's start."""
+
+    @property
+    def epsilon(self) -> float:
+        """Limit of the expected error in years, above which an estimate is corrected."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """What is loaded and from where."""
+        ...
+
+    def predict(
+        self, photo: np.ndarray, *, no_face: Literal["skip", "whole"] = "skip"
+    ) -> list[FacePrediction]:
+        """The faces of a photo (HxWx3 uint8 RGB), left to right."""
+        ...
+
+    def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
+        """Prompt -> cosine in [-1, 1]."""
+        ...
+
+    def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
+        """Prompt -> share of the softmax over these prompts."""
+        ...
+
+    def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
+        """Prompt -> words that the text tower never saw in training."""
+        ...
 
 
 class ModelHost:
@@ -22,10 +55,10 @@ class ModelHost:
         load: makes the estimator; called once, by `start`.
     """
 
-    def __init__(self, load: "Callable[[], AgeEstimator]") -> None:
+    def __init__(self, load: Callable[[], Estimator]) -> None:
         self._load = load
         self._done = threading.Event()
-        self._estimator: AgeEstimator | None = None
+        self._estimator: Estimator | None = None
         self._error: CilfError | None = None
 
     def start(self) -> None:
@@ -44,7 +77,7 @@ class ModelHost:
         """Why loading failed, or None."""
         return self._error
 
-    def get(self, timeout: float | None = None) -> "AgeEstimator":
+    def get(self, timeout: float | None = None) -> Estimator:
         """The estimator, waiting for it where it is still loading.
 
         Raises:

@@ -1,7 +1,7 @@
 """The Photo tab: one photo in, every face's age out, and for the chosen face how the age came about."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -144,22 +144,26 @@ class PhotoTab:
         )
         self.reset.click(texts.default_prompts, outputs=self.prompts, api_visibility="private", **light)
 
-    def on_photo(self, payload: dict[str, Any] | None, prompts: str, request: gr.Request) -> Updates:
+    def on_photo(
+        self, payload: dict[str, Any] | None, prompts: str, request: gr.Request
+    ) -> Iterator[Updates]:
         """A photo was chosen, pasted or taken; or the area was emptied."""
         page = _page(request)
         upload = Upload.from_payload(payload)
         self._visits.forget(page)
         if upload is None:
-            return self._nothing(texts.FIRST_STEP, "hint")
-        return self._calmly(lambda: self._look(upload.take(), prompts, page))
+            yield self._nothing(texts.FIRST_STEP, "hint")
+        else:
+            yield from self._answer(lambda: self._look(upload.take(), prompts, page))
 
-    def on_whole(self, prompts: str, request: gr.Request) -> Updates:
+    def on_whole(self, prompts: str, request: gr.Request) -> Iterator[Updates]:
         """No face was found, and the visitor says that the picture is one."""
         page = _page(request)
         visit = self._visits.get(page)
         if visit is None:
-            return self._nothing(texts.FORGOTTEN)
-        return self._calmly(lambda: self._look(visit.photo, prompts, page, whole=True))
+            yield self._nothing(texts.FORGOTTEN)
+        else:
+            yield from self._answer(lambda: self._look(visit.photo, prompts, page, whole=True))
 
     def on_pick(self, choice: int, prompts: str, request: gr.Request) -> Updates:
         """A face was chosen in the picker."""
@@ -173,7 +177,8 @@ class PhotoTab:
         visit = self._visits.get(_page(request))
         if visit is None or len(visit.faces) < 2:
             return {self.message: gr.skip()}
-        chosen = drawing.face_at(visit.faces, *event.index)
+        x, y = event.index
+        chosen = drawing.face_at(visit.faces, float(x), float(y))
         if chosen is None:
             return {self.message: gr.skip()}
         return self._calmly(lambda: self._show(visit, chosen, prompts))
@@ -190,9 +195,9 @@ class PhotoTab:
         except CilfError as error:
             return {self.scores: charts.message(texts.sentence(error))}
 
-    def _example_handler(self, portrait: np.ndarray) -> Callable[[str, gr.Request], Updates]:
-        def on_example(prompts: str, request: gr.Request) -> Updates:
-            return self._calmly(lambda: self._look(portrait, prompts, _page(request)))
+    def _example_handler(self, portrait: np.ndarray) -> Callable[[str, gr.Request], Iterator[Updates]]:
+        def on_example(prompts: str, request: gr.Request) -> Iterator[Updates]:
+            yield from self._answer(lambda: self._look(portrait, prompts, _page(request)))
 
         return on_example
 
@@ -232,13 +237,13 @@ class PhotoTab:
     def _scores(self, face: FacePrediction, text: str) -> str:
         estimator = self._host.get()
         lines = texts.prompt_lines(text)
-        shown = lines[: texts.MAX_PROMPTS]
-        if not shown:
+        scored = lines[: texts.MAX_PROMPTS]
+        if not scored:
             return charts.prompt_scores({}, {}, {}, texts.NO_PROMPTS)
-        similarities = estimator.similarity(face, shown)
-        note = texts.too_many_prompts() if len(lines) > len(shown) else ""
+        similarities = estimator.similarity(face, scored)
+        note = texts.too_many_prompts() if len(lines) > len(scored) else ""
         return charts.prompt_scores(
-            similarities, estimator.softmax(similarities), estimator.unknown_words(shown), note
+            similarities, estimator.softmax(similarities), estimator.unknown_words(scored), note
         )
 
     def _nothing(self, text: str, kind: str = "problem") -> Updates:
@@ -251,6 +256,12 @@ class PhotoTab:
             self.waiting: gr.HTML(visible=True),
             self.results: gr.Column(visible=False),
         }
+
+    def _answer(self, look: Callable[[], Updates]) -> Iterator[Updates]:
+        """The answer to a photo; where the model is still loading, first a line that says so."""
+        if self._host.state == "loading":
+            yield {self.message: charts.message(texts.MODEL_FIRST, "hint")}
+        yield self._calmly(look)
 
     def _calmly(self, work: Callable[[], Updates]) -> Updates:
         """Do the work; whatever goes wrong becomes a sentence on the page, and the page goes on."""

@@ -20,6 +20,7 @@ WAITING = (
     "Each face gets its age, a 90 % interval, the steps of its correction and a look at what the model saw."
 )
 PROMPTS_LEAD = "The model compares the face with sentences. Change them; the photo is not looked at again."
+MODEL_FIRST = "The model is still loading; your photo comes next."
 NO_FACE = "No face was found in this picture. Is the face cut out tightly, or turned far away?"
 WHOLE_PICTURE = "Take the whole picture as one face"
 FORGOTTEN = "This photo is no longer in memory. Please choose it again."
@@ -29,7 +30,7 @@ NO_PROMPTS = "Write at least one prompt to compare the face with."
 DEFAULT_PROMPTS = (
     "a photo of a child",
     "a photo of a teenager",
-    "a photo of a young person",
+    "a photo of a young adult",
     "a photo of a middle aged person",
     "a photo of an old person",
 )

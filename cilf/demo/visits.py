@@ -32,7 +32,7 @@ class Visits:
     """
 
     def __init__(
-        self, seconds: float = 900, max_bytes: int = 1 << 30, clock: Callable[[], float] = time.monotonic
+        self, seconds: float = 900.0, max_bytes: int = 1 << 30, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._seconds = seconds
         self._max_bytes = max_bytes

@@ -1,0 +1,126 @@
+"""What driving the real page takes: the page's program in a process of its own, and Debian's Chromium."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Route
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Nothing of the browser's own may go to the network or wait for a graphics card.
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
+
+# How long anything may take before a test gives up on it: generous, since a busy machine is no failure.
+PATIENCE_S = 300
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running page: its address, the folder of its uploads, and the file that its output goes to."""
+
+    address: str
+    uploads: Path
+    log: Path
+
+    def files(self) -> list[Path]:
+        """What lies in the folder of uploads."""
+        return [path for path in self.uploads.rglob("*") if path.is_file()]
+
+
+def find_chromium() -> str | None:
+    """Path of an installed Chromium or Chrome, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+@contextmanager
+def serve(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Site]:
+    """Run `python app.py` on a free port until the block ends; `folder` takes its uploads and its output."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    uploads, log = folder / "uploads", folder / "page.log"
+    uploads.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port), *arguments]
+    # A short heartbeat lets the program notice within a second that a page was left.
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(uploads), "GRADIO_HEARTBEAT_INTERVAL": "1"}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_for(address, process, log)
+            yield Site(address, uploads, log)
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def launch_browser(playwright: Playwright) -> Browser:
+    """The installed Chromium, without a window."""
+    return playwright.chromium.launch(
+        executable_path=find_chromium(), args=list(CHROMIUM_FLAGS), timeout=1000 * PATIENCE_S
+    )
+
+
+def open_page(context: BrowserContext, site: Site) -> Page:
+    """Open the page and wait until the model is ready, or known to be missing."""
+    context.set_default_timeout(1000 * PATIENCE_S)
+    page = context.new_page()
+    page.goto(site.address)
+    page.locator("#model-state .cilf-ready, #model-state .cilf-failed").wait_for()
+    return page
+
+
+def keep_to(site: Site, context: BrowserContext) -> list[str]:
+    """Let the browser speak with the page's own host alone; gives the list in which other addresses collect."""
+    foreign: list[str] = []
+
+    def guard(route: Route) -> None:
+        address = route.request.url
+        if address.startswith((site.address, "data:", "blob:")):
+            route.continue_()
+        else:
+            foreign.append(address)
+            route.abort()
+
+    context.route("**/*", guard)
+    return foreign
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"the page's program ended at once:\n{log.read_text()}")
+        try:
+            with urllib.request.urlopen(address, timeout=10):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"the page did not answer:\n{log.read_text()}")

@@ -1,0 +1,534 @@
+"""What the page shows and remembers, without a browser and without a trained model."""
+
+import base64
+import io
+import logging
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
+
+import app
+from cilf.demo import charts, drawing, examples, pictures, texts, theme
+from cilf.demo.loading import ModelHost
+from cilf.demo.photo import PhotoTab
+from cilf.demo.visits import Visit, Visits
+from cilf.errors import CilfError, PhotoError, WeightsError
+from cilf.prediction import FacePrediction, TraceStep
+
+EPSILON = 4.5
+
+
+def make_face(
+    age: float = 40.0, box: tuple[float, float, float, float] = (100.0, 80.0, 200.0, 180.0)
+) -> FacePrediction:
+    distribution = np.zeros(101)
+    distribution[round(age)] = 1.0
+    return FacePrediction(
+        box=box,
+        detection_score=0.9,
+        age=age,
+        interval=(age - 8.0, age + 9.0),
+        initial_age=age,
+        trace=(TraceStep(0, age, 3.0, True),),
+        status="accepted",
+        distribution=distribution,
+        similarities={},
+        heatmap=np.eye(4, dtype=np.float32),
+        crop=np.full((112, 112, 3), 128, np.uint8),
+        embedding=np.ones(4, np.float32),
+    )
+
+
+class FakeEstimator:
+    """Finds `faces` in every photo, or none in a plain one; the cosine of a prompt grows with its length."""
+
+    epsilon = EPSILON
+    source = "a stand-in"
+
+    def __init__(self, faces: Sequence[FacePrediction] = ()) -> None:
+        self.faces = list(faces)
+        self.photos: list[np.ndarray] = []
+
+    def predict(
+        self, photo: np.ndarray, *, no_face: Literal["skip", "whole"] = "skip"
+    ) -> list[FacePrediction]:
+        self.photos.append(photo)
+        if np.ptp(photo, axis=(0, 1)).any():
+            return self.faces
+        return [make_face()] if no_face == "whole" else []
+
+    def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
+        return {prompt: min(1.0, len(prompt) / 100) for prompt in prompts}
+
+    def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
+        return {prompt: 1 / len(similarities) for prompt in similarities}
+
+    def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
+        return {prompt: ["zebra"] for prompt in prompts if "zebra" in prompt}
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+
+
+class TestTexts:
+    def test_an_accepted_guess_is_said_to_be_kept(self) -> None:
+        story = texts.story(make_face(41.2), EPSILON)
+        assert "41.2" in story
+        assert "3.0" in story
+        assert "kept" in story
+
+    def test_a_correction_names_the_first_and_the_last_age(self) -> None:
+        trace = (TraceStep(0, 41.0, 6.0, True), TraceStep(1, 30.0, 7.0, False), TraceStep(2, 36.0, 4.0, True))
+        face = replace(make_face(36.0), initial_age=41.0, trace=trace, status="corrected")
+        story = texts.story(face, EPSILON)
+        assert story.index("41.0") < story.index("36.0")
+        assert "30.0" not in story
+        assert "One correction" in story
+
+    def test_low_confidence_asks_for_care(self) -> None:
+        trace = (TraceStep(0, 41.0, 6.0, True), TraceStep(1, 30.0, 7.0, False))
+        face = replace(make_face(41.0), trace=trace, status="low_confidence")
+        assert "with care" in texts.story(face, EPSILON)
+
+    def test_prompts_are_the_lines_without_blanks_and_repetitions(self) -> None:
+        assert texts.prompt_lines("  a  child \n\na child\nan old man\n") == ["a child", "an old man"]
+
+    def test_an_error_becomes_a_sentence(self) -> None:
+        assert texts.sentence(PhotoError("nothing there")) == "Nothing there."
+
+
+class TestCharts:
+    def test_the_age_card_shows_rounded_age_and_interval(self) -> None:
+        card = charts.age_card(make_face(41.6), 1, 3)
+        assert ">42<" in card
+        assert "34 to 51" in card
+        assert "Face 2 of 3" in card
+
+    def test_every_step_of_the_trace_stands_in_the_table(self) -> None:
+        trace = tuple(TraceStep(step, 40.0 + step, 6.0 - step, step != 1) for step in range(4))
+        table = charts.correction(replace(make_face(43.0), trace=trace, status="corrected"), EPSILON)
+        assert re.findall(r"<th scope='row'>(\d)</th><td>([\d.]+)</td>", table) == [
+            ("0", "40.0"),
+            ("1", "41.0"),
+            ("2", "42.0"),
+            ("3", "43.0"),
+        ]
+        assert table.count("<td>not taken</td>") == 1
+
+    def test_the_distribution_peaks_at_the_likeliest_age(self) -> None:
+        chart = charts.distribution(make_face(30.0))
+        points = re.search(r'<polyline class="cilf-line" points="([^"]+)"', chart)
+        assert points is not None
+        heights = [float(point.split(",")[1]) for point in points[1].split()]
+        assert len(heights) == 101
+        assert int(np.argmin(heights)) == 30  # heights count from the top
+
+    def test_the_interval_stays_on_the_ruler(self) -> None:
+        card = charts.age_card(replace(make_face(95.0), interval=(-4.0, 130.0)), 0, 1)
+        assert "left:0.00%;width:100.00%" in card
+
+    def test_what_a_visitor_writes_is_escaped(self) -> None:
+        prompt = "<img src=x onerror=alert(1)>"
+        table = charts.prompt_scores({prompt: 0.2}, {prompt: 1.0}, {prompt: ["<b>"]}, note="<i>")
+        assert "<img" not in table
+        assert "<b>" not in table
+        assert "<i>" not in table.replace('<i class="', "")
+        assert "<img" not in charts.message(prompt)
+        assert "<img" not in charts.model_state("failed", prompt)
+
+    def test_cosine_and_share_stand_beside_unknown_words(self) -> None:
+        table = charts.prompt_scores(
+            {"a": -0.25, "b zebra": 0.5}, {"a": 0.1, "b zebra": 0.9}, {"b zebra": ["zebra"]}
+        )
+        assert "−0.25" in table
+        assert "0.50" in table
+        assert "90 %" in table
+        assert "Not seen in training: “zebra”" in table
+
+    def test_bars_of_negative_cosines_end_where_positive_ones_begin(self) -> None:
+        table = charts.prompt_scores({"a": -0.2, "b": 0.2}, {"a": 0.4, "b": 0.6}, {})
+        bars = re.findall(r'cilf-cosine" style="left:([\d.]+)%;width:([\d.]+)%', table)
+        (left, width), (zero, _) = [(float(left), float(width)) for left, width in bars]
+        assert left + width == pytest.approx(zero, abs=0.2)
+
+    def test_no_prompt_asks_for_one(self) -> None:
+        assert texts.NO_PROMPTS in charts.prompt_scores({}, {}, {})
+
+    def test_the_heat_map_is_told_in_words(self) -> None:
+        heat = np.zeros((6, 6), np.float32)
+        heat[0, 5] = 1
+        assert "upper part, right" in charts.heat_map(replace(make_face(), heatmap=heat))
+
+
+class TestDrawing:
+    def test_boxes_are_drawn_on_a_copy_at_full_size(self, photo: np.ndarray) -> None:
+        before = photo.copy()
+        drawn = drawing.annotate(photo, [make_face()])
+        assert drawn.shape == photo.shape
+        assert np.array_equal(photo, before)
+        x0, _, x1, y1 = make_face().box
+        edge = drawn[int(y1), int(x0) + 20 : int(x1) - 20]
+        assert (edge == drawing.CHOSEN).all(axis=-1).mean() > 0.9
+
+    def test_the_chosen_face_differs_from_the_others(self, photo: np.ndarray) -> None:
+        faces = [make_face(30.0), make_face(50.0, box=(250.0, 80.0, 350.0, 180.0))]
+        assert not np.array_equal(drawing.annotate(photo, faces, 0), drawing.annotate(photo, faces, 1))
+
+    @pytest.mark.parametrize(
+        "box", [(0.0, 0.0, 400.0, 300.0), (390.0, 290.0, 400.0, 300.0), (0.0, 0.0, 9.0, 9.0)]
+    )
+    def test_faces_at_the_edge_are_drawn(
+        self, photo: np.ndarray, box: tuple[float, float, float, float]
+    ) -> None:
+        assert not np.array_equal(drawing.annotate(photo, [make_face(box=box)]), photo)
+
+    def test_labels_of_a_crowd_do_not_cover_each_other(self) -> None:
+        photo = np.zeros((900, 1600, 3), np.uint8)
+        faces = [
+            make_face(
+                20.0 + index,
+                box=(
+                    20.0 + 157 * (index % 10),
+                    60.0 + 170 * (index // 10),
+                    90.0 + 157 * (index % 10),
+                    130.0 + 170 * (index // 10),
+                ),
+            )
+            for index in range(50)
+        ]
+        drawn = drawing.annotate(photo, faces, chosen=None)
+        # Each label is a filled patch in the others' colour, far more than the thin lines of the boxes.
+        filled = (drawn == drawing.OTHER).all(axis=-1).sum()
+        one = (drawing.annotate(photo, faces[:1], chosen=None) == drawing.OTHER).all(axis=-1).sum()
+        assert filled > 25 * one / 2
+
+    def test_a_click_hits_the_smallest_face_around_it(self) -> None:
+        faces = [make_face(box=(0.0, 0.0, 100.0, 100.0)), make_face(box=(40.0, 40.0, 60.0, 60.0))]
+        assert drawing.face_at(faces, 50.0, 50.0) == 1
+        assert drawing.face_at(faces, 10.0, 10.0) == 0
+        assert drawing.face_at(faces, 500.0, 10.0) is None
+
+    def test_the_heat_map_runs_from_blue_to_yellow(self) -> None:
+        crop = np.full((112, 112, 3), 128, np.uint8)
+        cold = drawing.overlay_heat(crop, np.zeros((7, 7), np.float32), size=64)
+        hot = drawing.overlay_heat(crop, np.ones((7, 7), np.float32), size=64)
+        assert cold.shape == hot.shape == (64, 64, 3)
+        assert cold[32, 32, 2] > cold[32, 32, 0]
+        assert hot[32, 32, 0] > hot[32, 32, 2]
+
+
+class TestPictures:
+    def test_an_upload_is_read_and_removed(self, tmp_path: Path, photo: np.ndarray) -> None:
+        file = tmp_path / "upload" / "me.png"
+        file.parent.mkdir()
+        Image.fromarray(photo).save(file)
+        upload = pictures.Upload.from_payload(
+            {"path": str(file), "orig_name": "me.png", "url": "/file=me.png"}
+        )
+        assert upload is not None
+        assert np.array_equal(upload.take(), photo)
+        assert not file.parent.exists()
+
+    def test_a_broken_upload_is_removed_and_named_as_the_visitor_names_it(self, tmp_path: Path) -> None:
+        file = tmp_path / "upload" / "3f2a.jpg"
+        file.parent.mkdir()
+        file.write_text("hello")
+        upload = pictures.Upload("holiday.jpg", path=file)
+        with pytest.raises(PhotoError, match="holiday") as caught:
+            upload.take()
+        assert str(tmp_path) not in str(caught.value)
+        assert not file.parent.exists()
+
+    def test_a_vanished_upload_gives_a_sentence(self, tmp_path: Path) -> None:
+        with pytest.raises(PhotoError, match="me"):
+            pictures.Upload("me.jpg", path=tmp_path / "gone" / "me.jpg").take()
+
+    def test_what_is_shown_can_be_read_back(self, photo: np.ndarray) -> None:
+        smooth = np.full_like(photo, 90)
+        payload = pictures.shown(smooth)
+        upload = pictures.Upload.from_payload(payload)
+        assert upload is not None
+        assert np.abs(upload.take().astype(int) - smooth).max() <= 2
+
+    @pytest.mark.parametrize("url", ["data:image/jpeg;base64,!!", "data:image/jpeg;base64,aGVsbG8=", "data:"])
+    def test_an_address_without_a_picture_gives_a_sentence(self, url: str) -> None:
+        upload = pictures.Upload.from_payload({"path": None, "url": url, "orig_name": "x"})
+        assert upload is not None
+        with pytest.raises(PhotoError):
+            upload.take()
+
+    def test_the_empty_area_is_no_upload(self) -> None:
+        assert pictures.Upload.from_payload(None) is None
+        assert pictures.shown(None) is None
+
+
+class TestVisits:
+    def test_a_page_sees_its_own_photo_alone(self, photo: np.ndarray) -> None:
+        visits = Visits()
+        mine = Visit(photo, (make_face(),))
+        visits.put("me", mine)
+        assert visits.get("me") is mine
+        assert visits.get("you") is None
+        visits.forget("me")
+        assert visits.get("me") is None
+
+    def test_photos_left_lying_are_forgotten(self, photo: np.ndarray) -> None:
+        now = 0.0
+        visits = Visits(seconds=60.0, clock=lambda: now)
+        visits.put("me", Visit(photo, ()))
+        now = 50.0
+        assert visits.get("me") is not None  # used again: stays for another minute
+        now = 100.0
+        assert visits.get("me") is not None
+        now = 200.0
+        assert visits.get("me") is None
+
+    def test_memory_is_bounded_and_the_newest_photo_stays(self, photo: np.ndarray) -> None:
+        visits = Visits(max_bytes=2 * photo.nbytes)
+        for page in ("a", "b", "c"):
+            visits.put(page, Visit(photo, ()))
+        assert visits.get("a") is None
+        assert visits.get("b") is not None
+        tiny = Visits(max_bytes=1)
+        tiny.put("a", Visit(photo, ()))
+        assert tiny.get("a") is not None
+
+
+class TestModelHost:
+    def test_the_state_follows_the_loading(self) -> None:
+        gate = threading.Event()
+        estimator = FakeEstimator()
+
+        def load() -> FakeEstimator:
+            gate.wait()
+            return estimator
+
+        host = ModelHost(load)
+        host.start()
+        assert host.state == "loading"
+        with pytest.raises(CilfError, match="still loading"):
+            host.get(timeout=0.0)
+        gate.set()
+        assert host.get() is estimator
+        assert host.state == "ready"
+
+    def test_why_the_model_is_missing_can_be_said(self) -> None:
+        def load() -> FakeEstimator:
+            raise WeightsError("the folder 'x' is empty")
+
+        host = ModelHost(load)
+        host.start()
+        with pytest.raises(WeightsError, match="empty"):
+            host.get()
+        assert host.state == "failed"
+        assert isinstance(host.error, WeightsError)
+
+    def test_any_other_failure_ends_the_waiting_too(self, caplog: pytest.LogCaptureFixture) -> None:
+        def load() -> FakeEstimator:
+            raise MemoryError("boom")
+
+        host = ModelHost(load)
+        with caplog.at_level(logging.CRITICAL):
+            host.start()
+            with pytest.raises(CilfError, match="could not be loaded"):
+                host.get()
+
+
+class TestExamples:
+    def test_both_portraits_are_there(self) -> None:
+        portraits = examples.available()
+        assert [example.key for example, _ in portraits] == ["hopper", "collins"]
+        assert all(portrait.ndim == 3 and portrait.dtype == np.uint8 for _, portrait in portraits)
+
+    def test_a_missing_portrait_is_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def missing() -> np.ndarray:
+            raise FileNotFoundError
+
+        monkeypatch.setattr(
+            examples, "EXAMPLES", (replace(examples.EXAMPLES[0], load=missing), examples.EXAMPLES[1])
+        )
+        assert [example.key for example, _ in examples.available()] == ["collins"]
+
+
+def request(page: str = "page") -> gr.Request:
+    return gr.Request(session_hash=page)
+
+
+def file_payload(file: Path) -> dict[str, Any]:
+    return {"path": str(file), "orig_name": file.name, "url": f"/gradio_api/file={file}"}
+
+
+class TestPhotoTab:
+    """The tab's answers to a visitor, called as Gradio calls them."""
+
+    @pytest.fixture
+    def estimator(self) -> FakeEstimator:
+        return FakeEstimator([make_face(30.0), make_face(50.0, box=(250.0, 80.0, 350.0, 180.0))])
+
+    @pytest.fixture
+    def visits(self) -> Visits:
+        return Visits()
+
+    @pytest.fixture
+    def tab(self, estimator: FakeEstimator, visits: Visits) -> Iterator[PhotoTab]:
+        host = ModelHost(lambda: estimator)
+        host.start()
+        host.get()
+        with gr.Blocks(analytics_enabled=False):
+            yield PhotoTab(host, visits)
+
+    @pytest.fixture
+    def file(self, tmp_path: Path, photo: np.ndarray) -> Path:
+        path = tmp_path / "upload" / "family.png"
+        path.parent.mkdir()
+        Image.fromarray(photo).save(path)
+        return path
+
+    @staticmethod
+    def last(answers: Iterator[dict[Any, Any]]) -> dict[Any, Any]:
+        return list(answers)[-1]
+
+    def test_a_photo_is_answered_and_its_file_removed(self, tab: PhotoTab, file: Path) -> None:
+        answer = self.last(tab.on_photo(file_payload(file), "a child\na zebra", request()))
+        assert "Face 1 of 2" in answer[tab.age]
+        assert "2 faces" in answer[tab.message]
+        assert [index for _, index in answer[tab.picker].choices] == [0, 1]
+        assert "zebra" in answer[tab.scores]
+        drawn = Image.open(io.BytesIO(base64.b64decode(answer[tab.photo]["url"].partition(",")[2])))
+        assert drawn.size == (400, 300)
+        assert not file.exists()
+
+    def test_a_click_and_the_picker_choose_the_face(self, tab: PhotoTab, file: Path) -> None:
+        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        click = gr.SelectData(None, {"index": [300, 100], "value": None})
+        assert "Face 2 of 2" in tab.on_click("a child", request(), click)[tab.age]
+        assert "Face 1 of 2" in tab.on_pick(0, "a child", request())[tab.age]
+        beside = gr.SelectData(None, {"index": [5, 5], "value": None})
+        assert tab.age not in tab.on_click("a child", request(), beside)
+
+    def test_prompts_are_scored_without_the_photo(
+        self, tab: PhotoTab, file: Path, estimator: FakeEstimator
+    ) -> None:
+        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        answer = tab.on_prompts("an old man\na zebra", 1, request())
+        assert "an old man" in answer[tab.scores]
+        assert "Not seen in training" in answer[tab.scores]
+        assert len(estimator.photos) == 1
+
+    def test_more_prompts_than_are_scored_are_counted_out(self, tab: PhotoTab, file: Path) -> None:
+        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        many = "\n".join(f"prompt {index}" for index in range(texts.MAX_PROMPTS + 5))
+        scores = tab.on_prompts(many, 0, request())[tab.scores]
+        assert scores.count('<th scope="row">') == texts.MAX_PROMPTS
+        assert str(texts.MAX_PROMPTS) in scores
+        assert texts.NO_PROMPTS in tab.on_prompts(" \n", 0, request())[tab.scores]
+
+    def test_no_face_offers_the_whole_picture(self, tab: PhotoTab, tmp_path: Path) -> None:
+        file = tmp_path / "plain.png"
+        Image.new("RGB", (80, 60), "green").save(file)
+        answer = self.last(tab.on_photo(file_payload(file), "a child", request()))
+        assert texts.NO_FACE in answer[tab.message]
+        assert answer[tab.whole].visible
+        answer = self.last(tab.on_whole("a child", request()))
+        assert "40" in answer[tab.age]
+
+    def test_a_photo_of_another_page_is_not_shown(self, tab: PhotoTab, file: Path) -> None:
+        self.last(tab.on_photo(file_payload(file), "a child", request("mine")))
+        assert texts.FORGOTTEN in tab.on_pick(0, "a child", request("yours"))[tab.message]
+        assert texts.FORGOTTEN in self.last(tab.on_whole("a child", request("yours")))[tab.message]
+
+    @pytest.mark.parametrize("kind", ["empty", "text", "truncated", "one pixel", "vanished"])
+    def test_bad_files_give_a_sentence_and_the_page_goes_on(
+        self, tab: PhotoTab, file: Path, tmp_path: Path, photo: np.ndarray, kind: str
+    ) -> None:
+        bad = tmp_path / "bad.jpg"
+        if kind == "empty":
+            bad.touch()
+        elif kind == "text":
+            bad.write_text("no picture")
+        elif kind == "truncated":
+            Image.fromarray(photo).save(bad)
+            bad.write_bytes(bad.read_bytes()[:2000])
+        elif kind == "one pixel":
+            Image.new("RGB", (1, 1)).save(bad)
+        answer = self.last(tab.on_photo(file_payload(bad), "a child", request()))
+        assert "bad.jpg" in answer[tab.message]
+        assert str(tmp_path) not in answer[tab.message]
+        assert answer[tab.photo] is None
+        assert not bad.exists()
+        assert "Face 1" in self.last(tab.on_photo(file_payload(file), "a child", request()))[tab.age]
+
+    def test_the_unexpected_becomes_a_sentence_too(
+        self,
+        tab: PhotoTab,
+        file: Path,
+        estimator: FakeEstimator,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def broken(*_: object, **__: object) -> None:
+            raise RuntimeError("out of order")
+
+        monkeypatch.setattr(estimator, "predict", broken)
+        answer = self.last(tab.on_photo(file_payload(file), "a child", request()))
+        assert texts.UNEXPECTED in answer[tab.message]
+        assert "family" not in caplog.text  # nothing of the visitor's in the log
+
+    def test_an_emptied_area_empties_the_page_and_the_memory(
+        self, tab: PhotoTab, file: Path, visits: Visits
+    ) -> None:
+        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        answer = self.last(tab.on_photo(None, "a child", request()))
+        assert not answer[tab.results].visible
+        assert visits.get("page") is None
+
+    def test_a_photo_that_comes_before_the_model_waits_for_it(self, file: Path) -> None:
+        gate = threading.Event()
+
+        def load() -> FakeEstimator:
+            gate.wait()
+            return FakeEstimator([make_face()])
+
+        host = ModelHost(load)
+        host.start()
+        with gr.Blocks(analytics_enabled=False):
+            tab = PhotoTab(host, Visits())
+        answers = tab.on_photo(file_payload(file), "a child", request())
+        assert texts.MODEL_FIRST in next(answers)[tab.message]
+        gate.set()
+        assert "40" in next(answers)[tab.age]
+
+    def test_a_missing_model_is_said_at_every_photo(self, file: Path) -> None:
+        def load() -> FakeEstimator:
+            raise WeightsError("the folder 'x' is empty")
+
+        host = ModelHost(load)
+        host.start()
+        with gr.Blocks(analytics_enabled=False):
+            tab = PhotoTab(host, Visits())
+        assert "is empty" in self.last(tab.on_photo(file_payload(file), "a child", request()))[tab.message]
+
+
+class TestPage:
+    def test_no_font_comes_from_elsewhere(self) -> None:
+        look = theme.make_theme()
+        assert not look._stylesheets
+        addresses = re.findall(r"https?://[^\s\"'%]+", look._get_theme_css() + theme.HEAD)
+        assert {address.split("/")[2] for address in addresses} == {
+            "www.w3.org"
+        }  # names a format, is never fetched
+
+    def test_the_page_is_built_before_the_model_is_loaded(self) -> None:
+        page = app.build_page(ModelHost(FakeEstimator))
+        assert "Loading the model" in str(page.get_config_file()["components"])
+        assert not page.analytics_enabled
