@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_cache(fit)
     fit.add_argument("--output", type=Path, default=Path("runs/compact"), help="folder of the run")
     fit.add_argument("--resume", action="store_true", help="continue where the run stopped")
+    fit.add_argument("--start", help="start from the weights of this checkpoint (folder or Hub repository)")
     fit.set_defaults(run=_fit)
 
     calibrate = commands.add_parser("calibrate", help="make a checkpoint from a finished run")
@@ -107,6 +108,7 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
+    from cilf.weights import load
     from train.fit import Interrupted, fit, subset
     from train.recipe import read_recipe
 
@@ -114,8 +116,9 @@ def _fit(options: argparse.Namespace) -> int:
     splits = read_splits(options.split)
     train = [subset(options.cache / name, splits, "train", share) for name, share in recipe.shares.items()]
     tune = subset(options.cache / "utkface", splits, "tune")
+    start = load(options.start).model.state_dict() if options.start else None
     try:
-        fit(recipe, train, tune, options.output, resume=options.resume)
+        fit(recipe, train, tune, options.output, resume=options.resume, start=start)
     except Interrupted as stop:
         logging.info("%s", stop)
         return 130
