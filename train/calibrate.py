@@ -70,10 +70,12 @@ def calibrate(
 ) -> tuple[ErrorEnsemble, CheckpointConfig]:
     """Fit and choose everything that a checkpoint holds beside the trained model, whose temperature is set."""
     tuned = {mirror: describe(model, tune, mirror=mirror) for mirror in (False, True)}
-    errors = {mirror: float((d.estimate.age - d.truth).abs().mean()) for mirror, d in tuned.items()}
-    mirror = errors[True] < errors[False]
-    log.info("tune MAE %.3f alone, %.3f with the mirror image", errors[False], errors[True])
-    temperature = fit_temperature(model, tuned[mirror])
+    fitted = {mirror: fit_temperature(model, described) for mirror, described in tuned.items()}
+    for mirror, (temperature, error) in fitted.items():
+        log.info("tune MAE %.3f at temperature %.2f%s", error, temperature, ", with mirror image" * mirror)
+    mirror = fitted[True][1] < fitted[False][1]
+    temperature = fitted[mirror][0]
+    model.head.temperature.fill_(temperature)
     on_tune = rescale(model, tuned[mirror], temperature)
     views = [
         join([describe(model, part, mirror=mirror, view=view) for part in held]) for view in range(VIEWS)
@@ -120,18 +122,14 @@ def describe(model: CILF, subset: Subset, *, mirror: bool, view: int = 0, batch_
     return join(parts)
 
 
-def fit_temperature(model: CILF, tune: Described) -> float:
-    """Set the head's temperature to the one with the smallest mean absolute error on `tune`."""
-    grid = np.round(np.arange(0.3, 2.01, 0.05), 2)
+def fit_temperature(model: CILF, tune: Described) -> tuple[float, float]:
+    """The head's temperature with the smallest mean absolute error on `tune`, and that error in years."""
+    grid = np.round(np.arange(0.2, 2.01, 0.05), 2)
     errors = [
         float((model.head.summarise(tune.estimate.logits / t).age - tune.truth).abs().mean()) for t in grid
     ]
-    best = float(grid[int(np.argmin(errors))])
-    model.head.temperature.fill_(best)
-    log.info(
-        "temperature %.2f: tune MAE %.3f (at 1.00: %.3f)", best, min(errors), errors[list(grid).index(1.0)]
-    )
-    return best
+    best = int(np.argmin(errors))
+    return float(grid[best]), errors[best]
 
 
 def rescale(model: CILF, described: Described, temperature: float) -> Described:
