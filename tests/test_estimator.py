@@ -125,7 +125,6 @@ def test_a_picture_without_a_face(estimator: AgeEstimator) -> None:
     [
         ({"prompts": "one text"}, "give a list"),
         ({"prompts": ["a man", " "]}, "empty"),
-        ({"no_face": "guess"}, "'skip' or 'whole'"),
     ],
 )
 def test_wrong_arguments(

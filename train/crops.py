@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,8 @@ def prepare(samples: list[Sample], folder: Path, size: int, margin: int, process
     kept: list[Sample] = []
     detected: list[bool] = []
     jobs = [(sample, size, margin) for sample in samples]
-    with ProcessPoolExecutor(processes, initializer=_start_worker) as pool:
+    # Spawned, because a fork of a process in which MediaPipe's threads run may hang or crash.
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker) as pool:
         for sample, result in zip(
             samples, tqdm(_run(pool, jobs), total=len(jobs), desc=folder.name), strict=True
         ):

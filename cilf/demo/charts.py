@@ -55,7 +55,7 @@ def correction(face: FacePrediction, epsilon: float) -> str:
   <h2 id="cilf-correction">Correction, step by step</h2>
   <p class="cilf-lead">{escape(texts.story(face, epsilon))}</p>
   <div class="cilf-two">
-    <div>{_age_trace(face)}{_error_trace(face, epsilon)}</div>
+    <div class="cilf-steps">{_age_trace(face)}{_error_trace(face, epsilon)}</div>
     <table class="cilf-table">
       <caption class="cilf-hidden">Steps of the correction</caption>
       <thead><tr><th scope="col">Step</th><th scope="col">Age</th><th scope="col">Expected error</th>
