@@ -128,6 +128,7 @@ class PhotoTab:
             "show_progress": "hidden",
         }
         self.photo.input(self.on_photo, [self.photo, self.prompts], **answer, **heavy)
+        self.photo.clear(self.on_empty, **answer, **light)
         self.whole.click(self.on_whole, self.prompts, **answer, **heavy)
         if self._examples:
             for button, (_, portrait) in zip(self.example_buttons, self._examples, strict=True):
@@ -155,6 +156,11 @@ class PhotoTab:
             yield self._nothing(texts.FIRST_STEP, "hint")
         else:
             yield from self._answer(lambda: self._look(upload.take(), prompts, page))
+
+    def on_empty(self, request: gr.Request) -> Updates:
+        """The photo was taken away, also one that the page itself had put there."""
+        self._visits.forget(_page(request))
+        return self._nothing(texts.FIRST_STEP, "hint")
 
     def on_whole(self, prompts: str, request: gr.Request) -> Iterator[Updates]:
         """No face was found, and the visitor says that the picture is one."""

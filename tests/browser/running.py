@@ -31,7 +31,7 @@ CHROMIUM_FLAGS = (
 )
 
 # How long anything may take before a test gives up on it: generous, since a busy machine is no failure.
-PATIENCE_S = 300
+PATIENCE_S = 120
 
 
 @dataclass(frozen=True)

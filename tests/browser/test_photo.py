@@ -140,7 +140,9 @@ def test_a_snapshot(visit: Visit) -> None:
     """Chromium's stand-in for a camera shows a moving figure without a face."""
     page = visit(permissions=["camera"])
     page.get_by_label("Capture from camera").click()
-    page.get_by_label("Click to Access Webcam").click()
+    page.get_by_text("Click to Access Webcam").click()
+    # A picture taken before the camera's first frame would be empty.
+    page.wait_for_function("document.querySelector('#photo video')?.currentTime > 0.5")
     page.get_by_label("capture photo").click()
     expect(page.locator("#message .cilf-problem, #age")).to_be_visible()
 
