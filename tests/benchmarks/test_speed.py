@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 
 from cilf import AgeEstimator
-from cilf.alignment import align
 from cilf.correction import correct
-from cilf.faces import FaceFinder
+from cilf.faces import FaceFinder, align
 from cilf.weights import load
 
 ROUNDS = 30
