@@ -488,7 +488,7 @@ class TestPhotoTab:
         self, tab: PhotoTab, file: Path, visits: Visits
     ) -> None:
         self.last(tab.on_photo(file_payload(file), "a child", request()))
-        answer = self.last(tab.on_photo(None, "a child", request()))
+        answer = tab.on_empty(request())
         assert not answer[tab.results].visible
         assert visits.get("page") is None
 

@@ -45,6 +45,7 @@ def correction(face: FacePrediction, epsilon: float) -> str:
 
     `epsilon` is the limit of the expected error in years.
     """
+    steps = "cilf-steps cilf-single" if len(face.trace) == 1 else "cilf-steps"  # one point needs less height
     rows = "".join(
         f"<tr><th scope='row'>{step.iteration}</th><td>{step.age:.1f}</td><td>{step.estimated_error:.1f}</td>"
         f"<td>{texts.outcome(face, index)}</td></tr>"
@@ -55,7 +56,7 @@ def correction(face: FacePrediction, epsilon: float) -> str:
   <h2 id="cilf-correction">Correction, step by step</h2>
   <p class="cilf-lead">{escape(texts.story(face, epsilon))}</p>
   <div class="cilf-two">
-    <div class="cilf-steps">{_age_trace(face)}{_error_trace(face, epsilon)}</div>
+    <div class="{steps}">{_age_trace(face)}{_error_trace(face, epsilon)}</div>
     <table class="cilf-table">
       <caption class="cilf-hidden">Steps of the correction</caption>
       <thead><tr><th scope="col">Step</th><th scope="col">Age</th><th scope="col">Expected error</th>

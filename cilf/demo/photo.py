@@ -127,7 +127,8 @@ class PhotoTab:
             "concurrency_id": "choose",
             "show_progress": "hidden",
         }
-        self.photo.input(self.on_photo, [self.photo, self.prompts], **answer, **heavy)
+        # `upload` comes for files, snapshots and pastes alike; `input` would miss the pastes.
+        self.photo.upload(self.on_photo, [self.photo, self.prompts], **answer, **heavy)
         self.photo.clear(self.on_empty, **answer, **light)
         self.whole.click(self.on_whole, self.prompts, **answer, **heavy)
         if self._examples:
@@ -148,17 +149,17 @@ class PhotoTab:
     def on_photo(
         self, payload: dict[str, Any] | None, prompts: str, request: gr.Request
     ) -> Iterator[Updates]:
-        """A photo was chosen, pasted or taken; or the area was emptied."""
+        """A photo was chosen, pasted or taken."""
         page = _page(request)
         upload = Upload.from_payload(payload)
         self._visits.forget(page)
-        if upload is None:
+        if upload is None:  # already taken away again
             yield self._nothing(texts.FIRST_STEP, "hint")
         else:
             yield from self._answer(lambda: self._look(upload.take(), prompts, page))
 
     def on_empty(self, request: gr.Request) -> Updates:
-        """The photo was taken away, also one that the page itself had put there."""
+        """The photo was taken away."""
         self._visits.forget(_page(request))
         return self._nothing(texts.FIRST_STEP, "hint")
 

@@ -82,7 +82,7 @@ def story(face: FacePrediction, epsilon: float) -> str:
         return (
             f"{opening} No other age promised a smaller error, so the guess was kept. Take it with care."
             if face.iterations
-            else f"{opening} Nothing else was tried. Take it with care."
+            else f"{opening} No other age was tried. Take it with care."
         )
     last = taken[-1]
     moves = "One correction" if len(taken) == 1 else f"{len(taken)} corrections"

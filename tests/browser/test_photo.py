@@ -147,6 +147,17 @@ def test_a_snapshot(visit: Visit) -> None:
     expect(page.locator("#message .cilf-problem, #age")).to_be_visible()
 
 
+def test_pasting(visit: Visit) -> None:
+    page = visit(permissions=["clipboard-read", "clipboard-write"])
+    page.evaluate("""async () => {
+        const canvas = Object.assign(document.createElement("canvas"), {width: 60, height: 40});
+        const picture = await new Promise(resolve => canvas.toBlob(resolve, "image/png"));
+        await navigator.clipboard.write([new ClipboardItem({"image/png": picture})]);
+    }""")
+    page.get_by_label("Paste from clipboard").click()
+    expect(page.locator("#message")).to_contain_text("No face was found")
+
+
 def test_emptying_the_photo(visit: Visit) -> None:
     page = visit()
     page.click("#example-hopper")
