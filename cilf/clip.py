@@ -85,6 +85,13 @@ class ClipTowers(nn.Module):
         self, pixels: Float[Tensor, "batch 3 height width"]
     ) -> tuple[Float[Tensor, "batch embed"], Float[Tensor, "batch embed rows columns"]]:
         """RGB pixels in [0, 1] → global embedding and grid of local embeddings."""
+        image, grid = self.encode_raw(pixels)
+        return image, self.project_grid(grid)
+
+    def encode_raw(
+        self, pixels: Float[Tensor, "batch 3 height width"]
+    ) -> tuple[Float[Tensor, "batch embed"], Float[Tensor, "batch channel rows columns"]]:
+        """As `encode_image`, with the grid as the tower gives it, before its projection into the shared space."""
         visual = self.clip.visual
         # Not `indices=grid_stage`: open_clip would read an integer as "the last n" and return n of them.
         found = visual.forward_intermediates(
@@ -93,12 +100,15 @@ class ClipTowers(nn.Module):
             normalize_intermediates=self._projects_tokens,
         )
         image, grid = found["image_features"], found["image_intermediates"][0]
+        return image if self._projects_tokens else self.image_norm(image), grid
+
+    def project_grid(
+        self, grid: Float[Tensor, "batch channel rows columns"]
+    ) -> Float[Tensor, "batch embed rows columns"]:
+        """The tower's grid → local embeddings in the shared space."""
         if self._projects_tokens:
-            grid = torch.einsum("bchw,cd->bdhw", grid, visual.proj)
-        else:
-            grid = self.grid_projection(grid)
-            image = self.image_norm(image)
-        return image, grid
+            return torch.einsum("bchw,cd->bdhw", grid, self.clip.visual.proj)
+        return self.grid_projection(grid)
 
     def tokenize(self, texts: list[str]) -> Int[Tensor, "text token"]:
         """Texts → token ids of this tower, cut to the longest text; a text longer than the context is cut off."""

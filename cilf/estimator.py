@@ -174,6 +174,7 @@ class AgeEstimator:
                     heatmap=_unit_range(found.relevance[index]).cpu().numpy(),
                     crop=crops[index],
                     embedding=found.embedding[index].cpu().numpy(),
+                    decision=config.decision,
                 )
             )
         return predictions

@@ -92,7 +92,15 @@ class CILF(nn.Module):
         self, pixels: Float[Tensor, "batch 3 height width"], age_text: Float[Tensor, "age embed"]
     ) -> Prediction:
         """RGB crops with values in [0, 1]; `age_text` from `encode_ages`, computed once, not per photo."""
-        image, grid = self.towers.encode_image(pixels)
+        return self.fuse(*self.towers.encode_image(pixels), age_text)
+
+    def fuse(
+        self,
+        image: Float[Tensor, "batch embed"],
+        grid: Float[Tensor, "batch embed rows columns"],
+        age_text: Float[Tensor, "age embed"],
+    ) -> Prediction:
+        """All that comes after the image tower, whose embeddings are `image` and `grid`."""
         fused = self.fusion(image, grid, age_text)
         text = self.prompting(age_text, fused.text)
         return Prediction(fused.image, text, self.head(fused.image, text), fused.grid, fused.scores)

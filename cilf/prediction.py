@@ -5,6 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from cilf.decision import Answer, DecisionConfig
+
 Status = Literal["accepted", "corrected", "low_confidence"]
 
 NoFace = Literal["skip", "whole"]
@@ -42,6 +44,7 @@ class FacePrediction:
         heatmap: (H, W) float32, how much each grid cell of the crop speaks for the estimated age, in [0, 1].
         crop: (S, S, 3) uint8 RGB, the aligned face that the model saw.
         embedding: (D,) float32 unit vector, the fused image embedding; kept so that prompts can be re-scored.
+        decision: the checkpoint's calibration of `over`.
     """
 
     box: tuple[float, float, float, float]
@@ -56,8 +59,22 @@ class FacePrediction:
     heatmap: np.ndarray = field(repr=False)
     crop: np.ndarray = field(repr=False)
     embedding: np.ndarray = field(repr=False)
+    decision: DecisionConfig = field(default=DecisionConfig(), repr=False)
 
     @property
     def iterations(self) -> int:
         """Number of candidate ages that the correction tried; 0 when the initial estimate was accepted at once."""
         return len(self.trace) - 1
+
+    def over(self, limit: float, confidence: float = 0.95) -> Answer:
+        """Whether the person has reached an age: "yes", "no" or "unsure" (see `cilf.decision`).
+
+        Args:
+            limit: years.
+            confidence: in [0.5, 1). Of the people under the limit at most a share of 1 − confidence gets "yes", of the
+                others at most as many "no", as far as they are like those of the calibration photos.
+
+        Raises:
+            UsageError: an argument is out of range.
+        """
+        return self.decision.answer(self.age, limit, confidence)

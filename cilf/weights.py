@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from cilf.conformal import IntervalConfig
 from cilf.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble
+from cilf.decision import DecisionConfig
 from cilf.errors import WeightsError
 from cilf.model import CILF, ModelConfig, build_model
 
@@ -28,7 +30,7 @@ class CheckpointConfig:
 
     Attributes:
         model, ensemble: how to build the networks.
-        correction, interval: the calibrated rules.
+        correction, interval, decision: the calibrated rules.
         mirror: whether each crop is described together with its mirror image.
         training: what made the weights (recipe, seed, data, commit); for people, not read by the program.
         sha256: of the weights file; filled in by `save`.
@@ -39,10 +41,11 @@ class CheckpointConfig:
     ensemble: EnsembleConfig
     correction: CorrectionConfig
     interval: IntervalConfig
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
     mirror: bool = True
     training: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
-    format: Literal["cilf-1"] = "cilf-1"
+    format: Literal["cilf-2"] = "cilf-2"
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,13 @@ def save(folder: Path, model: CILF, ensemble: ErrorEnsemble, config: CheckpointC
     (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for the owner alone, and a wheel keeps the mode
     stored = TypeAdapter(CheckpointConfig).dump_python(config, mode="json")
     stored["sha256"] = _sha256(folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(_readable(stored), encoding="utf-8")
+
+
+def _readable(stored: dict[str, Any]) -> str:
+    """JSON, one entry a line, but a list of numbers or words on one line."""
+    text = json.dumps(stored, indent=1, ensure_ascii=False)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\n\s*", " ", found[0]), text) + "\n"
 
 
 def load(source: str | Path | None = None, *, revision: str | None = None) -> Checkpoint:

@@ -32,5 +32,11 @@ def test_too_few_photos_give_an_endless_interval() -> None:
 def test_the_interval_holds_the_estimate_and_stays_in_the_range(
     age: float, error: float, quantile: float, floor: float
 ) -> None:
-    low, high = IntervalConfig(quantile, floor).interval(age, error)
+    low, high = IntervalConfig((), (quantile,), floor).interval(age, error)
     assert 0 <= low <= age <= high <= 100
+
+
+def test_each_band_has_its_quantile() -> None:
+    config = IntervalConfig((13.0, 60.0), (1.0, 2.0, 3.0), floor=0.0)
+    reaches = [high - age for age in (12.9, 13.0, 59.9, 60.0) for _, high in [config.interval(age, 4.0)]]
+    assert reaches == pytest.approx([4, 8, 8, 12])

@@ -32,7 +32,7 @@ CHECKPOINT = CheckpointConfig(
     model=MODEL,
     ensemble=EnsembleConfig(embed_dim=16, members=3, width=8),
     correction=CorrectionConfig(epsilon=4.0),
-    interval=IntervalConfig(quantile=1.5, floor=2.0),
+    interval=IntervalConfig(edges=(30.0,), quantiles=(1.5, 1.2), floor=2.0),
 )
 
 

@@ -1,4 +1,4 @@
-"""`python -m train prepare | fit | calibrate | evaluate | card`: a thin skin over the functions of this package."""
+"""`python -m train COMMAND`: a thin skin over the functions of this package."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cilf.errors import CilfError
 from train.datasets import DATASETS, DatasetError, Sample, read_split, select
@@ -30,8 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     prepare = commands.add_parser("prepare", help="align every face of a data set once, into the crop cache")
     _add_data(prepare)
     prepare.add_argument("--cache", type=Path, default=Path("crops"), help="folder of the crop cache")
-    prepare.add_argument("--size", type=int, default=112, help="side of a crop in pixels")
-    prepare.add_argument("--margin", type=int, default=14, help="pixels of context on each side")
+    prepare.add_argument("--size", type=int, default=128, help="side of a crop in pixels")
+    prepare.add_argument("--margin", type=int, default=16, help="pixels of context on each side")
     prepare.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     prepare.set_defaults(run=_prepare)
 
@@ -60,6 +61,27 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--report", type=Path, help="write the full report to this JSON file")
     evaluate.add_argument("--predictions", type=Path, help="write one row per photo to this CSV file")
     evaluate.set_defaults(run=_evaluate)
+
+    studies = commands.add_parser("ablate", help="add the method's parts one by one; compare age prompts")
+    studies.add_argument("--recipe", default="compact", help="a name in train/recipes, or a path")
+    _add_cache(studies)
+    studies.add_argument(
+        "--run", dest="folder", type=Path, default=Path("runs/ablation"), help="kept between calls"
+    )
+    studies.add_argument("--output", type=Path, default=Path("checkpoints/compact/ablation.json"))
+    studies.add_argument("--epochs", type=int, default=8, help="of the contrastive training of the towers")
+    studies.add_argument("--steps", type=int, default=800, help="of each fit on the frozen towers")
+    studies.add_argument("--seeds", type=int, default=5)
+    studies.set_defaults(run=_ablate)
+
+    correction = commands.add_parser(
+        "correction", help="sweep the rule of correction; compare with three controls"
+    )
+    correction.add_argument("--weights", help="folder or Hub repository; without it the bundled checkpoint")
+    _add_cache(correction)
+    correction.add_argument("--output", type=Path, default=Path("checkpoints/compact/correction.json"))
+    correction.add_argument("--figure", type=Path, help="draw the figure into this PNG file")
+    correction.set_defaults(run=_correction)
 
     card = commands.add_parser("card", help="write a checkpoint's model card from its report")
     card.add_argument("checkpoint", type=Path, nargs="?", default=Path("checkpoints/compact"))
@@ -142,7 +164,7 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from cilf.estimator import AgeEstimator
-    from train.evaluate import predict, report, table, write
+    from train.evaluate import decisions, predict, report, table, write
 
     splits = read_splits(options.split)
     estimator = AgeEstimator.from_pretrained(options.weights)
@@ -156,8 +178,48 @@ def _evaluate(options: argparse.Namespace) -> int:
         predictions.to_csv(options.predictions, index=False)
     if options.report:
         write(found, options.report)
+    print(table(found) + "\n\n" + decisions(found))
+    return 0
+
+
+def _ablate(options: argparse.Namespace) -> int:
+    from train.ablate import ablate, compare_prompts, frozen_towers, prompt_table, table
+    from train.fit import subset
+    from train.recipe import read_recipe
+
+    recipe, splits = read_recipe(options.recipe), read_splits(options.split)
+    parts = {
+        part: [subset(options.cache / name, splits, part, share) for name, share in recipe.shares.items()]
+        for part in ("train", "held")
+    }
+    parts |= {part: [subset(options.cache / "utkface", splits, part)] for part in ("tune", "test")}
+    trained, features = frozen_towers(recipe, parts, options.folder, options.epochs)
+    shared = (recipe, trained, features, options.folder)
+    rows = ablate(*shared, seeds=options.seeds, steps=options.steps)
+    prompts = compare_prompts(*shared, seeds=options.seeds, steps=options.steps)
+    _write({"epochs_of_the_towers": options.epochs, "parts": rows, "prompts": prompts}, options.output)
+    print(table(rows) + "\n\n" + prompt_table(prompts))
+    return 0
+
+
+def _correction(options: argparse.Namespace) -> int:
+    from cilf.weights import load
+    from train.fit import subset
+    from train.sweep import figure, sweep, table
+
+    splits, checkpoint = read_splits(options.split), load(options.weights)
+    held = [subset(options.cache / name, splits, "held") for name in checkpoint.config.training["data"]]
+    tune, test = (subset(options.cache / "utkface", splits, part) for part in ("tune", "test"))
+    found = sweep(checkpoint, held, tune, test)
+    _write(found, options.output)
+    if options.figure:
+        figure(found, options.figure)
     print(table(found))
     return 0
+
+
+def _write(found: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _card(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from cilf.conformal import IntervalConfig, conformal_quantile
 from cilf.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble, correct
+from cilf.decision import DecisionConfig
 from cilf.head import AgeEstimate
 from cilf.model import CILF
 from cilf.weights import CheckpointConfig
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 LEAST_GAIN = 0.02  # years on `tune`, below which the correction is left off (METHOD 8.5)
 MOSTLY_ACCEPTED = 0.75  # quantile of the first estimated errors that ε takes when the correction is left off
+FLOORS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0)  # years, tried for the interval
+BANDS = (13.0, 30.0, 45.0, 60.0)  # estimated ages between which the interval has quantiles of its own
 VIEWS = 4  # of every `held` photo, itself and lightly augmented: fewer than 2,000 embeddings are soon learned by heart
 LIGHT = AugmentConfig(
     rotation=5,
@@ -83,8 +87,13 @@ def calibrate(
     ensemble_config = EnsembleConfig(embed_dim=model.towers.embed_dim)
     ensemble = fit_ensemble(ensemble_config, views, on_tune)
     rule, chosen = choose_correction(ensemble, on_tune)
-    interval = calibrate_interval(ensemble, rule, on_tune, describe(model, cal, mirror=mirror))
-    tune_mae = float(np.abs(_ages(ensemble, on_tune, rule) - on_tune.truth.numpy()).mean())
+    on_cal = describe(model, cal, mirror=mirror)
+    interval = calibrate_interval(ensemble, rule, on_tune, on_cal)
+    decision = DecisionConfig(
+        tuple(on_cal.truth.tolist()),
+        tuple(round(float(age), 2) for age in corrected_ages(ensemble, on_cal, rule)),
+    )
+    tune_mae = float(np.abs(corrected_ages(ensemble, on_tune, rule) - on_tune.truth.numpy()).mean())
     training = {
         "seed": recipe.fit.seed,
         "steps": step,
@@ -99,6 +108,7 @@ def calibrate(
         ensemble=ensemble_config,
         correction=rule,
         interval=interval,
+        decision=decision,
         mirror=mirror,
         training=training,
     )
@@ -208,8 +218,20 @@ class _Tabulated:
 
 
 def choose_correction(ensemble: ErrorEnsemble, tune: Described) -> tuple[CorrectionConfig, dict[str, Any]]:
-    """The rule with the smallest mean absolute error on `tune`; "never correct" unless the gain exceeds both
-    `LEAST_GAIN` and its own standard error. Gives the rule and what it did on `tune`."""
+    """The best rule of `search_correction`; "never correct" unless its gain exceeds both `LEAST_GAIN` and its own
+    standard error. Gives the rule and what it did on `tune`."""
+    never, best = search_correction(ensemble, tune)
+    before = tune.estimate.age.numpy()
+    found = gain(tune.truth.numpy(), before, corrected_ages(ensemble, tune, best))
+    if found["mean_gain"] < max(LEAST_GAIN, found["standard_error"]):
+        log.info("correction: best gain on tune %.3f ± %.3f years; left off", *_two(found))
+        return never, {"best_refused": found}
+    log.info("correction: gain on tune %.3f ± %.3f years", *_two(found))
+    return best, found
+
+
+def search_correction(ensemble: ErrorEnsemble, tune: Described) -> tuple[CorrectionConfig, CorrectionConfig]:
+    """The rule that never corrects, and the rule with the smallest mean absolute error on `tune`."""
     num_ages = tune.estimate.logits.shape[1]
     tabulated = _Tabulated(ensemble, tune, num_ages)
     surprise = -tune.estimate.logits.log_softmax(dim=1)
@@ -218,7 +240,7 @@ def choose_correction(ensemble: ErrorEnsemble, tune: Described) -> tuple[Correct
     before, truth = tune.estimate.age.numpy(), tune.truth.numpy()
     quantiles = {q: float(first.quantile(q)) for q in (0.0, 0.25, 0.5, MOSTLY_ACCEPTED)}
     never = CorrectionConfig(epsilon=quantiles[MOSTLY_ACCEPTED], mismatch_scale=scale, max_iterations=0)
-    best, best_gain = never, {"mean_gain": 0.0, "standard_error": 0.0}
+    best, best_gain = never, 0.0
     choices = itertools.product(
         quantiles.values(),
         (0.0, 0.1, 0.2, 0.4),  # λ
@@ -229,22 +251,20 @@ def choose_correction(ensemble: ErrorEnsemble, tune: Described) -> tuple[Correct
     )
     for epsilon, tether, weight, caution, margin, iterations in choices:
         rule = CorrectionConfig(epsilon, tether, weight, scale, caution, margin, iterations)
-        found = gain(truth, before, _ages(tabulated, tune, rule))
-        if found["mean_gain"] > best_gain["mean_gain"]:
+        found = gain(truth, before, corrected_ages(tabulated, tune, rule))["mean_gain"]
+        if found > best_gain:
             best, best_gain = rule, found
-    if best_gain["mean_gain"] < max(LEAST_GAIN, best_gain["standard_error"]):
-        log.info("correction: best gain on tune %.3f ± %.3f years; left off", *_two(best_gain))
-        return never, {"best_refused": best_gain}
-    exact = gain(truth, before, _ages(ensemble, tune, best))
-    log.info("correction: gain on tune %.3f ± %.3f years", *_two(exact))
-    return best, exact
+    return never, best
 
 
 def _two(found: dict[str, float]) -> tuple[float, float]:
     return found["mean_gain"], found["standard_error"]
 
 
-def _ages(ensemble: Any, described: Described, rule: CorrectionConfig) -> Float[np.ndarray, " photo"]:
+def corrected_ages(
+    ensemble: Any, described: Described, rule: CorrectionConfig
+) -> Float[np.ndarray, " photo"]:
+    """Ages in years after correction by a rule."""
     corrections = correct(ensemble, described.embedding, described.estimate, rule)
     return np.array([correction.age for correction in corrections], dtype=np.float32)
 
@@ -252,24 +272,39 @@ def _ages(ensemble: Any, described: Described, rule: CorrectionConfig) -> Float[
 def calibrate_interval(
     ensemble: ErrorEnsemble, rule: CorrectionConfig, tune: Described, cal: Described, coverage: float = 0.9
 ) -> IntervalConfig:
-    """Interval of the corrected age: the floor with the narrowest intervals on `tune`, the quantile on `cal`."""
-    best = IntervalConfig(0.0, 1.0, coverage)
-    narrowest = float("inf")
-    errors, estimated = _errors(ensemble, rule, tune)
-    for floor in (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0):
-        quantile = conformal_quantile(errors / (estimated + floor), coverage)
-        width = float((quantile * (estimated + floor)).mean())
-        if width < narrowest:
-            best, narrowest = replace(best, floor=floor), width
-    errors, estimated = _errors(ensemble, rule, cal)
-    quantile = conformal_quantile(errors / (estimated + best.floor), coverage)
-    log.info("interval: floor %.1f years, quantile %.3f", best.floor, quantile)
-    return replace(best, quantile=quantile)
+    """Interval of the corrected age: the floor with the narrowest intervals on `tune`, the quantiles on `cal`."""
+    on_tune, on_cal = _corrected(ensemble, rule, tune), _corrected(ensemble, rule, cal)
+    candidates = [
+        IntervalConfig(BANDS, _quantiles(on_tune, floor, coverage), floor, coverage) for floor in FLOORS
+    ]
+    best = min(candidates, key=lambda config: _mean_width(on_tune, config))
+    quantiles = _quantiles(on_cal, best.floor, coverage)
+    log.info("interval: floor %.1f years, quantiles %s", best.floor, np.round(quantiles, 2))
+    return replace(best, quantiles=quantiles)
 
 
-def _errors(
-    ensemble: ErrorEnsemble, rule: CorrectionConfig, described: Described
-) -> tuple[Float[np.ndarray, " photo"], Float[np.ndarray, " photo"]]:
+def _quantiles(corrected: pd.DataFrame, floor: float, coverage: float) -> tuple[float, ...]:
+    """The conformal quantile of each band of estimated ages."""
+    score = corrected["error"] / (corrected["estimated_error"] + floor)
+    band = np.digitize(corrected["age"], BANDS)
+    return tuple(
+        conformal_quantile(score[band == index].to_numpy(), coverage) for index in range(len(BANDS) + 1)
+    )
+
+
+def _mean_width(corrected: pd.DataFrame, config: IntervalConfig) -> float:
+    ends = [config.interval(row.age, row.estimated_error) for row in corrected.itertuples()]
+    return float(np.mean([high - low for low, high in ends]))
+
+
+def _corrected(ensemble: ErrorEnsemble, rule: CorrectionConfig, described: Described) -> pd.DataFrame:
+    """One row per photo: corrected age, its estimated error and its real one, in years."""
     corrections = correct(ensemble, described.embedding, described.estimate, rule)
     age = np.array([correction.age for correction in corrections])
-    return np.abs(age - described.truth.numpy()), np.array([c.estimated_error for c in corrections])
+    return pd.DataFrame(
+        {
+            "age": age,
+            "estimated_error": [correction.estimated_error for correction in corrections],
+            "error": np.abs(age - described.truth.numpy()),
+        }
+    )

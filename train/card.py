@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from cilf.weights import CheckpointConfig
-from train.evaluate import BANDS, table
+from train.evaluate import BANDS, decisions, table
 
 USE = """\
 ## Use
@@ -20,14 +20,14 @@ for face in AgeEstimator.from_pretrained().predict("family.jpg"):
 
 Meant for demonstrations, teaching and research on age estimation. Not meant for decisions about a person: not
 for access control, policing, hiring, insurance, border or asylum cases, nor as the only gate of an age check.
-It sees one aligned face of 112×112 pixels; make-up, masks, sunglasses, strong profile, very small or soft faces
-and heavy filters mislead it.
+Make-up, masks, sunglasses, strong profile, very small or soft faces and heavy filters mislead it.
 """
 
 DATA = """\
 ## Data
 
-Trained on UTKFace (Zhang, Song, Qi, CVPR 2017; non-commercial research only, the photos' copyright stays with
+The image tower started from EfficientNet-Lite0's published ImageNet weights (Apache-2.0); everything else from random
+ones. Trained on UTKFace (Zhang, Song, Qi, CVPR 2017; non-commercial research only, the photos' copyright stays with
 their owners) and All-Age-Faces (Cheng et al., 2019; no licence stated). Because of these sets **the weights are
 for non-commercial research only**, unlike the code. UTKFace's labels are noisy: groups of near-duplicate
 pictures carry ages 4.2 years apart on average. All-Age-Faces shows mostly Asian faces. The captions that taught
@@ -102,8 +102,8 @@ def _description(config: CheckpointConfig) -> str:
         )
     return (
         f"Age from one face, by fusing CLIP image and text features in the frequency domain. Image tower: "
-        f"{vision['timm_model_name']} at {vision['image_size']} px; text tower: a small transformer; both from "
-        f"scratch; {config.ensemble.members} error estimators. {does}\n"
+        f"{vision['timm_model_name']} on one aligned face of {vision['image_size']} px; text tower: a small "
+        f"transformer; {config.ensemble.members} error estimators. {does}\n"
     )
 
 
@@ -116,12 +116,15 @@ def _results(found: dict[str, Any]) -> str:
         f"Ages in years; CS@5 is the share within 5 years.\n\n{table(found)}\n\n"
         f"Correction: {gained['share_changed']:.1%} of the estimates changed, {gained['share_better']:.1%} for the "
         f"better and {gained['share_worse']:.1%} for the worse; mean gain {gained['mean_gain']:.3f} ± "
-        f"{gained['standard_error']:.3f} years.\n\n### By age, gender and race\n\n{_groups(found)}\n"
+        f"{gained['standard_error']:.3f} years.\n\n### 18 or over?\n\n"
+        "`face.over(18)` says yes, no or unsure. Calibrated so that of the people under 18 at most 5 % get a yes, of "
+        "the others at most 5 % a no, and likewise of those within five years of 18. On the same test photos:\n\n"
+        f"{decisions(found)}\n\n### By age, gender and race\n\n{_groups(found)}\n"
     )
 
 
 def _groups(found: dict[str, Any]) -> str:
-    """MAE and count for each race and gender, by age band; empty where there is no photo."""
+    """MAE with its range, bias, coverage and count for each race and gender, by age band; empty without photos."""
     groups = found["groups"]
     people = list(dict.fromkeys(" ".join(name.split()[2:]) for name in groups if len(name.split()) == 4))
     lines = [f"| | {' | '.join(BANDS)} |", "|---" * (len(BANDS) + 1) + "|"]
@@ -129,9 +132,21 @@ def _groups(found: dict[str, Any]) -> str:
         cells = []
         for band in BANDS:
             row = groups.get(f"age {band} {who}")
-            cells.append(f"{row['mae']:.1f} ({row['count']})" if row else "–")
+            cells.append(_cell(row) if row else "–")
         lines.append(f"| {who} | {' | '.join(cells)} |")
-    return "Mean absolute error in years, number of photos in brackets.\n\n" + "\n".join(lines)
+    said = (
+        "In each cell: number of photos; mean absolute error in years with its bootstrap 95 % range; bias in years; "
+        "coverage of the 90 % interval with Wilson's 95 % range. A cell of a few photos says little."
+    )
+    return said + "\n\n" + "\n".join(lines)
+
+
+def _cell(row: dict[str, Any]) -> str:
+    (low, high), (least, most) = row["mae_range"], row["interval"]["coverage_range"]
+    return (
+        f"{row['count']}: {row['mae']:.1f} ({low:.1f}–{high:.1f}); {row['bias']:+.1f}; "
+        f"{row['interval']['coverage']:.0%} ({least:.0%}–{most:.0%})"
+    )
 
 
 def _limits(found: dict[str, Any]) -> str:

@@ -16,7 +16,9 @@ from tqdm import tqdm
 from cilf.estimator import AgeEstimator
 from cilf.prediction import FacePrediction
 from train.datasets import Sample
-from train.metrics import summary
+from train.metrics import decision_quality, summary
+
+ADULT = 18  # years
 
 BANDS = {
     "0–12": (0, 12),
@@ -29,7 +31,7 @@ BANDS = {
 
 
 def predict(estimator: AgeEstimator, samples: list[Sample]) -> pd.DataFrame:
-    """One row per sample: name, truth, gender, race, age, initial_age, age_low, age_high, status, detected."""
+    """One row per sample: its name and labels, and what the estimator says of its largest face."""
     rows = []
     for sample in tqdm(samples, desc="evaluate", unit="photo"):
         found = max(estimator.predict(sample.path, no_face="whole"), key=_area)
@@ -44,6 +46,7 @@ def predict(estimator: AgeEstimator, samples: list[Sample]) -> pd.DataFrame:
                 "initial_age": found.initial_age,
                 "age_low": low,
                 "age_high": high,
+                "over_18": found.over(ADULT),
                 "status": found.status,
                 "iterations": found.iterations,
                 "detected": found.detection_score is not None,
@@ -80,8 +83,20 @@ def report(table: pd.DataFrame, *, dataset: str, part: str, estimator: AgeEstima
         "up_to_100": _measure(table[table["truth"] <= 100]),
         "status": {name: int(count) for name, count in table["status"].value_counts().items()},
         "detected": int(table["detected"].sum()),
+        "over_18": _decisions(table),
         "groups": {name: _measure(rows) for name, rows in groups.items() if len(rows)},
     }
+
+
+def _decisions(table: pd.DataFrame) -> dict[str, Any]:
+    """How the question "18 or over?" was answered: minors, those near the limit, and adults."""
+    groups = {"under 18": (0, 17), "13–17": (13, 17), "18 and over": (18, 200), "18–24": (18, 24)}
+    found = {}
+    for name, ages in groups.items():
+        rows = table[table["truth"].between(*ages)]
+        if len(rows):
+            found[name] = decision_quality(list(rows["over_18"]), "yes" if ages[1] < ADULT else "no")
+    return found
 
 
 def _measure(rows: pd.DataFrame) -> dict[str, Any]:
@@ -106,15 +121,35 @@ def write(found: dict[str, Any], path: Path) -> None:
 def table(found: dict[str, Any]) -> str:
     """The report's main figures as a Markdown table."""
     lines = [
-        "| photos | count | MAE, years | before correction | CS@5 | 90 % interval holds | mean width |",
-        "|---|---|---|---|---|---|---|",
+        "| photos | count | MAE, years (95 % range) | bias | before correction | CS@5 | 90 % interval holds (range) "
+        "| mean width |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     rows = {"all": found["all"], "up to age 100": found["up_to_100"]}
     rows |= {name: row for name, row in found["groups"].items() if len(name.split()) == 2}
     for name, row in rows.items():
         interval = row["interval"]
         lines.append(
-            f"| {name} | {row['count']} | {row['mae']:.2f} | {row['before_correction']['mae']:.2f} "
-            f"| {row['cs5']:.1%} | {interval['coverage']:.1%} | {interval['mean_width']:.1f} |"
+            f"| {name} | {row['count']} | {row['mae']:.2f} ({_span(row['mae_range'], '.2f')}) | {row['bias']:+.2f} "
+            f"| {row['before_correction']['mae']:.2f} | {row['cs5']:.1%} "
+            f"| {interval['coverage']:.1%} ({_span(interval['coverage_range'], '.1%')}) "
+            f"| {interval['mean_width']:.1f} |"
         )
     return "\n".join(lines)
+
+
+def decisions(found: dict[str, Any]) -> str:
+    """The answers to "18 or over?" as a Markdown table."""
+    lines = [
+        "| true age | photos | yes | no | unsure | wrong (exact 95 % range) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in found["over_18"].items():
+        counts = " | ".join(str(row[key]) for key in ("count", "yes", "no", "unsure"))
+        lines.append(f"| {name} | {counts} | {row['wrong']:.1%} ({_span(row['wrong_range'], '.1%')}) |")
+    return "\n".join(lines)
+
+
+def _span(ends: list[float] | tuple[float, float], form: str) -> str:
+    low, high = ends
+    return f"{low:{form}}–{high:{form}}"

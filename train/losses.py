@@ -16,6 +16,7 @@ class LossConfig:
 
     Attributes:
         sigma: years, width of the age label distribution.
+        distribution: weight of KL(label distribution ‖ prediction).
         l1: weight of |E[age] − age| / 10.
         contrastive: weight of the image-text loss on the fused embedding.
         contrastive_sigma: years, how far a face may be from a caption's age and still match.
@@ -24,6 +25,7 @@ class LossConfig:
     """
 
     sigma: float = 2.0
+    distribution: float = 1.0
     l1: float = 1.0
     contrastive: float = 0.5
     contrastive_sigma: float = 1.5
@@ -87,7 +89,7 @@ def total_loss(
     """All weighted terms by name, and their sum as `loss`. `target` is the label distribution of `age`."""
     scores = prediction.scores.mean(dim=(2, 3)) / config.score_map_temperature
     terms = {
-        "distribution": kl_divergence(target, prediction.estimate.logits),
+        "distribution": config.distribution * kl_divergence(target, prediction.estimate.logits),
         "l1": config.l1 * (prediction.estimate.age - age).abs().mean() / 10,
         "contrastive": config.contrastive * contrastive(prediction.embedding, text, scale, matches),
         "score_map": config.score_map * cross_entropy(target, scores),

@@ -3,7 +3,8 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.stats import binomtest
 
 Ages = Float[np.ndarray, " photo"]
 
@@ -49,13 +50,48 @@ def interval_quality(truth: Ages, low: Ages, high: Ages) -> dict[str, float]:
     }
 
 
+def bootstrap_range(
+    values: Float[np.ndarray, " photo"], level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Range of the mean over photos drawn anew with replacement (percentile bootstrap)."""
+    generator = np.random.default_rng(seed)
+    means = [generator.choice(values, len(values)).mean() for _ in range(resamples)]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def share_range(hits: Bool[np.ndarray, " photo"], method: str, level: float = 0.95) -> tuple[float, float]:
+    """Range of a share: `method` is "wilson", or "exact" for Clopper and Pearson's."""
+    found = binomtest(int(hits.sum()), len(hits)).proportion_ci(level, method=method)
+    return float(found.low), float(found.high)
+
+
 def summary(table: dict[str, Ages]) -> dict[str, Any]:
-    """All measures of one group of photos; `table` has truth, age, initial_age, age_low and age_high."""
+    """All measures of one group of photos; `table` has truth, age, initial_age, age_low and age_high.
+
+    Ranges are at 95 %: bootstrap ones for errors and gains, Wilson's for the coverage.
+    """
     truth, age, initial = table["truth"], table["age"], table["initial_age"]
+    low, high = table["age_low"], table["age_high"]
+    fall = np.abs(initial - truth) - np.abs(age - truth)
+    inside = (low <= truth) & (truth <= high)
     return {
         "count": len(truth),
         **accuracy(truth, age),
+        "mae_range": bootstrap_range(np.abs(age - truth)),
+        "bias_range": bootstrap_range(age - truth),
         "before_correction": accuracy(truth, initial),
-        "correction": gain(truth, initial, age),
-        "interval": interval_quality(truth, table["age_low"], table["age_high"]),
+        "correction": gain(truth, initial, age) | {"gain_range": bootstrap_range(fall)},
+        "interval": interval_quality(truth, low, high) | {"coverage_range": share_range(inside, "wilson")},
+    }
+
+
+def decision_quality(answers: list[str], wrong: str) -> dict[str, Any]:
+    """Counts of the answers yes, no and unsure to one question, and the share of the wrong one with its exact range."""
+    given = np.array(answers)
+    return {
+        "count": len(given),
+        **{answer: int((given == answer).sum()) for answer in ("yes", "no", "unsure")},
+        "wrong": float((given == wrong).mean()),
+        "wrong_range": share_range(given == wrong, "exact"),
     }

@@ -36,6 +36,9 @@ class FitConfig:
             longest prefix counts.
         precision: "bf16" computes the towers and fusion in bfloat16, the weights stay fp32.
         seed: of everything random.
+        imagenet: the image tower starts from ImageNet weights (`train.imagenet`), not from random ones.
+        balance: how much rare ages are preferred: photos are drawn ∝ (how common their age is)^−balance. 0 takes each
+            as often as any other, 1 makes all ages equally frequent.
     """
 
     batch_size: int
@@ -50,6 +53,8 @@ class FitConfig:
     precision: Literal["bf16", "fp32"]
     seed: int
     rates: dict[str, float] = field(default_factory=dict)
+    imagenet: bool = False
+    balance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,10 @@ def read_recipe(name: str | Path) -> Recipe:
 def _model_config(table: dict[str, Any]) -> ModelConfig:
     prompts = PromptConfig(templates=TEMPLATES, **table["prompts"])
     fusion = FusionConfig(**table["fusion"])
-    options = table["model"]
+    options: dict[str, Any] = table["model"]
+    for key in ("mean", "std"):
+        if key in options:
+            options[key] = tuple(options[key])
     if "pretrained" in options:
         name = options["pretrained"].rsplit("/", 1)[0]
         architecture = open_clip.get_model_config(name)

@@ -116,7 +116,7 @@ def test_it_learns(tmp_path: Path) -> None:
     config = replace(FIT, epochs=40, mixup_share=0.0, sizes=((0.0, 64),), ema_decay=0.95)
     model = fit(replace(RECIPE, fit=config, augment=still), [data], data, tmp_path)
     truth = np.array([sample.age for sample in data.cache.samples])
-    assert np.abs(predict_ages(model, data) - truth).mean() < 11
+    assert np.abs(predict_ages(model, data, 64) - truth).mean() < 11
 
 
 def test_frozen_parts_stay_as_they_were(tmp_path: Path) -> None:

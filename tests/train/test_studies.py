@@ -1,0 +1,122 @@
+"""Ablation, prompt families and the sweep of the correction, on generated pictures."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cilf.fourierformer import FourierFormerBlock, FourierFusion, FusionConfig
+from cilf.weights import Checkpoint
+from tests import tiny
+from tests.train.test_fit import RECIPE, subset
+from train.ablate import ROWS, ablate, compare_prompts, frozen_towers, paired_gain, prompt_table, table
+from train.captions import vocabulary
+from train.mixers import AttentionBlock, ConvolutionBlock, Mixer, exchange
+from train.prompt_study import ENSEMBLE, FAMILIES, texts
+from train.sweep import figure, sweep
+from train.sweep import table as sweep_table
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("mixer", ["convolution", "attention"])
+@pytest.mark.parametrize("width", [64, 128])
+def test_rival_blocks_have_as_many_parameters(mixer: Mixer, width: int) -> None:
+    config = FusionConfig(width=width)
+    fourier, rival = FourierFusion(32, 101, config), FourierFusion(32, 101, config)
+    exchange(rival, mixer)
+    assert not any(isinstance(module, FourierFormerBlock) for module in rival.modules())
+    ours, theirs = (parameters(f.image_blocks) + parameters(f.fusion_blocks) for f in (fourier, rival))
+    assert theirs == pytest.approx(ours, rel=0.02)
+
+
+@pytest.mark.parametrize("mixer", ["mean", "convolution", "attention"])
+def test_rival_blocks_fit_in_the_fusion(mixer: Mixer) -> None:
+    fusion = FourierFusion(16, 101, FusionConfig(width=32, image_blocks=1, fusion_blocks=1))
+    exchange(fusion, mixer)
+    text = torch.nn.functional.normalize(torch.randn(101, 16), dim=1)
+    fused = fusion(torch.randn(2, 16), torch.randn(2, 16, 5, 7), text)
+    assert fused.grid.shape == (2, 16, 5, 7)
+    assert torch.isfinite(fused.text).all()
+
+
+def test_explicit_and_fused_attention_agree() -> None:
+    torch.manual_seed(0)
+    block = AttentionBlock(32, heads=4, mlp_ratio=0.5)
+    tokens = torch.randn(2, 49, 32)
+    fused = block.mix(tokens)
+    block.explicit = True
+    assert torch.allclose(fused, block.mix(tokens), atol=1e-5)
+
+
+def test_a_convolution_block_without_gain_is_the_identity() -> None:
+    block = ConvolutionBlock(8, dims=2, kernel_size=7, mlp_ratio=2.0, layer_scale=0.0)
+    x = torch.randn(1, 8, 6, 6)
+    assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, ENSEMBLE])
+def test_prompt_families_use_words_of_the_captions(family: str) -> None:
+    """Words that no training caption held would compare nothing."""
+    known = " ".join(vocabulary()).lower().replace(",", " ").replace(".", " ").split()
+    for age in range(101):
+        words = " ".join(texts(family, age)).lower().replace(",", " ").replace(".", " ").split()
+        assert set(words) <= set(known), age
+
+
+def test_paired_gain_knows_a_gain_from_chance() -> None:
+    chance = np.random.default_rng(0)
+    hard = chance.exponential(5, 500)
+    noise = lambda: np.abs(hard + chance.normal(0, 0.3, (5, 500)))  # noqa: E731
+    same = paired_gain(noise(), noise())
+    assert same["low"] < 0 < same["high"]
+    better = paired_gain(noise(), noise() - 0.5)
+    assert 0 < better["low"] < 0.5 < better["high"]
+
+
+def test_every_row_is_fitted_once_and_compared(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, fit=replace(RECIPE.fit, sizes=((0.0, 64),)))
+    data = {"train": [subset(32)], "held": [subset(16)], "tune": [subset(16)], "test": [subset(24)]}
+    trained, features = frozen_towers(recipe, data, tmp_path, epochs=1)
+    assert features["test"].image.shape[:2] == (2, 24)
+    found = ablate(recipe, trained, features, tmp_path, seeds=2, steps=3)
+    names = [row["name"] for row in found["rows"]]
+    assert set(ROWS) | {"prompt-only", "+ correction"} == set(names)
+    for row in found["rows"]:
+        assert np.isfinite(row["test"]["mae"])
+        assert row["name"] == "prompt-only" or row["test"]["gain"]["low"] <= row["test"]["gain"]["high"]
+    stored = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")}
+    assert ablate(recipe, trained, features, tmp_path, seeds=2, steps=3) == found
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")} == stored
+    prompts = compare_prompts(recipe, trained, features, tmp_path, seeds=1, steps=2)
+    assert (
+        len(prompt_table(prompts).splitlines())
+        == len(table(found).splitlines()) - len(names) + len(FAMILIES) + 1
+    )
+
+
+def test_frozen_towers_stay_frozen(tmp_path: Path) -> None:
+    """What is fitted on them must not have moved them: every row stands on the same ones."""
+    data = {name: [subset(16)] for name in ("train", "held", "tune", "test")}
+    trained, features = frozen_towers(RECIPE, data, tmp_path, epochs=1)
+    before = {key: value.clone() for key, value in trained.state_dict().items()}
+    ablate(RECIPE, trained, features, tmp_path, seeds=1, steps=2)
+    assert all(torch.equal(value, before[key]) for key, value in trained.state_dict().items())
+
+
+def test_the_sweep_starts_and_ends_where_it_must(tmp_path: Path) -> None:
+    """At the largest ε nothing is corrected, so nothing is gained or harmed."""
+    checkpoint = Checkpoint(tiny.model(), tiny.ensemble(), tiny.CHECKPOINT, "tiny")
+    found = sweep(checkpoint, [subset(24)], subset(24), subset(24))
+    last = found["sweep"][-1]["tune"]
+    assert last["share_changed"] == last["mean_gain"] == 0
+    base = found["controls"]["test"]["base"]
+    assert base["gain"] == 0
+    figure(found, tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").stat().st_size > 10_000
+    assert sweep_table(found).count("\n") == 1 + len(found["sweep"]) + 3 + len(found["controls"]["test"])

@@ -1,0 +1,60 @@
+"""What a frozen image tower gives for some photos, kept in memory: fitting what comes after it is then cheap."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm import tqdm
+
+from cilf.model import CILF
+from train.augment import plain
+from train.datasets import Sample
+from train.fit import Subset
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of N photos and their mirror images (axis 0 of the tensors; 0 = as they are).
+
+    Attributes:
+        image: (2, N, D) global embeddings.
+        grid: (2, N, C, H, W) the tower's grid before its projection, half precision.
+        samples: N labels.
+    """
+
+    image: Float[Tensor, "view photo embed"]
+    grid: Float[Tensor, "view photo channel rows columns"]
+    samples: list[Sample]
+
+    @property
+    def truth(self) -> np.ndarray:
+        """(N,) true ages in years."""
+        return np.array([float(sample.age) for sample in self.samples])
+
+    def batch(
+        self, view: Int[Tensor, " row"], photo: Int[Tensor, " row"]
+    ) -> tuple[Float[Tensor, "row embed"], Float[Tensor, "row channel rows columns"]]:
+        """Global embeddings and grids of some views."""
+        return self.image[view, photo], self.grid[view, photo].float()
+
+
+@torch.inference_mode()
+def extract(model: CILF, subsets: list[Subset], batch_size: int = 64) -> Features:
+    """Run the image tower over the subsets' crops, one subset after another."""
+    model.eval()
+    size = model.towers.config.image_size
+    images, grids, samples = [], [], []
+    rows = [(subset, row) for subset in subsets for row in subset.rows]
+    for start in tqdm(range(0, len(rows), batch_size), desc="features", unit="batch"):
+        chunk = rows[start : start + batch_size]
+        crops = torch.from_numpy(np.stack([subset.cache.crops[row] for subset, row in chunk]))
+        pixels = plain(crops, size, subsets[0].cache.margin)
+        both = torch.cat([pixels, pixels.flip(-1)]).to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            image, grid = model.towers.encode_raw(both)
+        images.append(image.float().unflatten(0, (2, -1)))
+        grids.append(grid.half().unflatten(0, (2, -1)))
+        samples += [subset.cache.samples[row] for subset, row in chunk]
+    return Features(torch.cat(images, dim=1).clone(), torch.cat(grids, dim=1).clone(), samples)

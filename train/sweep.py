@@ -1,0 +1,168 @@
+"""Does the correction pay? ε and the number of iterations swept, the ensemble's calibration, and three controls.
+
+The error ensemble is a second regressor with photos of its own (`held`), so a gain over the base alone proves little.
+Beside it stand: a monotone recalibration of the age fitted on `held`; the plain mean of the base's age and the age at
+which the ensemble expects the smallest error; and, in the ablation, the base fitted on `train` and `held` together.
+"""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.optimize import isotonic_regression
+from scipy.stats import spearmanr
+
+from cilf.correction import ErrorEnsemble
+from cilf.weights import Checkpoint
+from train.calibrate import Described, corrected_ages, describe, join, search_correction
+from train.fit import Subset
+from train.metrics import bootstrap_range, gain, mean_absolute_error
+
+ITERATIONS = (1, 2, 3, 5)
+THRESHOLDS = 13  # values of ε, evenly spaced over the quantiles of the first estimated errors
+
+
+def sweep(checkpoint: Checkpoint, held: list[Subset], tune: Subset, test: Subset) -> dict[str, Any]:
+    """All figures, as JSON values. The rule's other values are those that are best on `tune`."""
+    model, ensemble, mirror = checkpoint.model, checkpoint.ensemble, checkpoint.config.mirror
+    parts = {"tune": describe(model, tune, mirror=mirror), "test": describe(model, test, mirror=mirror)}
+    on_held = join([describe(model, part, mirror=mirror) for part in held])
+    _, rule = search_correction(ensemble, parts["tune"])
+    first = _estimated(ensemble, parts["tune"])
+    rows = []
+    for epsilon in np.quantile(first, np.linspace(0, 1, THRESHOLDS)):
+        for iterations in ITERATIONS:
+            tried = replace(rule, epsilon=float(epsilon), max_iterations=iterations)
+            rows.append(
+                {"epsilon": float(epsilon), "iterations": iterations}
+                | {name: _effect(ensemble, part, tried) for name, part in parts.items()}
+            )
+    return {
+        "weights_sha256": checkpoint.config.sha256,
+        "shipped_rule": asdict(checkpoint.config.correction),
+        "best_rule_on_tune": asdict(rule),
+        "sweep": rows,
+        "calibration": {name: calibration(ensemble, part) for name, part in parts.items()},
+        "controls": {name: _controls(ensemble, on_held, part, rule) for name, part in parts.items()},
+    }
+
+
+def _effect(ensemble: ErrorEnsemble, part: Described, rule: Any) -> dict[str, Any]:
+    truth, before = part.truth.numpy(), part.estimate.age.numpy()
+    after = corrected_ages(ensemble, part, rule)
+    fall = np.abs(before - truth) - np.abs(after - truth)
+    return (
+        {"mae": mean_absolute_error(truth, after)}
+        | gain(truth, before, after)
+        | {"gain_range": bootstrap_range(fall)}
+    )
+
+
+@torch.inference_mode()
+def _estimated(ensemble: ErrorEnsemble, part: Described) -> Float[np.ndarray, " photo"]:
+    """The ensemble's estimated error of the first estimate, in years."""
+    found = ensemble(part.embedding, part.estimate, part.estimate.age.unsqueeze(1))
+    return found.mean(dim=0)[:, 0].double().numpy()
+
+
+@torch.inference_mode()
+def _wanted(ensemble: ErrorEnsemble, part: Described) -> Float[np.ndarray, " photo"]:
+    """The whole age at which the ensemble expects the smallest error."""
+    ages = torch.arange(part.estimate.logits.shape[1], dtype=torch.float32).expand(len(part.truth), -1)
+    return ensemble(part.embedding, part.estimate, ages).mean(dim=0).argmin(dim=1).double().numpy()
+
+
+def calibration(ensemble: ErrorEnsemble, part: Described, bins: int = 10) -> dict[str, Any]:
+    """Estimated against real errors of the first estimate, in bins of as many photos each, ascending."""
+    estimated = _estimated(ensemble, part)
+    real = np.abs(part.estimate.age.numpy() - part.truth.numpy())
+    order = np.array_split(np.argsort(estimated), bins)
+    return {
+        "estimated": [float(estimated[rows].mean()) for rows in order],
+        "real": [float(real[rows].mean()) for rows in order],
+        "rank_correlation": float(spearmanr(estimated, real).statistic),
+        "mean_absolute_difference": float(np.abs(estimated - real).mean()),
+    }
+
+
+def _controls(ensemble: ErrorEnsemble, held: Described, part: Described, rule: Any) -> dict[str, Any]:
+    truth, base = part.truth.numpy(), part.estimate.age.double().numpy()
+    order = np.argsort(held.estimate.age.numpy())
+    monotone = isotonic_regression(held.truth.double().numpy()[order]).x
+    wanted = _wanted(ensemble, part)
+    ages = {
+        "base": base,
+        "correction, best rule on tune": corrected_ages(ensemble, part, rule),
+        "monotone recalibration on held": np.interp(
+            base, held.estimate.age.double().numpy()[order], monotone
+        ),
+        "mean of base and ensemble": (base + wanted) / 2,
+        "ensemble alone": wanted,
+    }
+    return {
+        name: {
+            "mae": mean_absolute_error(truth, age),
+            "gain": float((np.abs(base - truth) - np.abs(age - truth)).mean()),
+            "gain_range": bootstrap_range(np.abs(base - truth) - np.abs(age - truth)),
+        }
+        for name, age in ages.items()
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """Sweep and controls on `tune` and `test` as two Markdown tables."""
+    lines = [
+        "| ε, years | iterations | corrected, tune | gain, tune | corrected, test | better | worse "
+        "| gain, test (95 % range) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found["sweep"]:
+        tune, test = row["tune"], row["test"]
+        low, high = test["gain_range"]
+        lines.append(
+            f"| {row['epsilon']:.2f} | {row['iterations']} | {tune['share_changed']:.1%} | {tune['mean_gain']:+.3f} "
+            f"| {test['share_changed']:.1%} | {test['share_better']:.1%} | {test['share_worse']:.1%} "
+            f"| {test['mean_gain']:+.3f} ({low:+.3f} to {high:+.3f}) |"
+        )
+    lines += ["", "| control | MAE, tune | MAE, test | gain, test (95 % range) |", "|---|---|---|---|"]
+    for name, tune in found["controls"]["tune"].items():
+        test = found["controls"]["test"][name]
+        low, high = test["gain_range"]
+        lines.append(
+            f"| {name} | {tune['mae']:.3f} | {test['mae']:.3f} | {test['gain']:+.3f} ({low:+.3f} to {high:+.3f}) |"
+        )
+    return "\n".join(lines)
+
+
+def figure(found: dict[str, Any], path: Path) -> None:
+    """Gain over ε, and estimated against real error."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    drawing, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for name, colour in (("tune", "#d9820f"), ("test", "#0b6aa8")):
+        for iterations, dash in ((ITERATIONS[0], "--"), (ITERATIONS[-1], "-")):
+            rows = [row for row in found["sweep"] if row["iterations"] == iterations]
+            left.plot(
+                [row["epsilon"] for row in rows],
+                [row[name]["mean_gain"] for row in rows],
+                dash,
+                color=colour,
+                label=f"{name}, up to {iterations} iteration{'s' * (iterations > 1)}",
+            )
+        measured = found["calibration"][name]
+        right.plot(measured["estimated"], measured["real"], "o-", color=colour, label=name)
+    left.axhline(0, color="grey", linewidth=0.8)
+    left.set(xlabel="ε, years of estimated error", ylabel="gain over the first estimate, years")
+    ends = (0, max(max(found["calibration"]["test"][key]) for key in ("estimated", "real")))
+    right.plot(ends, ends, color="grey", linewidth=0.8, label="perfect")
+    right.set(xlabel="estimated error, years", ylabel="real error, years (mean of a tenth of the photos)")
+    for axes in (left, right):
+        axes.legend(frameon=False, fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    drawing.savefig(path, dpi=120)
+    plt.close(drawing)
