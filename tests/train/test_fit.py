@@ -17,7 +17,7 @@ from tests import tiny
 from train.augment import AugmentConfig
 from train.crops import CropCache
 from train.datasets import Sample
-from train.fit import Interrupted, Subset, fit, predict_ages
+from train.fit import Interrupted, Subset, depthwise_in_float32, draw_rows, fit, predict_ages
 from train.losses import LossConfig
 from train.recipe import FitConfig, Recipe
 
@@ -128,3 +128,34 @@ def test_frozen_parts_stay_as_they_were(tmp_path: Path) -> None:
     assert text
     assert all(torch.equal(before[name], after[name]) for name in text)
     assert not torch.equal(before["fusion.tags"], after["fusion.tags"])
+
+
+def test_one_epoch_takes_every_photo_once_when_ages_are_not_balanced() -> None:
+    data = subset(40)
+    rows = draw_rows(data, 0.0, np.random.default_rng(0))
+    assert sorted(rows) == list(range(40))
+    assert len(draw_rows(replace(data, share=0.6), 0.0, np.random.default_rng(0))) == 24
+
+
+def test_balanced_epochs_prefer_rare_ages() -> None:
+    """30 children and 10 old people; with balance 1 either age makes half of an epoch, none is left to chance."""
+    data = subset(40)
+    samples = [
+        replace(sample, age=10.0 if row < 30 else 80.0) for row, sample in enumerate(data.cache.samples)
+    ]
+    data = replace(data, cache=replace(data.cache, samples=samples))
+    for seed in range(5):
+        rows = draw_rows(data, 1.0, np.random.default_rng(seed))
+        assert len(rows) == 40
+        assert abs((rows >= 30).sum() - 20) <= 1
+        assert np.bincount(rows, minlength=40)[30:].min() == 2
+
+
+def test_depthwise_convolutions_escape_autocast() -> None:
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(8, 8, 3, groups=8)
+    x = torch.randn(2, 8, 9, 9)
+    wanted = convolution(x)
+    depthwise_in_float32(torch.nn.Sequential(convolution))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(convolution(x), wanted)
