@@ -60,6 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--weights", help="folder or Hub repository; without it the bundled checkpoint")
     evaluate.add_argument("--report", type=Path, help="write the full report to this JSON file")
     evaluate.add_argument("--predictions", type=Path, help="write one row per photo to this CSV file")
+    evaluate.add_argument(
+        "--rival",
+        action="append",
+        default=[],
+        metavar="NAME=FILE.csv",
+        help="another system's predictions for the same photos (columns filename, age_pred); may be repeated",
+    )
     evaluate.set_defaults(run=_evaluate)
 
     studies = commands.add_parser("ablate", help="add the method's parts one by one; compare age prompts")
@@ -164,9 +171,12 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from cilf.estimator import AgeEstimator
+    from train import rivals
     from train.evaluate import decisions, predict, report, table, write
 
     splits = read_splits(options.split)
+    files = dict(entry.partition("=")[::2] for entry in options.rival)
+    others = {name: rivals.read_rival(Path(file)) for name, file in files.items()}
     estimator = AgeEstimator.from_pretrained(options.weights)
     [(name, samples)] = read_data(options.data)
     chosen = select(samples, splits, options.part)
@@ -174,11 +184,14 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise DatasetError(f"No picture of {name} is in the part {options.part!r} of the split.")
     predictions = predict(estimator, chosen)
     found = report(predictions, dataset=name, part=options.part, estimator=estimator)
+    found |= {"rivals": rivals.compare(predictions, others)} if others else {}
     if options.predictions:
         predictions.to_csv(options.predictions, index=False)
     if options.report:
         write(found, options.report)
     print(table(found) + "\n\n" + decisions(found))
+    if others:
+        print("\n" + rivals.table(found["rivals"]))
     return 0
 
 
