@@ -69,11 +69,11 @@ class Recipe:
 
 
 def read_recipe(name: str | Path) -> Recipe:
-    """Read a recipe by its name in `train/recipes`, or by its path. Raises FileNotFoundError or TypeError."""
-    path = RECIPES / f"{name}.toml"
-    if not path.is_file():
-        path = Path(name)
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    """Read a recipe by its name in `train/recipes`, or by its path. Raises FileNotFoundError or TypeError.
+
+    A recipe with `base = NAME` is that other recipe with the values that it gives itself put in place.
+    """
+    table = _table(name)
     fit = table["fit"] | {"sizes": tuple((share, size) for share, size in table["fit"]["sizes"])}
     return Recipe(
         shares={name: options["share"] for name, options in table["data"].items()},
@@ -82,6 +82,21 @@ def read_recipe(name: str | Path) -> Recipe:
         augment=AugmentConfig(**table["augment"]),
         fit=FitConfig(**fit),
     )
+
+
+def _table(name: str | Path) -> dict[str, Any]:
+    path = RECIPES / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    return _merged(_table(table.pop("base")), table) if "base" in table else table
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`below` with the values of `above`; tables in both are merged in turn."""
+    both = below.keys() & above.keys()
+    deeper = {key: _merged(below[key], above[key]) for key in both if isinstance(above[key], dict)}
+    return below | above | deeper
 
 
 def _model_config(table: dict[str, Any]) -> ModelConfig:
