@@ -113,14 +113,17 @@ class CILF(nn.Module):
         mirror: bool,
     ) -> Description:
         """As `forward`; with `mirror` the crop and its mirror image are described and averaged, at twice the cost."""
-        found = self(pixels, age_text)
         if not mirror:
+            found = self(pixels, age_text)
             return Description(found.embedding, found.estimate, found.relevance())
-        other = self(pixels.flip(-1), age_text)
+        found = self(torch.cat([pixels, pixels.flip(-1)]), age_text)
+        embedding, logits, relevance = (
+            value.unflatten(0, (2, -1)) for value in (found.embedding, found.estimate.logits, found.relevance())
+        )
         return Description(
-            F.normalize(found.embedding + other.embedding, dim=-1),
-            self.head.summarise((found.estimate.logits + other.estimate.logits) / 2),
-            (found.relevance() + other.relevance().flip(-1)) / 2,
+            F.normalize(embedding.sum(dim=0), dim=-1),
+            self.head.summarise(logits.mean(dim=0)),
+            (relevance[0] + relevance[1].flip(-1)) / 2,
         )
 
     def encode_ages(self, template: int | None = None) -> Float[Tensor, "age embed"]:
