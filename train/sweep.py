@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 
 from cilf.correction import ErrorEnsemble
 from cilf.weights import Checkpoint
-from train.calibrate import Described, corrected_ages, describe, join, search_correction
+from train.calibrate import Described, Tabulated, corrected_ages, describe, join, search_correction
 from train.fit import Subset
 from train.metrics import bootstrap_range, gain, mean_absolute_error
 
@@ -31,6 +31,7 @@ def sweep(checkpoint: Checkpoint, held: list[Subset], tune: Subset, test: Subset
     model, ensemble, mirror = checkpoint.model, checkpoint.ensemble, checkpoint.config.mirror
     parts = {"tune": describe(model, tune, mirror=mirror), "test": describe(model, test, mirror=mirror)}
     on_held = join([describe(model, part, mirror=mirror) for part in held])
+    tables = {name: Tabulated(ensemble, part, part.estimate.logits.shape[1]) for name, part in parts.items()}
     _, rule = search_correction(ensemble, parts["tune"])
     first = _estimated(ensemble, parts["tune"])
     rows = []
@@ -39,7 +40,7 @@ def sweep(checkpoint: Checkpoint, held: list[Subset], tune: Subset, test: Subset
             tried = replace(rule, epsilon=float(epsilon), max_iterations=iterations)
             rows.append(
                 {"epsilon": float(epsilon), "iterations": iterations}
-                | {name: _effect(ensemble, part, tried) for name, part in parts.items()}
+                | {name: _effect(tables[name], part, tried) for name, part in parts.items()}
             )
     return {
         "weights_sha256": checkpoint.config.sha256,
@@ -51,7 +52,7 @@ def sweep(checkpoint: Checkpoint, held: list[Subset], tune: Subset, test: Subset
     }
 
 
-def _effect(ensemble: ErrorEnsemble, part: Described, rule: Any) -> dict[str, Any]:
+def _effect(ensemble: Tabulated, part: Described, rule: Any) -> dict[str, Any]:
     truth, before = part.truth.numpy(), part.estimate.age.numpy()
     after = corrected_ages(ensemble, part, rule)
     fall = np.abs(before - truth) - np.abs(after - truth)
