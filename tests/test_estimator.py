@@ -89,7 +89,10 @@ def test_faces_stand_left_to_right_and_do_not_depend_on_company(
     left, right = estimator.predict(photo)
     assert left.box[2] < right.box[0]
     [alone] = estimator.predict(eileen_collins)
-    assert left.age == pytest.approx(alone.age, abs=2.0)
+    low, high = (
+        alone.interval
+    )  # the detector places a face a pixel or two apart; that must not matter beside this
+    assert left.age == pytest.approx(alone.age, abs=0.1 * (high - low))
 
 
 def test_every_kind_of_source_gives_the_same(
