@@ -27,9 +27,7 @@ class AgeEstimator:
         self._device = _device(device)
         self._checkpoint = checkpoint
         self._model = checkpoint.model.to(self._device)
-        self._model.towers.clip.visual.to(
-            memory_format=torch.channels_last
-        )  # as crops lie in memory; a third faster
+        self._model.towers.clip.visual.to(memory_format=torch.channels_last)  # as crops lie in memory
         self._ensemble = checkpoint.ensemble.to(self._device)
         self._finder = finder or FaceFinder()
         self._tokenizer_lock = threading.Lock()  # the tokenizer keeps a cache that it does not guard

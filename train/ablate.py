@@ -9,8 +9,9 @@ The captions were made from the labels, so "prompt-only" is not zero-shot: these
 
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,9 @@ def ablate(
     steps: int = 800,
 ) -> dict[str, Any]:
     """Fit every row with every seed and compare. What is done already is read from `folder`."""
-    table = {
-        PROMPT_ONLY: [prompt_only(trained, template_text(trained, recipe.model.prompts.templates), features)]
-    }
+    templates = recipe.model.prompts.templates
+    plain = mean_text(trained, lambda age: [template.format(age=age) for template in templates])
+    table = {PROMPT_ONLY: [prompt_only(trained, plain, features)]}
     counts = {PROMPT_ONLY: 0}
     for name, row in ROWS.items():
         for seed in range(seeds):
@@ -139,18 +140,9 @@ def prompt_only(
 
 
 @torch.no_grad()
-def template_text(model: CILF, templates: tuple[str, ...]) -> Float[Tensor, "age embed"]:
-    """Mean unit text embedding of each age from 0 to 100 in all the templates, unit length."""
-    texts = [
-        model.towers.encode_text([template.format(age=age) for age in range(101)]) for template in templates
-    ]
-    return F.normalize(torch.stack(texts).mean(dim=0), dim=-1)
-
-
-@torch.no_grad()
-def family_text(model: CILF, family: str) -> Float[Tensor, "age embed"]:
-    """Mean unit text embedding of a family's prompts for each age from 0 to 100, unit length."""
-    each = [model.towers.encode_text(list(texts(family, age))).mean(dim=0) for age in range(101)]
+def mean_text(model: CILF, prompts: Callable[[int], Sequence[str]]) -> Float[Tensor, "age embed"]:
+    """Mean unit text embedding of each age's prompts, for the ages from 0 to 100, unit length."""
+    each = [model.towers.encode_text(list(prompts(age))).mean(dim=0) for age in range(101)]
     return F.normalize(torch.stack(each), dim=-1)
 
 
@@ -192,7 +184,7 @@ def _fit(
     optimizer = torch.optim.AdamW(
         trainable, lr=recipe.fit.learning_rate, weight_decay=recipe.fit.weight_decay
     )
-    fixed = family_text(model, row.family) if row.family else None
+    fixed = mean_text(model, partial(texts, row.family)) if row.family else None
     bar = trange(steps, desc=f"{row.mixer or 'head'}, seed {seed}", unit="step", leave=False)
     with sdpa_kernel(SDPBackend.MATH):
         for step, batch in zip(bar, _batches(data, recipe.fit.batch_size, seed), strict=False):
@@ -408,7 +400,7 @@ def compare_prompts(
     """Every family of age prompts: as it is, and with fusion and head fitted to it (`train.prompt_study`)."""
     rows = []
     for family in (*FAMILIES, ENSEMBLE):
-        alone = {family: [prompt_only(trained, family_text(trained, family), features)]}
+        alone = {family: [prompt_only(trained, mean_text(trained, partial(texts, family)), features)]}
         row = Row("fourier", family=family)
         runs = [
             fit_row(recipe, trained, f"prompts {family}", row, features, folder, seed, steps)["errors"]

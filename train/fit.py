@@ -133,7 +133,7 @@ def fit(
     interrupt = _Interrupt()
     saved = time.monotonic()
     bar = tqdm(total=steps, initial=run.step, desc="fit", unit="step", smoothing=0.05)
-    # The fused attention's gradient is several times slower on a CPU for texts of a dozen tokens.
+    # The fused attention's gradient is the slower one on a CPU for texts of a dozen tokens.
     with interrupt, sdpa_kernel(SDPBackend.MATH):
         while run.step < steps:
             epoch, first = divmod(run.step, per_epoch)
@@ -216,7 +216,7 @@ def draw_rows(subset: Subset, balance: float, generator: np.random.Generator) ->
 
 
 def depthwise_in_float32(tower: nn.Module) -> None:
-    """Keep autocast away from depth-wise convolutions: their bfloat16 gradients are up to 20 times slower on a CPU."""
+    """Keep autocast away from depth-wise convolutions: their bfloat16 gradients are far slower on a CPU."""
     for module in tower.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
             module.forward = _in_float32(module.forward)  # type: ignore[assignment, method-assign]
