@@ -50,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
         "--run", dest="folder", type=Path, default=Path("runs/compact"), help="folder of the run"
     )
     _add_cache(calibrate)
+    calibrate.add_argument(
+        "--start",
+        help="the checkpoint that the run started from: mixed in by the share that is best on tune",
+    )
     calibrate.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
     calibrate.set_defaults(run=_calibrate)
 
@@ -59,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--part", default="test", help="which part of the split")
     evaluate.add_argument("--weights", help="folder or Hub repository; without it the bundled checkpoint")
     evaluate.add_argument("--report", type=Path, help="write the full report to this JSON file")
-    evaluate.add_argument("--predictions", type=Path, help="write one row per photo to this CSV file")
+    evaluate.add_argument(
+        "--predictions", type=Path, help="write one row per photo to this CSV file, which --rival reads"
+    )
     evaluate.add_argument(
         "--rival",
         action="append",
@@ -155,7 +161,8 @@ def _fit(options: argparse.Namespace) -> int:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    from cilf.weights import save
+    from cilf.weights import load, save
+    from train.blend import blend
     from train.calibrate import calibrate
     from train.fit import averaged_model, subset
     from train.recipe import read_recipe
@@ -164,7 +171,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     model, step = averaged_model(recipe, options.folder)
     held = [subset(options.cache / name, splits, "held") for name in recipe.shares]
     tune, cal = (subset(options.cache / "utkface", splits, part) for part in ("tune", "cal"))
-    ensemble, config = calibrate(model, recipe, held, tune, cal, step)
+    share = blend(model, load(options.start).model.state_dict(), tune) if options.start else 0.0
+    ensemble, config = calibrate(model, recipe, held, tune, cal, step, share)
     save(options.output, model, ensemble, config)
     return 0
 
@@ -186,7 +194,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     found = report(predictions, dataset=name, part=options.part, estimator=estimator)
     found |= {"rivals": rivals.compare(predictions, others)} if others else {}
     if options.predictions:
-        predictions.to_csv(options.predictions, index=False)
+        rivals.write(predictions, options.predictions)
     if options.report:
         write(found, options.report)
     print(table(found) + "\n\n" + decisions(found))

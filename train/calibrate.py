@@ -70,9 +70,12 @@ def join(parts: list[Described]) -> Described:
 
 
 def calibrate(
-    model: CILF, recipe: Recipe, held: list[Subset], tune: Subset, cal: Subset, step: int
+    model: CILF, recipe: Recipe, held: list[Subset], tune: Subset, cal: Subset, step: int, share: float = 0.0
 ) -> tuple[ErrorEnsemble, CheckpointConfig]:
-    """Fit and choose everything that a checkpoint holds beside the trained model, whose temperature is set."""
+    """Fit and choose everything that a checkpoint holds beside the trained model, whose temperature is set.
+
+    `step` and `share` (of the weights that the run started from, `train.blend`) are only put down.
+    """
     tuned = {mirror: describe(model, tune, mirror=mirror) for mirror in (False, True)}
     fitted = {mirror: fit_temperature(model, described) for mirror, described in tuned.items()}
     for mirror, (temperature, error) in fitted.items():
@@ -97,6 +100,7 @@ def calibrate(
     training = {
         "seed": recipe.fit.seed,
         "steps": step,
+        "share_of_start": share,
         "batch_size": recipe.fit.batch_size,
         "data": list(recipe.shares),
         "tune_mae": round(tune_mae, 4),

@@ -23,6 +23,12 @@ def read_rival(path: Path) -> pd.Series:
         ) from error
 
 
+def write(predictions: pd.DataFrame, path: Path) -> None:
+    """Our own predictions in the form that `read_rival` reads, so that checkpoints can be compared with each other."""
+    names = {"name": "filename", "truth": "age_true", "age": "age_pred"}
+    predictions.rename(columns=names).to_csv(path, index=False)
+
+
 def compare(predictions: pd.DataFrame, rivals: dict[str, pd.Series]) -> dict[str, Any]:
     """For each rival and age group, on the photos that both know: count, both errors in years, both CS@5, and the
     paired gain of ours over the rival's with its 95 % range over photos."""

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from cilf import AgeEstimator
+from cilf.weights import load
 from train.__main__ import main
 
 RECIPE = """
@@ -83,15 +84,35 @@ def test_from_photos_to_a_model_card(work: Path, capsys: pytest.CaptureFixture[s
     assert main(evaluate) == 0
     assert main(evaluate) == 0
     assert main(["card", str(checkpoint)]) == 0
+    ours = str(work / "ours.csv")
+    assert main([*evaluate, "--predictions", ours]) == 0
+    assert main([*evaluate, "--rival", f"itself={ours}"]) == 0
     found = json.loads(report.read_text())
+    assert found["rivals"]["itself"]["all"]["gain"] == 0
     assert found["all"]["count"] == 6
-    assert len(found["test_looks"]) == 2
+    assert len(found["test_looks"]) == 4
     assert "| all | 6 |" in capsys.readouterr().out
     estimator = AgeEstimator.from_pretrained(checkpoint)
     assert estimator.report == found
     assert "model-index" in estimator.card
     [face] = estimator.predict(next((work / "UTKFace").iterdir()), no_face="whole")
     assert 0 <= face.age <= 100
+
+
+def test_a_second_stage_is_mixed_with_the_weights_it_started_from(work: Path) -> None:
+    cache, split = ["--cache", str(work / "crops")], ["--split", str(work / "split.csv")]
+    recipe, first, second = ["--recipe", str(work / "tiny.toml")], work / "first", work / "second"
+    assert (
+        main(["prepare", "--data", f"utkface={work / 'UTKFace'}", *cache, "--size", "48", "--margin", "6"])
+        == 0
+    )
+    assert main(["fit", *recipe, *cache, *split, "--output", str(work / "run")]) == 0
+    calibrate = ["calibrate", *recipe, "--run", str(work / "run"), *cache, *split]
+    assert main([*calibrate, "--output", str(first)]) == 0
+    start = ["--start", str(first)]
+    assert main(["fit", *recipe, *cache, *split, *start, "--output", str(work / "run")]) == 0
+    assert main([*calibrate, *start, "--output", str(second)]) == 0
+    assert 0 <= load(second).config.training["share_of_start"] < 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,22 @@
+"""The mean of two sets of weights."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from train.blend import mean_weights
+
+
+@given(st.floats(0, 1))
+def test_weights_lie_between_both_ends(share: float) -> None:
+    end = {"weight": torch.tensor([1.0, -2.0]), "count": torch.tensor(7)}
+    start = {"weight": torch.tensor([3.0, 2.0]), "count": torch.tensor(3)}
+    found = mean_weights(end, start, share)
+    expected = share * start["weight"] + (1 - share) * end["weight"]
+    torch.testing.assert_close(found["weight"], expected)
+    assert int(found["count"]) == 7
+
+
+def test_no_share_of_the_start_is_the_end() -> None:
+    end = {"weight": torch.randn(5)}
+    assert torch.equal(mean_weights(end, {"weight": torch.randn(5)}, 0.0)["weight"], end["weight"])
