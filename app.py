@@ -31,7 +31,8 @@ def build_page(host: ModelHost) -> gr.Blocks:
         with gr.Row(elem_classes="cilf-header"):
             panel(f"<h1>{texts.TITLE}</h1><p>{texts.SUBTITLE}</p>")
             state = panel(charts.model_state("loading"), live=True, elem_id="model-state")
-        PhotoTab(host, visits)
+        with gr.Tabs(elem_id="tabs"), gr.Tab("Photo", id="photo-tab"):
+            PhotoTab(host, visits)
 
         async def follow_loading() -> AsyncIterator[str]:
             while host.state == "loading":
@@ -61,7 +62,7 @@ def launch(page: gr.Blocks, host: str | None, port: int | None) -> None:
         server_name=host,
         server_port=port,
         theme=theme.make_theme(),
-        css_paths=theme.STYLE_SHEET,
+        css_paths=theme.STYLE_SHEETS,
         head=theme.HEAD,
         footer_links=[],
         run_history=False,

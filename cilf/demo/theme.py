@@ -1,11 +1,11 @@
-"""The look of the page: a quiet theme with the system's own fonts, and the style sheet beside this file."""
+"""The look of the page: a quiet theme with the system's own fonts, and the style sheets beside this file."""
 
 from pathlib import Path
 
 import gradio as gr
 from gradio.themes.utils import fonts, sizes
 
-STYLE_SHEET = Path(__file__).with_name("style.css")
+STYLE_SHEETS = sorted(Path(__file__).parent.glob("*.css"))
 
 # Browsers draw no icon of ours otherwise; a data address needs no request.
 HEAD = (
