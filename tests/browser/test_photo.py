@@ -13,8 +13,6 @@ from skimage.data import astronaut
 
 from tests.browser.running import PATIENCE_S, Site, keep_to, open_page, serve
 
-expect.set_options(timeout=1000 * PATIENCE_S)
-
 HOPPER = Path(get_sample_data("grace_hopper.jpg", asfileobj=False))
 
 Visit = Callable[..., Page]
