@@ -62,14 +62,15 @@ class AgePrompts(nn.Module):
         `template` picks one of the pool, as training does at each step; None takes the mean of all.
         """
         picked = range(len(self.config.templates)) if template is None else [template]
-        pool = torch.stack([self._template(towers, index) for index in picked]).mean(dim=0)
-        return F.normalize(self._learned(towers) + pool, dim=-1)
+        pool = torch.stack([self.pooled(towers, index) for index in picked]).mean(dim=0)
+        return F.normalize(self.learned(towers) + pool, dim=-1)
 
-    def _template(self, towers: ClipTowers, index: int) -> Float[Tensor, "age embed"]:
+    def pooled(self, towers: ClipTowers, index: int) -> Float[Tensor, "age embed"]:
+        """One template of the pool with each age, through the text tower, unit length."""
         ids = self.get_buffer(f"template_ids_{index}")
         return F.normalize(towers.encode_tokens(ids).float(), dim=-1)
 
-    def _learned(self, towers: ClipTowers) -> Float[Tensor, "age embed"]:
+    def learned(self, towers: ClipTowers) -> Float[Tensor, "age embed"]:
         """[start] context… age-token "." [end] through the text tower, unit length."""
         ages = (self.weights @ self.anchors).unsqueeze(1)
         count = len(ages)

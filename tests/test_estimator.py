@@ -94,10 +94,12 @@ def test_faces_stand_left_to_right_and_do_not_depend_on_company(
     left, right = estimator.predict(photo)
     assert left.box[2] < right.box[0]
     [alone] = estimator.predict(eileen_collins)
-    low, high = (
-        alone.interval
-    )  # the detector places a face a pixel or two apart; that must not matter beside this
-    assert left.age == pytest.approx(alone.age, abs=0.1 * (high - low))
+    side = alone.box[2] - alone.box[0]
+    np.testing.assert_allclose(left.box, alone.box, atol=0.03 * side)
+    # A crop shifted by a pixel may change the age by years where the model is unsure, never beyond its interval.
+    assert alone.interval[0] < left.age < alone.interval[1]
+    [largest] = estimator.predict(photo, max_faces=1)
+    assert largest.age == pytest.approx(right.age, abs=1e-3)
 
 
 def test_every_kind_of_source_gives_the_same(

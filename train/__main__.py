@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_cache(calibrate)
     calibrate.add_argument(
         "--start",
-        help="the checkpoint that the run started from: mixed in by the share that is best on tune",
+        help="the checkpoint that the run started from: mixed in by the share that is best on tune for all ages alike",
     )
     calibrate.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
     calibrate.set_defaults(run=_calibrate)
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     studies.add_argument("--output", type=Path, default=Path("checkpoints/compact/ablation.json"))
     studies.add_argument("--epochs", type=int, default=6, help="of the contrastive training of the towers")
-    studies.add_argument("--steps", type=int, default=800, help="of each fit on the frozen towers")
+    studies.add_argument("--steps", type=int, default=600, help="of each fit on the frozen towers")
     studies.add_argument("--seeds", type=int, default=5, help="fits of each row")
     studies.add_argument("--prompt-seeds", type=int, default=3, help="fits of each family of prompts")
     studies.set_defaults(run=_ablate)

@@ -38,6 +38,7 @@ from train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
+BATCH_SIZE = 32
 TEMPERATURES = np.round(np.geomspace(0.2, 5, 33), 3)
 
 
@@ -94,7 +95,9 @@ def frozen_towers(
     towers = towers_recipe(recipe, epochs)
     fit(towers, parts["train"], parts["tune"][0], folder / "towers", resume=True)
     trained, _ = averaged_model(towers, folder / "towers")
-    return trained, {name: extract(trained, subsets) for name, subsets in parts.items()}
+    return trained, {
+        name: extract(trained, subsets, folder / f"features-{name}.pt") for name, subsets in parts.items()
+    }
 
 
 def ablate(
@@ -104,7 +107,7 @@ def ablate(
     folder: Path,
     *,
     seeds: int = 5,
-    steps: int = 800,
+    steps: int = 600,
 ) -> dict[str, Any]:
     """Fit every row with every seed and compare. What is done already is read from `folder`."""
     templates = recipe.model.prompts.templates
@@ -121,7 +124,7 @@ def ablate(
     versus = {name: row.versus for name, row in ROWS.items()} | {CORRECTED: FULL}
     return {
         "steps": steps,
-        "batch_size": recipe.fit.batch_size,
+        "batch_size": BATCH_SIZE,
         "seeds": seeds,
         "rows": [summary(name, table, counts.get(name, counts[FULL]), versus.get(name)) for name in table],
     }
@@ -185,12 +188,13 @@ def _fit(
         trainable, lr=recipe.fit.learning_rate, weight_decay=recipe.fit.weight_decay
     )
     fixed = mean_text(model, partial(texts, row.family)) if row.family else None
+    prompts = _Prompts(model, fixed)
     bar = trange(steps, desc=f"{row.mixer or 'head'}, seed {seed}", unit="step", leave=False)
     with sdpa_kernel(SDPBackend.MATH):
-        for step, batch in zip(bar, _batches(data, recipe.fit.batch_size, seed), strict=False):
+        for step, batch in zip(bar, _batches(data, BATCH_SIZE, seed), strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = cosine_rate(step, steps, recipe.fit.learning_rate, recipe.fit.warmup)
-            loss = _loss(model, row, batch, recipe, random.Random(f"{seed}/{step}"), fixed)
+            loss = _loss(model, row, batch, recipe, random.Random(f"{seed}/{step}"), prompts)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(trainable, 5.0)
@@ -235,6 +239,7 @@ def _batches(data: list[Features], size: int, seed: int) -> Iterator[_Batch]:
     """Endless shuffled batches over all photos, each time as it is or mirrored."""
     generator = torch.Generator().manual_seed(seed)
     places = [(part, photo) for part, features in enumerate(data) for photo in range(len(features.samples))]
+    size = min(size, len(places))
     while True:
         order = torch.randperm(len(places), generator=generator)
         for chosen in order[: len(order) // size * size].view(-1, size).tolist():
@@ -250,14 +255,34 @@ def _batches(data: list[Features], size: int, seed: int) -> Iterator[_Batch]:
             yield _Batch(torch.cat(images), torch.cat(grids), samples)
 
 
+class _Prompts:
+    """The age prompts at a step, as `CILF.encode_ages` gives them. The towers are frozen, so the template pool's part
+    is computed once."""
+
+    def __init__(self, model: CILF, fixed: Tensor | None) -> None:
+        self._model = model
+        self._fixed = fixed
+        with torch.no_grad():
+            self._pool = [
+                model.prompts.pooled(model.towers, index)
+                for index in range(len(model.prompts.config.templates))
+            ]
+
+    def draw(self, chance: random.Random) -> Float[Tensor, "age embed"]:
+        """With one template drawn from the pool, as in training; a family's prompts are always the same."""
+        if self._fixed is not None:
+            return self._fixed
+        learned = self._model.prompts.learned(self._model.towers)
+        return F.normalize(learned + chance.choice(self._pool), dim=-1)
+
+
 def _loss(
-    model: CILF, row: Row, batch: _Batch, recipe: Recipe, chance: random.Random, fixed: Tensor | None
+    model: CILF, row: Row, batch: _Batch, recipe: Recipe, chance: random.Random, prompts: _Prompts
 ) -> Tensor:
     age = torch.tensor([float(sample.age) for sample in batch.samples])
     target = label_distribution(age, recipe.loss.sigma, recipe.model.prompts.num_ages)
-    age_text = (
-        model.encode_ages(chance.randrange(len(recipe.model.prompts.templates))) if fixed is None else fixed
-    )
+    with torch.autocast("cpu", torch.bfloat16):
+        age_text = prompts.draw(chance)
     if row.mixer is None:
         estimate = _without_fusion(model, batch.image, age_text)
         divergence = F.kl_div(estimate.logits.log_softmax(dim=1), target, reduction="batchmean")
@@ -395,7 +420,7 @@ def compare_prompts(
     folder: Path,
     *,
     seeds: int = 3,
-    steps: int = 800,
+    steps: int = 600,
 ) -> dict[str, Any]:
     """Every family of age prompts: as it is, and with fusion and head fitted to it (`train.prompt_study`)."""
     rows = []

@@ -1,6 +1,7 @@
 """What a frozen image tower gives for some photos, kept in memory: fitting what comes after it is then cheap."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,12 +41,21 @@ class Features:
         return self.image[view, photo], self.grid[view, photo].float()
 
 
+def extract(model: CILF, subsets: list[Subset], stored: Path, batch_size: int = 64) -> Features:
+    """Run the image tower over the subsets' crops, one subset after another; or read what an earlier call stored."""
+    samples = [subset.cache.samples[row] for subset in subsets for row in subset.rows]
+    if not stored.is_file():
+        torch.save(_run(model, subsets, batch_size), stored)
+    image, grid = torch.load(stored, weights_only=True)
+    return Features(image, grid, samples)
+
+
 @torch.inference_mode()
-def extract(model: CILF, subsets: list[Subset], batch_size: int = 64) -> Features:
-    """Run the image tower over the subsets' crops, one subset after another."""
+def _run(model: CILF, subsets: list[Subset], batch_size: int) -> tuple[Tensor, Tensor]:
+    """`image` and `grid` of `Features`."""
     model.eval()
     size = model.towers.config.image_size
-    images, grids, samples = [], [], []
+    images, grids = [], []
     rows = [(subset, row) for subset in subsets for row in subset.rows]
     for start in tqdm(range(0, len(rows), batch_size), desc="features", unit="batch"):
         chunk = rows[start : start + batch_size]
@@ -56,5 +66,4 @@ def extract(model: CILF, subsets: list[Subset], batch_size: int = 64) -> Feature
             image, grid = model.towers.encode_raw(both)
         images.append(image.float().unflatten(0, (2, -1)))
         grids.append(grid.half().unflatten(0, (2, -1)))
-        samples += [subset.cache.samples[row] for subset, row in chunk]
-    return Features(torch.cat(images, dim=1).clone(), torch.cat(grids, dim=1).clone(), samples)
+    return torch.cat(images, dim=1).clone(), torch.cat(grids, dim=1).clone()

@@ -1,10 +1,12 @@
 """The mean of two sets of weights."""
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.blend import mean_weights
+from train.blend import even_error, mean_weights
 
 
 @given(st.floats(0, 1))
@@ -15,6 +17,12 @@ def test_weights_lie_between_both_ends(share: float) -> None:
     expected = share * start["weight"] + (1 - share) * end["weight"]
     torch.testing.assert_close(found["weight"], expected)
     assert int(found["count"]) == 7
+
+
+def test_every_band_of_ages_weighs_the_same() -> None:
+    truth = np.array([5.0, 30.0, 30.0, 30.0, 70.0])
+    age = np.array([6.0, 34.0, 34.0, 34.0, 63.0])
+    assert even_error(age, truth) == pytest.approx((1 + 4 + 7) / 3)
 
 
 def test_no_share_of_the_start_is_the_end() -> None:
