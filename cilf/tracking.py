@@ -19,10 +19,10 @@ Box = tuple[float, float, float, float]
 # be calmer; but light and pose do, and nobody should wait long for the age to follow them.
 FADE_S = 2.0
 
-# A frame shows somebody else when its age is off by so much of the interval's half width, or by some years at least, ...
+# A frame shows somebody else when its age is off by so much of the interval's half width, some years at least, ...
 JUMP = 0.6
 LEAST_JUMP = 3.0
-# ... or when the cosine of its embedding and the average one of the face is below this: of two portraits, moved, turned and
+# ... or when the cosine of its embedding and the face's average one is below this. Of two portraits, moved, turned and
 # scaled, no frame came under 0.94 of its own average or over 0.79 of a frame of the other.
 SAME_PERSON = 0.85
 
@@ -40,8 +40,8 @@ SIGHTINGS = 2
 # The least overlap, as a share of the union, of one face's boxes in two frames.
 OVERLAP = 0.1
 
-# One Euro filter of the box (Casiez, Roussel and Vogel, CHI 2012): cut-off in Hz for a face at rest, its growth with the
-# speed in box sides per second, and the cut-off of the speed.
+# One Euro filter of the box (Casiez, Roussel and Vogel, CHI 2012): cut-off in Hz for a face at rest, its growth with
+# the speed in box sides per second, and the cut-off of the speed.
 BOX_CUTOFF = 1.2
 BOX_GROWTH = 6.0
 SPEED_CUTOFF = 2.0

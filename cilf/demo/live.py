@@ -186,7 +186,9 @@ def _markup() -> str:
       <video muted playsinline aria-label="{escape(texts.LIVE_VIDEO)}"></video>
       <div class="cilf-overlay" aria-hidden="true"></div>
       <div class="cilf-rest" aria-hidden="true">
-        <svg viewBox="0 0 64 48" width="88" height="66"><rect x="4" y="9" width="40" height="30" rx="6"/><path d="M44 21l14-8v22l-14-8z"/></svg>
+        <svg viewBox="0 0 64 48" width="88" height="66">
+          <rect x="4" y="9" width="40" height="30" rx="6"/><path d="M44 21l14-8v22l-14-8z"/>
+        </svg>
         <p>{escape(texts.LIVE_REST)}</p>
       </div>
     </div>

@@ -132,7 +132,7 @@ LIVE_REST = "Press Start and look into the camera."
 LIVE_EMPTY_TITLE = "The ages appear here"
 LIVE_EMPTY = "Each face in view gets a calm age and its 90 % interval, averaged over the last seconds."
 LIVE_PRIVACY = (
-    "Frames of your camera go to the program behind this page, are looked at in memory and forgotten at once. No frame is "
+    "Frames of your camera go to the program behind this page, are looked at in memory and forgotten at once. None is "
     "written to a disk or logged. The camera is switched off when you press Stop, open another tab or leave the page."
 )
 LIVE_MODEL_FIRST = "The model is still loading; the ages appear as soon as it is ready."
@@ -147,8 +147,8 @@ LIVE_SENTENCES = {
     "noFace": "No face in view. Come a little closer, with light on your face.",
     "insecure": "Browsers open a camera only on a secure address. Open this page with https://, or as http://localhost.",
     "denied": (
-        "The browser does not let this page use the camera. Allow it with the camera sign beside the address, then press "
-        "Start again."
+        "The browser does not let this page use the camera. Allow it with the camera sign beside the address, then "
+        "press Start again."
     ),
     "missing": "No camera was found. Connect one and press Start again, or use the Photo tab.",
     "busy": "The camera cannot be opened; another program may be using it. Close that and press Start again.",

@@ -81,10 +81,10 @@ def serve(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Site]:
                 process.wait()
 
 
-def launch_browser(playwright: Playwright) -> Browser:
-    """The installed Chromium, without a window."""
+def launch_browser(playwright: Playwright, *flags: str) -> Browser:
+    """The installed Chromium, without a window; `flags` go to it too."""
     return playwright.chromium.launch(
-        executable_path=find_chromium(), args=list(CHROMIUM_FLAGS), timeout=1000 * PATIENCE_S
+        executable_path=find_chromium(), args=[*CHROMIUM_FLAGS, *flags], timeout=1000 * PATIENCE_S
     )
 
 
