@@ -3,7 +3,6 @@
 import base64
 import io
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -51,11 +50,11 @@ class Page:
         return self.call("live_frame", frame, visitor)
 
 
-def served(faces: list[FacePrediction], streams: Streams | None = None) -> Page:
+def served(faces: list[FacePrediction], streams: Streams) -> Page:
     host = ModelHost(lambda: FakeEstimator(faces))
     host.start()
     host.get()
-    return Page(host, streams or Streams())
+    return Page(host, streams)
 
 
 @pytest.fixture
@@ -64,8 +63,8 @@ def streams() -> Streams:
 
 
 @pytest.fixture
-def page(streams: Streams) -> Iterator[Page]:
-    yield served([make_face(41.2, (80.0, 60.0, 160.0, 120.0))], streams)
+def page(streams: Streams) -> Page:
+    return served([make_face(41.2, (80.0, 60.0, 160.0, 120.0))], streams)
 
 
 def test_a_face_comes_back_with_its_place_and_age(page: Page) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,11 @@ def site(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
     """Opens the page in a new window; options as for a Playwright context. No window may ask any other host."""
-    yield from visits(browser, site)
+    with visits(browser, site) as opened:
+        yield opened
 
 
+@contextmanager
 def visits(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
     """What the fixture `visit` does, for any browser."""
     contexts, foreign, errors = [], [], []

@@ -37,7 +37,7 @@ def camera(
 @pytest.fixture
 def live(camera: Browser, site: Site) -> Iterator[Visit]:
     """Opens the Live tab in a new window; options as for a Playwright context."""
-    for visit in visits(camera, site):
+    with visits(camera, site) as visit:
 
         def opened(**options: object) -> Page:
             page = visit(**{"permissions": ["camera"]} | options)
@@ -140,7 +140,7 @@ def test_two_faces_in_a_narrow_window(
         swaying(grace_hopper, 2, left=0.25, height=0.6), swaying(eileen_collins, 2, left=0.75, height=0.6)
     )
     browser = camera_browser(playwright, write_y4m(tmp_path / "pair.y4m", pair))
-    for visit in visits(browser, site):
+    with visits(browser, site) as visit:
         page = visit(permissions=["camera"], viewport={"width": 360, "height": 740}, color_scheme=scheme)
         page.get_by_role("tab", name="Live").click()
         page.click(".cilf-start")
