@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 import gradio as gr
 
 from cilf.demo import charts, texts, theme
+from cilf.demo.live import LiveTab
 from cilf.demo.loading import Estimator, ModelHost
 from cilf.demo.panel import panel
 from cilf.demo.photo import PhotoTab
+from cilf.demo.streams import Streams
 from cilf.demo.visits import Visits
 
 # Uploads are removed as soon as they are read; this net catches what a broken connection leaves, in seconds.
@@ -24,15 +26,18 @@ MAX_UPLOAD = "64mb"
 
 def build_page(host: ModelHost) -> gr.Blocks:
     """Put the page together; it answers before the model is loaded."""
-    visits = Visits()
+    visits, streams = Visits(), Streams()
     with gr.Blocks(
         title="CILF: age from a face", analytics_enabled=False, delete_cache=(CACHE_CHECK, CACHE_AGE)
     ) as page:
         with gr.Row(elem_classes="cilf-header"):
             panel(f"<h1>{texts.TITLE}</h1><p>{texts.SUBTITLE}</p>")
             state = panel(charts.model_state("loading"), live=True, elem_id="model-state")
-        with gr.Tabs(elem_id="tabs"), gr.Tab("Photo", id="photo-tab"):
-            PhotoTab(host, visits)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Photo", id="photo-tab"):
+                PhotoTab(host, visits)
+            with gr.Tab("Live", id="live-tab"):
+                LiveTab(host, streams)
 
         async def follow_loading() -> AsyncIterator[str]:
             while host.state == "loading":
@@ -42,6 +47,7 @@ def build_page(host: ModelHost) -> gr.Blocks:
 
         def leave(request: gr.Request) -> None:
             visits.forget(str(request.session_hash))
+            streams.forget(str(request.session_hash))
             # Gradio would hold what the page showed, the photo among it, for other pages' sake.
             page.app.state_holder.session_data.pop(str(request.session_hash), None)
 

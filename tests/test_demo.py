@@ -58,7 +58,12 @@ class FakeEstimator:
         self.photos: list[np.ndarray] = []
 
     def predict(
-        self, photo: np.ndarray, *, no_face: Literal["skip", "whole"] = "skip"
+        self,
+        photo: np.ndarray,
+        *,
+        no_face: Literal["skip", "whole"] = "skip",
+        tiles: bool = True,
+        max_faces: int | None = None,
     ) -> list[FacePrediction]:
         self.photos.append(photo)
         if np.ptp(photo, axis=(0, 1)).any():

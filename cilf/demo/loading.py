@@ -30,9 +30,14 @@ class Estimator(Protocol):
         ...
 
     def predict(
-        self, photo: np.ndarray, *, no_face: Literal["skip", "whole"] = "skip"
+        self,
+        photo: np.ndarray,
+        *,
+        no_face: Literal["skip", "whole"] = "skip",
+        tiles: bool = True,
+        max_faces: int | None = None,
     ) -> list[FacePrediction]:
-        """The faces of a photo (HxWx3 uint8 RGB), left to right."""
+        """The faces of a photo (HxWx3 uint8 RGB), left to right; `tiles` shows small ones too."""
         ...
 
     def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:

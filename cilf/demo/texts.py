@@ -118,3 +118,47 @@ def prompt_lines(text: str) -> list[str]:
     """The prompts in the editor: one a line, blanks and repetitions dropped, cut to what is scored."""
     lines = (" ".join(line.split())[:MAX_PROMPT_LENGTH].strip() for line in text.splitlines())
     return list(dict.fromkeys(line for line in lines if line))
+
+
+# The Live tab
+LIVE_START = "Start"
+LIVE_STOP = "Stop"
+LIVE_VIDEO = "The camera's picture"
+LIVE_CAMERA = "Camera"
+LIVE_FACES = "Faces in view"
+LIVE_REST = "Press Start and look into the camera."
+LIVE_EMPTY_TITLE = "The ages appear here"
+LIVE_EMPTY = "Each face in view gets a calm age and its 90 % interval, averaged over the last seconds."
+LIVE_PRIVACY = (
+    "Frames of your camera go to the program behind this page, are looked at in memory and forgotten at once. None is "
+    "written to a disk or logged. The camera is switched off when you press Stop, open another tab or leave the page."
+)
+LIVE_MODEL_FIRST = "The model is still loading; the ages appear as soon as it is ready."
+LIVE_UNEXPECTED = "Something went wrong with a frame. Please press Start again."
+
+# What the browser says by itself. Braces mark what it fills in.
+LIVE_SENTENCES = {
+    "start": LIVE_START,
+    "stop": LIVE_STOP,
+    "asking": "Please allow this page to use your camera.",
+    "starting": "The camera is starting …",
+    "noFace": "No face in view. Come a little closer, with light on your face.",
+    "insecure": "Browsers open a camera only on a secure address. Open this page with https://, or as http://localhost.",
+    "denied": (
+        "The browser does not let this page use the camera. Allow it with the camera sign beside the address, then "
+        "press Start again."
+    ),
+    "missing": "No camera was found. Connect one and press Start again, or use the Photo tab.",
+    "busy": "The camera cannot be opened; another program may be using it. Close that and press Start again.",
+    "ended": "The camera was switched off or unplugged. Press Start to go on.",
+    "silent": "The program behind this page does not answer. Check that it is running, then press Start again.",
+    "figures": "{rate} frames a second · {delay} ms behind the camera",
+    "face": "Face {number}",
+    "years": "years",
+    "interval": "90 % interval {low} to {high}",
+    "spoken": "{count} in view: {ages}.",
+    "one": "1 face",
+    "many": "{count} faces",
+    "spokenAge": "about {years} years",
+    "camera": "Camera {number}",
+}

@@ -3,11 +3,12 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from tests.browser.running import PATIENCE_S, Site, find_chromium, keep_to, launch_browser, open_page, serve
 
@@ -17,19 +18,24 @@ SCREENSHOTS = Path(__file__).with_name("screenshots")
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
     if find_chromium() is None:
         if os.environ.get("CILF_REQUIRE_BROWSER") == "1":
             pytest.fail("no Chromium is installed, and CILF_REQUIRE_BROWSER=1 asks for one")
         pytest.skip("no Chromium is installed")
     with sync_playwright() as playwright:
-        browser = launch_browser(playwright)
-        yield browser
-        browser.close()
+        yield playwright
 
 
 @pytest.fixture(scope="session")
-def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    browser = launch_browser(playwright)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def site(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The page as a user starts it, with the bundled weights or those that CILF_TEST_WEIGHTS names."""
     weights = os.environ.get("CILF_TEST_WEIGHTS")
     with serve(tmp_path_factory.mktemp("site"), ["--weights", weights] if weights else []) as site:
@@ -39,6 +45,13 @@ def site(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
     """Opens the page in a new window; options as for a Playwright context. No window may ask any other host."""
+    with visits(browser, site) as opened:
+        yield opened
+
+
+@contextmanager
+def visits(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
+    """What the fixture `visit` does, for any browser."""
     contexts, foreign, errors = [], [], []
 
     def opened(**options: Any) -> Page:

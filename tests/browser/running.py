@@ -36,11 +36,12 @@ PATIENCE_S = 120
 
 @dataclass(frozen=True)
 class Site:
-    """A running page: its address, the folder of its uploads, and the file that its output goes to."""
+    """A running page: its address, the folder of its uploads, the file that its output goes to, and its process."""
 
     address: str
     uploads: Path
     log: Path
+    pid: int
 
     def files(self) -> list[Path]:
         """What lies in the folder of uploads."""
@@ -71,7 +72,7 @@ def serve(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Site]:
         try:
             address = f"http://127.0.0.1:{port}"
             _wait_for(address, process, log)
-            yield Site(address, uploads, log)
+            yield Site(address, uploads, log, process.pid)
         finally:
             process.terminate()
             try:
@@ -81,10 +82,10 @@ def serve(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Site]:
                 process.wait()
 
 
-def launch_browser(playwright: Playwright) -> Browser:
-    """The installed Chromium, without a window."""
+def launch_browser(playwright: Playwright, *flags: str) -> Browser:
+    """The installed Chromium, without a window; `flags` go to it too."""
     return playwright.chromium.launch(
-        executable_path=find_chromium(), args=list(CHROMIUM_FLAGS), timeout=1000 * PATIENCE_S
+        executable_path=find_chromium(), args=[*CHROMIUM_FLAGS, *flags], timeout=1000 * PATIENCE_S
     )
 
 

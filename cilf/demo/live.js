@@ -1,0 +1,257 @@
+// The camera's side of the Live tab. Gradio runs this once the tab's markup (`element`) stands on the page; `server` calls
+// the functions of live.py and `props.sentences` holds what can be said.
+//
+// The live picture is the camera's own video; only boxes and ages are drawn over it. A frame is sent when the last one
+// is answered, and it is the newest then: nothing ever waits in a line.
+
+const LONGEST_SIDE = 640; // of a sent frame; faces are found from a fifth of it on
+const QUALITY = 0.8; // of its JPEG
+const PATIENCE_MS = 30000; // for an answer
+const FIGURES_MS = 1000; // frame rate and delay are told so often,
+const WINDOW_MS = 3000; // over so long
+const LONELY_MS = 2500; // without a face until a hint is given
+const SPOKEN_MS = 6000; // between two announcements to a screen reader
+
+const say = props.sentences;
+const find = (selector) => element.querySelector(selector);
+const stage = find(".cilf-stage"), video = find("video"), overlay = find(".cilf-overlay");
+const button = find(".cilf-start"), cameras = find(".cilf-cameras"), choice = find(".cilf-cameras select");
+const figures = find(".cilf-figures"), message = find(".cilf-live-message"), spoken = find(".cilf-spoken");
+const list = find(".cilf-live-faces");
+const canvas = document.createElement("canvas");
+const pen = canvas.getContext("2d", { willReadFrequently: true, alpha: false });
+
+let run = null; // the stream in progress
+let shown = new Map(); // face number -> its box on the picture and its card
+let camera = ""; // the chosen device
+
+function fill(sentence, values) {
+  return sentence.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+}
+
+function tell(text, kind = "hint") {
+  if (message.textContent === text) return;
+  const line = document.createElement("p");
+  line.className = `cilf-message cilf-${kind}`;
+  line.textContent = text;
+  message.replaceChildren(...(text ? [line] : []));
+}
+
+function make(parent, tag, name, text = "") {
+  const part = document.createElement(tag);
+  part.className = name;
+  part.textContent = text;
+  parent.append(part);
+  return part;
+}
+
+// ---- Start and stop
+
+function why(error) {
+  return {
+    NotAllowedError: say.denied, SecurityError: say.denied,
+    NotFoundError: say.missing, OverconstrainedError: say.missing,
+  }[error.name] ?? say.busy;
+}
+
+async function start() {
+  const mine = (run = { active: true });
+  mine.over = new Promise((resolve) => (mine.end = resolve));
+  element.querySelector(".cilf-live").dataset.state = "running";
+  button.textContent = say.stop;
+  tell(say.asking);
+  try {
+    if (!navigator.mediaDevices?.getUserMedia) return stop(say.insecure);
+    const wish = camera ? { deviceId: { exact: camera } } : { facingMode: "user" };
+    const stream = await navigator.mediaDevices.getUserMedia({
+      audio: false, video: { width: { ideal: 640 }, height: { ideal: 480 }, ...wish },
+    });
+    if (!mine.active) return stream.getTracks().forEach((track) => track.stop()); // stopped while asking
+    mine.stream = stream;
+    const [track] = stream.getVideoTracks();
+    track.addEventListener("ended", () => mine.active && stop(say.ended));
+    // People expect a mirror; a camera that looks away from them is none.
+    mine.mirror = track.getSettings().facingMode !== "environment";
+    stage.classList.toggle("cilf-mirror", mine.mirror);
+    video.srcObject = stream;
+    tell(say.starting);
+    await video.play();
+  } catch (error) {
+    if (mine.active) stop(why(error));
+    return;
+  }
+  offerCameras();
+  follow(mine);
+}
+
+function stop(text = "", kind = "problem") {
+  const ended = run;
+  run = null;
+  if (ended) {
+    ended.active = false;
+    ended.end();
+    ended.stream?.getTracks().forEach((track) => track.stop());
+  }
+  video.srcObject = null;
+  element.querySelector(".cilf-live").dataset.state = "idle";
+  button.textContent = say.start;
+  figures.textContent = "";
+  spoken.textContent = "";
+  draw([]);
+  tell(text, kind);
+}
+
+async function offerCameras() {
+  const devices = (await navigator.mediaDevices.enumerateDevices()).filter((device) => device.kind === "videoinput");
+  cameras.hidden = devices.length < 2;
+  const current = run?.stream?.getVideoTracks()[0]?.getSettings().deviceId;
+  choice.replaceChildren(...devices.map((device, index) =>
+    new Option(device.label || fill(say.camera, { number: index + 1 }), device.deviceId, false, device.deviceId === current)));
+}
+
+// ---- Frames
+
+function newFrame(mine) {
+  const next = new Promise((resolve) => {
+    if (video.requestVideoFrameCallback)
+      video.requestVideoFrameCallback((now, details) => resolve(details.captureTime ?? now));
+    else setTimeout(() => resolve(performance.now()), 30);
+  });
+  return Promise.race([next, mine.over]);
+}
+
+function take() {
+  const scale = Math.min(1, LONGEST_SIDE / Math.max(video.videoWidth, video.videoHeight));
+  const width = Math.round(video.videoWidth * scale), height = Math.round(video.videoHeight * scale);
+  if (canvas.width !== width || canvas.height !== height) {
+    Object.assign(canvas, { width, height });
+    stage.style.setProperty("--ratio", width / height);
+  }
+  pen.drawImage(video, 0, 0, width, height);
+  return canvas.toDataURL("image/jpeg", QUALITY);
+}
+
+function answer(frame) {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(reject, PATIENCE_MS, new Error("no answer"))));
+  return Promise.race([server.live_frame(frame), late]).finally(() => clearTimeout(timer));
+}
+
+async function follow(mine) {
+  let first = true, lastFace = performance.now(), told = 0, saidAt = 0;
+  const times = []; // of the last answers: when, and how late after the camera
+  while (mine.active) {
+    const taken = await newFrame(mine);
+    if (!mine.active) break;
+    if (!video.videoWidth) continue;
+    let found;
+    try {
+      found = await answer({ picture: take(), at: taken / 1000, first });
+    } catch {
+      if (mine.active) stop(say.silent);
+      break;
+    }
+    if (!mine.active) break;
+    if (found.problem) {
+      stop(found.problem);
+      break;
+    }
+    if (found.wait) {
+      tell(found.wait);
+      await Promise.race([new Promise((resolve) => setTimeout(resolve, 500)), mine.over]);
+      continue;
+    }
+    first = false;
+    draw(found.faces, mine.mirror);
+    const now = performance.now();
+    times.push([now, now - taken]);
+    while (times[0][0] < now - WINDOW_MS) times.shift();
+    if (now - told > FIGURES_MS && times.length > 2) {
+      told = now;
+      const rate = ((times.length - 1) * 1000) / (now - times[0][0]);
+      const delays = times.map((time) => time[1]).sort((a, b) => a - b);
+      const delay = Math.round(delays[delays.length >> 1] / 10) * 10;
+      figures.textContent = fill(say.figures, { rate: rate.toFixed(rate < 10 ? 1 : 0), delay });
+    }
+    if (found.faces.length) lastFace = now;
+    tell(now - lastFace > LONELY_MS ? say.noFace : "");
+    if (now - saidAt > SPOKEN_MS && speak(found.faces)) saidAt = now;
+  }
+  server.live_stop(null).catch(() => {}); // after the last frame, which would begin anew
+}
+
+// ---- What is seen and said
+
+function draw(faces, mirror) {
+  const gone = new Set(shown.keys());
+  const { clientWidth: width, clientHeight: height } = stage;
+  for (const face of faces) {
+    gone.delete(face.number);
+    if (!shown.has(face.number)) shown.set(face.number, newFace(face.number));
+    const parts = shown.get(face.number);
+    let [left, top, right, bottom] = face.box;
+    if (mirror) [left, right] = [1 - right, 1 - left];
+    // Near the upper edge the label stands inside the box, where it can be read.
+    parts.box.classList.toggle("cilf-inside", top * height < 40);
+    Object.assign(parts.box.style, {
+      transform: `translate(${(left * width).toFixed(1)}px, ${(top * height).toFixed(1)}px)`,
+      width: `${((right - left) * width).toFixed(1)}px`, height: `${((bottom - top) * height).toFixed(1)}px`,
+    });
+    const years = String(face.years);
+    parts.label.textContent = faces.length > 1 ? `${face.number} · ${years}` : years;
+    parts.age.textContent = years;
+    const low = Math.round(face.low), high = Math.round(face.high);
+    parts.interval.textContent = fill(say.interval, { low, high });
+    const within = (age) => Math.min(Math.max(age, 0), 100);
+    parts.range.style.left = `${within(face.low)}%`;
+    parts.range.style.width = `${within(face.high) - within(face.low)}%`;
+    parts.dot.style.left = `${within(face.age)}%`;
+  }
+  for (const number of gone) {
+    shown.get(number).box.remove();
+    shown.get(number).card.remove();
+    shown.delete(number);
+  }
+}
+
+function newFace(number) {
+  const box = make(overlay, "div", "cilf-live-box");
+  const label = make(box, "span", "cilf-live-label");
+  const card = make(list, "li", "cilf-card cilf-live-card");
+  const text = make(card, "div", "cilf-live-text");
+  make(text, "p", "cilf-over", fill(say.face, { number }));
+  const big = make(text, "p", "cilf-big");
+  const age = make(big, "span", "cilf-live-age");
+  big.append(" ");
+  make(big, "span", "cilf-unit", say.years);
+  const interval = make(text, "p", "cilf-sub");
+  const ruler = make(card, "div", "cilf-ruler");
+  ruler.setAttribute("aria-hidden", "true");
+  const track = make(ruler, "div", "cilf-track");
+  const range = make(track, "div", "cilf-range"), dot = make(track, "div", "cilf-dot");
+  const axis = make(ruler, "div", "cilf-axis");
+  for (const tick of [0, 20, 40, 60, 80, 100]) make(axis, "span", "", tick).style.left = `${tick}%`;
+  return { box, label, card, age, interval, range, dot };
+}
+
+function speak(faces) {
+  if (!faces.length) return false;
+  const ages = faces.map((face) => fill(say.spokenAge, { years: face.years })).join(", ");
+  const count = faces.length === 1 ? say.one : fill(say.many, { count: faces.length });
+  const text = fill(say.spoken, { count, ages });
+  if (spoken.textContent === text) return false;
+  spoken.textContent = text;
+  return true;
+}
+
+// ---- The visitor's hands
+
+button.addEventListener("click", () => (run ? stop() : start()));
+choice.addEventListener("change", () => {
+  camera = choice.value;
+  stop();
+  start();
+});
+// Another tab was opened, or this page left: the camera must not look on.
+new IntersectionObserver(() => run && stage.offsetParent === null && stop()).observe(stage);
+window.addEventListener("pagehide", () => run && stop());
