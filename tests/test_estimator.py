@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from cilf import AgeEstimator, FacePrediction, PhotoError, UsageError
+from cilf.demo.presets import PRESETS
 
 AGES = {"grace_hopper": 77, "eileen_collins": 42}
 
@@ -76,6 +77,10 @@ def test_similarities_are_cosines_and_can_be_had_without_the_photo(
 def test_an_old_woman_is_like_one(estimator: AgeEstimator, hopper: FacePrediction) -> None:
     found = estimator.similarity(hopper, ["an old woman", "a toddler", "a teenage boy"])
     assert max(found, key=found.__getitem__) == "an old woman"
+
+
+def test_the_presets_of_the_page_use_only_words_from_training(estimator: AgeEstimator) -> None:
+    assert estimator.unknown_words([prompt for prompts in PRESETS.values() for prompt in prompts]) == {}
 
 
 def test_words_that_training_never_held_are_named(estimator: AgeEstimator) -> None:

@@ -82,9 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         "--run", dest="folder", type=Path, default=Path("runs/ablation"), help="kept between calls"
     )
     studies.add_argument("--output", type=Path, default=Path("checkpoints/compact/ablation.json"))
-    studies.add_argument("--epochs", type=int, default=8, help="of the contrastive training of the towers")
+    studies.add_argument("--epochs", type=int, default=6, help="of the contrastive training of the towers")
     studies.add_argument("--steps", type=int, default=800, help="of each fit on the frozen towers")
-    studies.add_argument("--seeds", type=int, default=5)
+    studies.add_argument("--seeds", type=int, default=5, help="fits of each row")
+    studies.add_argument("--prompt-seeds", type=int, default=3, help="fits of each family of prompts")
     studies.set_defaults(run=_ablate)
 
     correction = commands.add_parser(
@@ -217,7 +218,7 @@ def _ablate(options: argparse.Namespace) -> int:
     trained, features = frozen_towers(recipe, parts, options.folder, options.epochs)
     shared = (recipe, trained, features, options.folder)
     rows = ablate(*shared, seeds=options.seeds, steps=options.steps)
-    prompts = compare_prompts(*shared, seeds=options.seeds, steps=options.steps)
+    prompts = compare_prompts(*shared, seeds=options.prompt_seeds, steps=options.steps)
     _write({"epochs_of_the_towers": options.epochs, "parts": rows, "prompts": prompts}, options.output)
     print(table(rows) + "\n\n" + prompt_table(prompts))
     return 0

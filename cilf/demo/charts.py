@@ -17,6 +17,7 @@ from cilf.demo.drawing import overlay_heat
 from cilf.demo.pictures import jpeg_address
 from cilf.prediction import FacePrediction
 
+ADULT = 18
 OLDEST = 100  # the rulers' right end in years; ages are 0 to 100
 AGE_TICKS = (0, 20, 40, 60, 80, 100)
 
@@ -37,6 +38,7 @@ def age_card(face: FacePrediction, index: int, count: int) -> str:
   </div>
   <p class="cilf-status cilf-{face.status}"><span aria-hidden="true">{sign}</span> {title}</p>
   {_ruler(face)}
+  {_over(face)}
 </section>"""
 
 
@@ -189,6 +191,13 @@ def model_state(state: str, detail: str = "") -> str:
     }
     rest = f'<span class="cilf-detail">{escape(detail)}</span>' if detail else ""
     return f'<p class="cilf-model cilf-{state}"><i aria-hidden="true"></i><b>{titles[state]}</b>{rest}</p>'
+
+
+def _over(face: FacePrediction) -> str:
+    answer, _, reason = texts.over(face, ADULT).partition(" ")
+    return f"""
+  <p class="cilf-over-limit cilf-{face.over(ADULT)}"><b>{ADULT} or over?</b>
+  <strong id="over">{answer}</strong> {reason}</p>"""
 
 
 def _ruler(face: FacePrediction) -> str:

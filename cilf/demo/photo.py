@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -11,6 +12,7 @@ from cilf.demo import charts, drawing, examples, texts
 from cilf.demo.loading import ModelHost
 from cilf.demo.panel import panel
 from cilf.demo.pictures import Upload, shown
+from cilf.demo.presets import PRESETS
 from cilf.demo.visits import Visit, Visits
 from cilf.errors import CilfError
 from cilf.prediction import FacePrediction
@@ -85,13 +87,18 @@ class PhotoTab:
                         self.scores = panel(elem_id="scores")
                     with gr.Column(scale=2, min_width=220):
                         self.prompts = gr.Textbox(
-                            texts.default_prompts(),
+                            "\n".join(PRESETS["Life stages"]),
                             label="Prompts, one a line",
                             lines=6,
                             max_lines=12,
                             elem_id="prompt-editor",
                         )
-                        self.reset = gr.Button("Reset prompts", size="sm", elem_id="reset-prompts")
+                        panel(f'<p class="cilf-over">{texts.PRESETS_LEAD}</p>')
+                        with gr.Row(elem_classes="cilf-presets"):
+                            self.presets = [
+                                gr.Button(name, size="sm", min_width=40, elem_id=f"preset-{number}")
+                                for number, name in enumerate(PRESETS)
+                            ]
             with gr.Row(elem_classes="cilf-pair-row"):
                 self.distribution = panel(elem_id="distribution", min_width=260)
                 self.heat = panel(elem_id="heat", min_width=260)
@@ -136,7 +143,7 @@ class PhotoTab:
                 button.click(self._example_handler(portrait), self.prompts, **answer, **heavy)
         self.picker.input(self.on_pick, [self.picker, self.prompts], **answer, **light)
         self.photo.select(self.on_click, self.prompts, **answer, **light)
-        # `change` rather than `input`: pasting and the reset button count as well.
+        # `change` rather than `input`: pasting and the preset buttons count as well.
         self.prompts.change(
             self.on_prompts,
             [self.prompts, self.picker],
@@ -144,7 +151,10 @@ class PhotoTab:
             api_visibility="private",
             **light,
         )
-        self.reset.click(texts.default_prompts, outputs=self.prompts, api_visibility="private", **light)
+        for button, prompts in zip(self.presets, PRESETS.values(), strict=True):
+            button.click(
+                partial(str, "\n".join(prompts)), outputs=self.prompts, api_visibility="private", **light
+            )
 
     def on_photo(
         self, payload: dict[str, Any] | None, prompts: str, request: gr.Request

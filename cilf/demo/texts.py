@@ -20,6 +20,7 @@ WAITING = (
     "Each face gets its age, a 90 % interval, the steps of its correction and a look at what the model saw."
 )
 PROMPTS_LEAD = "The model compares the face with sentences. Change them; the photo is not looked at again."
+PRESETS_LEAD = "Start from a set:"
 MODEL_FIRST = "The model is still loading; your photo comes next."
 NO_FACE = "No face was found in this picture. Is the face cut out tightly, or turned far away?"
 WHOLE_PICTURE = "Take the whole picture as one face"
@@ -27,13 +28,6 @@ FORGOTTEN = "This photo is no longer in memory. Please choose it again."
 UNEXPECTED = "Something went wrong with this picture. Please try another one."
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
-DEFAULT_PROMPTS = (
-    "a photo of a child",
-    "a photo of a teenager",
-    "a photo of a young adult",
-    "a photo of a middle aged person",
-    "a photo of an old person",
-)
 MAX_PROMPTS = 24
 MAX_PROMPT_LENGTH = 120
 
@@ -92,6 +86,15 @@ def story(face: FacePrediction, epsilon: float) -> str:
     return f"{opening} {moved}, still above the limit. Take it with care."
 
 
+def over(face: FacePrediction, limit: int) -> str:
+    """Whether the person is over an age limit, with what stands behind the answer."""
+    return {
+        "yes": f"Yes. Of faces under {limit} like those it was calibrated on, at most 5 % get this answer.",
+        "no": f"No. Of faces of {limit} and over like those it was calibrated on, at most 5 % get this answer.",
+        "unsure": f"Unsure. This face may be that of somebody under {limit} or over; a picture cannot settle it.",
+    }[face.over(limit)]
+
+
 def outcome(face: FacePrediction, index: int) -> str:
     """What became of step `index` of the trace, for the table."""
     step = face.trace[index]
@@ -109,11 +112,6 @@ def unknown_words(words: list[str]) -> str:
 def too_many_prompts() -> str:
     """Note when the editor holds more than is scored."""
     return f"Only the first {MAX_PROMPTS} prompts are scored."
-
-
-def default_prompts() -> str:
-    """What the editor holds at first and after a reset."""
-    return "\n".join(DEFAULT_PROMPTS)
 
 
 def prompt_lines(text: str) -> list[str]:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.running import Site, find_chromium, keep_to, launch_browser, open_page, serve
+from tests.browser.running import PATIENCE_S, Site, find_chromium, keep_to, launch_browser, open_page, serve
+
+expect.set_options(timeout=1000 * PATIENCE_S)
 
 SCREENSHOTS = Path(__file__).with_name("screenshots")
 

@@ -13,8 +13,6 @@ from skimage.data import astronaut
 
 from tests.browser.running import PATIENCE_S, Site, keep_to, open_page, serve
 
-expect.set_options(timeout=1000 * PATIENCE_S)
-
 HOPPER = Path(get_sample_data("grace_hopper.jpg", asfileobj=False))
 
 Visit = Callable[..., Page]
@@ -51,6 +49,7 @@ def test_hopper(visit: Visit, shoot: Shoot, site: Site) -> None:
     upload(page, HOPPER)
     expect(page.locator("#age")).to_have_text(re.compile(r"^\d{1,3}$"))
     expect(page.locator("#age-card")).to_contain_text(re.compile(r"90 % interval \d+ to \d+"))
+    expect(page.locator("#over")).to_have_text("Yes.")
     expect(page.locator("#correction tbody tr").first).to_contain_text("first guess")
     expect(page.locator("#distribution [role=img]")).to_be_visible()
     expect(page.locator("#scores tbody tr")).to_have_count(5)
@@ -80,9 +79,13 @@ def test_editing_prompts(visit: Visit, shoot: Shoot) -> None:
     expect(rows.nth(1)).to_contain_text("xylophone")
     expect(rows.nth(0)).to_contain_text("%")
     shoot(page)
-    page.click("#reset-prompts")
+    page.get_by_role("button", name="Life stages").click()
     expect(rows).to_have_count(5)
     assert len(editor.input_value().splitlines()) == 5
+    page.get_by_role("button", name="Decades").click()
+    expect(rows).to_have_count(9)
+    expect(page.locator("#scores")).not_to_contain_text("Not seen in training")
+    shoot(page, "-decades")
 
 
 def test_several_faces(visit: Visit, shoot: Shoot, family: Path) -> None:
