@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from cilf.weights import Checkpoint, load
 
 BATCH = 16  # crops at once; bounds the memory that a group photo takes
 
-Work = TypeVar("Work", bound=Callable[..., Any])
+Work = Callable[..., Any]
 
 
 def _as_it_is(work: Work) -> Work:
@@ -163,7 +163,9 @@ class AgeEstimator:
         """Shares that sum to 1: softmax over the given prompts at the temperature learned in training."""
         if not similarities:
             return {}
-        shares = torch.softmax(self._scale * torch.tensor(list(similarities.values()), dtype=torch.float64), dim=0)
+        shares = torch.softmax(
+            self._scale * torch.tensor(list(similarities.values()), dtype=torch.float64), dim=0
+        )
         return dict(zip(similarities, shares.tolist(), strict=True))
 
     def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:

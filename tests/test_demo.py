@@ -52,13 +52,16 @@ class FakeEstimator:
 
     epsilon = EPSILON
     source = "a stand-in"
+    sha256 = "0123456789abcdef"
+    report = None
+    card = ""
 
     def __init__(self, faces: Sequence[FacePrediction] = ()) -> None:
         self.faces = list(faces)
         self.photos: list[np.ndarray] = []
 
     def predict(
-        self, photo: np.ndarray, *, no_face: Literal["skip", "whole"] = "skip"
+        self, photo: np.ndarray, prompts: None = None, *, no_face: Literal["skip", "whole"] = "skip"
     ) -> list[FacePrediction]:
         self.photos.append(photo)
         if np.ptp(photo, axis=(0, 1)).any():
@@ -275,7 +278,7 @@ class TestPictures:
 class TestVisits:
     def test_a_page_sees_its_own_photo_alone(self, photo: np.ndarray) -> None:
         visits = Visits()
-        mine = Visit(photo, (make_face(),))
+        mine = Visit(photo, (make_face(),), FakeEstimator())
         visits.put("me", mine)
         assert visits.get("me") is mine
         assert visits.get("you") is None
@@ -285,7 +288,7 @@ class TestVisits:
     def test_photos_left_lying_are_forgotten(self, photo: np.ndarray) -> None:
         now = 0.0
         visits = Visits(seconds=60.0, clock=lambda: now)
-        visits.put("me", Visit(photo, ()))
+        visits.put("me", Visit(photo, (), FakeEstimator()))
         now = 50.0
         assert visits.get("me") is not None  # used again: stays for another minute
         now = 100.0
@@ -296,11 +299,11 @@ class TestVisits:
     def test_memory_is_bounded_and_the_newest_photo_stays(self, photo: np.ndarray) -> None:
         visits = Visits(max_bytes=2 * photo.nbytes)
         for page in ("a", "b", "c"):
-            visits.put(page, Visit(photo, ()))
+            visits.put(page, Visit(photo, (), FakeEstimator()))
         assert visits.get("a") is None
         assert visits.get("b") is not None
         tiny = Visits(max_bytes=1)
-        tiny.put("a", Visit(photo, ()))
+        tiny.put("a", Visit(photo, (), FakeEstimator()))
         assert tiny.get("a") is not None
 
 
