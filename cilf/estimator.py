@@ -43,7 +43,7 @@ class AgeEstimator:
         # Before the move, since a device that is only lent is not there yet.
         with torch.inference_mode():
             self._age_text = checkpoint.model.encode_ages().to(self._device)
-        self._scale = float(checkpoint.model.scale)
+        self._scale = checkpoint.model.scale.item()
         self._model = checkpoint.model.to(self._device)
         self._model.towers.clip.visual.to(memory_format=torch.channels_last)  # as crops lie in memory
         self._ensemble = checkpoint.ensemble.to(self._device)

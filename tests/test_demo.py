@@ -532,6 +532,6 @@ class TestPage:
         }  # names a format, is never fetched
 
     def test_the_page_is_built_before_the_model_is_loaded(self) -> None:
-        page = app.build_page(ModelHost(FakeEstimator))
+        page = app.build_page(ModelHost(FakeEstimator), load, Settings())
         assert "Loading the model" in str(page.get_config_file()["components"])
         assert not page.analytics_enabled

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from cilf.demo import zero_gpu
 from cilf.errors import CilfError
 from cilf.prediction import FacePrediction
 
@@ -111,6 +112,10 @@ class ModelHost:
         assert held is not None
         return held
 
+    def wait(self) -> None:
+        """Wait until loading is over, well or not."""
+        self._done.wait()
+
     def replace(self, load: Callable[[], Estimator]) -> Estimator:
         """Load another estimator in this thread and hand it out from then on; whoever has the old one keeps it.
 
@@ -145,3 +150,22 @@ def _made(load: Callable[[], Estimator]) -> Estimator:
         raise CilfError(
             f"the model could not be loaded ({type(error).__name__}); the program's log has the details"
         ) from error
+
+
+def age_estimator(
+    source: str | None, revision: str | None = None, *, device: str = "cpu", max_faces: int | None = None
+) -> Estimator:
+    """Load `cilf.AgeEstimator` (see its `from_pretrained`) and try it on a grey picture.
+
+    Raises:
+        CilfError: it cannot be loaded.
+    """
+    # Imported here, in the loading thread: PyTorch takes seconds, and the page need not wait for it.
+    from cilf.estimator import AgeEstimator
+
+    estimator = AgeEstimator.from_pretrained(
+        source, revision=revision, device=device, max_faces=max_faces, on_device=zero_gpu.on_gpu
+    )
+    if not zero_gpu.is_here():  # a GPU is lent to visitors alone
+        estimator.predict(np.full((64, 64, 3), 128, np.uint8), no_face="whole")
+    return estimator
