@@ -1,7 +1,8 @@
 """The page's endpoints for programs: by name for `gradio_client`, and as tools for language models (MCP).
 
 The docstrings of the three endpoints are what a program's author and a language model read about them; Gradio takes
-each parameter's description from one line.
+each parameter's description from one line. Answers travel as JSON text: `gradio_client` takes every record with a
+`path` for a file and would fetch it, and Gradio writes a tool's answer down as Python shows it.
 """
 
 import json
@@ -48,11 +49,11 @@ class Endpoints:
 
     def predict(
         self, photo: Photo, prompts: list[str] | None = None, request: gr.Request | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> str:
         """Estimate the age of every face in one photo, with its 90 % interval and the steps of its correction.
 
-        The answer is a list with one record per face, left to right. Its keys: path (the photo's name), face (0 is the
-        leftmost), x0, y0, x1, y1 (the face's box in pixels), detection_score, age, age_low, age_high (years; the true
+        The answer is JSON: a list with one record per face, left to right. Its keys: path (the photo's name), face (0
+        is the leftmost), x0, y0, x1, y1 (the face's box in pixels), detection_score, age, age_low, age_high (years; the true
         age lies between low and high in 90 of 100 faces), initial_age, iterations, status ("accepted", "corrected" or
         "low_confidence"), error, trace (each step's iteration, age, estimated_error and accepted), distribution (the
         probabilities of the ages 0 to 100), similarities (prompt to cosine) and over_18 ("yes", "no" or "unsure"). A
@@ -64,7 +65,7 @@ class Endpoints:
             prompts: Texts to compare with each face, such as ["a child", "an old man"]; at most 100. None by default.
 
         Returns:
-            A list of records, one per face.
+            JSON: a list of records, one per face.
         """
 
         def answer() -> list[Row]:
@@ -75,17 +76,17 @@ class Endpoints:
 
         return self._answer(answer, [photo], request)
 
-    def predict_set(self, files: list[Photo], request: gr.Request | None = None) -> list[dict[str, Any]]:
+    def predict_set(self, files: list[Photo], request: gr.Request | None = None) -> str:
         """Estimate the ages of the faces in several photos; one bad file does not stop the others.
 
-        The answer is a list of records like those of predict: one per face, and one for each file without a face
+        The answer is JSON: a list of records like those of predict: one per face, and one for each file without a face
         (status "no_face") or that cannot be read (status "unreadable"), with the reason as its error.
 
         Args:
             files: The photos, each an uploaded file, an http(s) address of a picture, or a data: address.
 
         Returns:
-            A list of records, in the order of the files.
+            JSON: a list of records, in the order of the files.
         """
 
         def answer() -> list[Row]:
@@ -98,11 +99,11 @@ class Endpoints:
 
     def similarity(
         self, photo: Photo, prompts: list[str], face: int = 0, request: gr.Request | None = None
-    ) -> list[dict[str, Any]]:
+    ) -> str:
         """Say how well texts fit one face of a photo, such as "a child" or "an old man".
 
-        The answer is a list with one record per prompt: prompt, similarity (the cosine of face and prompt, from -1 to
-        1), share (the prompts against each other; they sum to 1) and unknown_words (words that the model never met in
+        The answer is JSON: a list with one record per prompt: prompt, similarity (the cosine of face and prompt, from
+        -1 to 1), share (the prompts against each other; they sum to 1) and unknown_words (words that the model never met in
         training, about which its answer says little).
 
         Args:
@@ -111,7 +112,7 @@ class Endpoints:
             face: Which face, counted from the left; 0 is the leftmost.
 
         Returns:
-            A list of records, one per prompt.
+            JSON: a list of records, one per prompt.
         """
 
         def answer() -> list[Row]:
@@ -132,7 +133,7 @@ class Endpoints:
 
         return self._answer(answer, [photo], request)
 
-    def _answer(self, work: Callable[[], list[Row]], photos: Any, request: gr.Request | None) -> Any:
+    def _answer(self, work: Callable[[], list[Row]], photos: Any, request: gr.Request | None) -> str:
         """Do the work; whatever goes wrong reaches the program as one sentence, and nothing of it the log."""
         try:
             records = work()
@@ -145,10 +146,7 @@ class Endpoints:
             handed_in.discard(photos)
             if request is not None:
                 self._forget(str(request.session_hash))
-        # Gradio writes a tool's answer down as Python shows it; language models are given JSON.
-        if request is not None and request.headers.get("x-gradio-user") == "mcp":
-            return json.dumps(records, ensure_ascii=False)
-        return records
+        return json.dumps(records)
 
 
 class _Reader:

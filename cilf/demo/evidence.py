@@ -186,14 +186,17 @@ def _worst(report: Report | None) -> list[str]:
     if not groups:
         return []
     name, row = max(groups.items(), key=lambda item: item[1]["mae"])
-    said = [f"It errs most for people aged {name.split()[1]}: by {row['mae']:.1f} years on average."]
+    said = [f"It errs most for {_people(name)}: by {row['mae']:.1f} years on average."]
     name, row = max(groups.items(), key=lambda item: abs(item[1]["bias"]))
     if abs(row["bias"]) >= 1:
         way = "young" if row["bias"] < 0 else "old"
-        said.append(
-            f"People aged {name.split()[1]} are taken for too {way}, by {abs(row['bias']):.1f} years on average."
-        )
+        said.append(f"It takes {_people(name)} for too {way}, by {abs(row['bias']):.1f} years on average.")
     return said
+
+
+def _people(group: str) -> str:
+    ages = group.split()[1]
+    return f"people of {ages.removesuffix('+')} and over" if ages.endswith("+") else f"people of {ages} years"
 
 
 def _count(number: int | None) -> str:

@@ -17,11 +17,15 @@ def programs(address: str, mcp: bool) -> str:
         f'<tr><th scope="row"><code>{name}</code></th><td><code>{parameters}</code></td><td>{what}</td></tr>'
         for name, parameters, what in ENDPOINTS
     )
-    example = f"""from gradio_client import Client, handle_file
+    example = f"""import json
+from gradio_client import Client, handle_file
 
 page = Client("{address}")
-for face in page.predict(handle_file("family.jpg"), ["a child", "an old man"], api_name="/predict"):
-    print(face["age"], face["age_low"], face["age_high"], face["over_18"])"""
+answer = page.predict(
+    handle_file("family.jpg"), ["a child"], api_name="/predict"
+)
+for face in json.loads(answer):
+    print(face["age"], face["over_18"], face["similarities"])"""
     tools = (
         f'<p class="cilf-lead">Language models reach the same as tools (MCP, streamable HTTP) at '
         f"<code>{escape(address)}/gradio_api/mcp/</code></p>"

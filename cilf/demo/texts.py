@@ -157,7 +157,7 @@ LIMITS_PLAIN = (
     "Do not decide about a person by it: not at a door, a border or a desk, and never as the only check of an age.",
 )
 CARD_LEAD = "What the makers of the weights wrote, as it came with them."
-PROGRAMS_LEAD = "Everything on this page can be had by a program too, with the same numbers."
+PROGRAMS_LEAD = "Programs get the same numbers, as JSON: a list of records, one per face."
 
 
 def new_weights(source: str) -> str:
