@@ -93,7 +93,11 @@ def _reply(held: Hub, method: str, path: str, body: bytes) -> tuple[int, Any]:
         return 200, {}
     if path.endswith("/commit/main"):
         _commit(held, [json.loads(line) for line in body.splitlines()])
-        return 200, {"commitUrl": f"{held.address}/commit", "commitOid": COMMIT, "success": True}
+        return 200, {
+            "commitUrl": f"{held.address}/spaces/user/name/commit/{COMMIT}",
+            "commitOid": COMMIT,
+            "success": True,
+        }
     if "/tree/main" in path:
         return 200, [{"type": "file", "path": name, "size": 0, "oid": "0"} for name in held.files]
     if path.startswith("/api/spaces/"):

@@ -1,6 +1,6 @@
 """Upload the page to a Hugging Face Space.
 
-Through the Hub's own client, which sends binaries to its storage for large files; a plain push with git is refused there.
+Through the Hub's own client, which sends binaries to its storage for large files; a plain push with git is refused.
 """
 
 import subprocess
@@ -82,8 +82,10 @@ def publish(space: str, root: Path = ROOT) -> str:
             f"the Hugging Face Hub refuses to take '{space}' ({status}); check the name, and log in with "
             "`hf auth login` as somebody who may write there"
         ) from error
-    except OSError as error:
+    except (
+        Exception
+    ) as error:  # the client lets through whatever its transport raises, which differs by version
         raise PublishError(
-            f"the Hugging Face Hub cannot be reached ({type(error).__name__}); check the network"
+            f"'{space}' could not be uploaded ({type(error).__name__}: {error}); check the network and try again"
         ) from error
     return str(made)

@@ -53,12 +53,12 @@ class Endpoints:
         """Estimate the age of every face in one photo, with its 90 % interval and the steps of its correction.
 
         The answer is JSON: a list with one record per face, left to right. Its keys: path (the photo's name), face (0
-        is the leftmost), x0, y0, x1, y1 (the face's box in pixels), detection_score, age, age_low, age_high (years; the true
-        age lies between low and high in 90 of 100 faces), initial_age, iterations, status ("accepted", "corrected" or
-        "low_confidence"), error, trace (each step's iteration, age, estimated_error and accepted), distribution (the
-        probabilities of the ages 0 to 100), similarities (prompt to cosine) and over_18 ("yes", "no" or "unsure"). A
-        photo without a face gives one record with the status "no_face". An estimate from a picture is no fact about a
-        person and must not be used to decide about anybody.
+        is the leftmost), x0, y0, x1, y1 (the face's box in pixels), detection_score, age, age_low, age_high (years; the
+        true age lies between low and high for 90 of 100 faces), initial_age, iterations, status ("accepted",
+        "corrected" or "low_confidence"), error, trace (each step's iteration, age, estimated_error and accepted),
+        distribution (the probabilities of the ages 0 to 100), similarities (prompt to cosine) and over_18 ("yes", "no"
+        or "unsure"). A photo without a face gives one record with the status "no_face". An estimate from a picture is
+        no fact about a person and must not be used to decide about anybody.
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
@@ -103,8 +103,8 @@ class Endpoints:
         """Say how well texts fit one face of a photo, such as "a child" or "an old man".
 
         The answer is JSON: a list with one record per prompt: prompt, similarity (the cosine of face and prompt, from
-        -1 to 1), share (the prompts against each other; they sum to 1) and unknown_words (words that the model never met in
-        training, about which its answer says little).
+        -1 to 1), share (the prompts against each other; they sum to 1) and unknown_words (words that the model never
+        met in training, about which its answer says little).
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
