@@ -13,7 +13,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, TextContent
 from PIL import Image
 
@@ -182,7 +182,7 @@ class TestMcp:
     def call(self, site: Site, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         async def called() -> CallToolResult:
             async with (
-                streamablehttp_client(f"{site.address}/gradio_api/mcp/") as (read, write, _),
+                streamable_http_client(f"{site.address}/gradio_api/mcp/") as (read, write, _),
                 ClientSession(read, write) as session,
             ):
                 await session.initialize()
@@ -200,7 +200,7 @@ class TestMcp:
     def test_the_tools_say_what_they_do(self, site: Site) -> None:
         async def listed() -> dict[str, Any]:
             async with (
-                streamablehttp_client(f"{site.address}/gradio_api/mcp/") as (read, write, _),
+                streamable_http_client(f"{site.address}/gradio_api/mcp/") as (read, write, _),
                 ClientSession(read, write) as session,
             ):
                 await session.initialize()
