@@ -132,7 +132,7 @@ def test_a_page_for_all_leaves_the_weights_to_its_owner(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_narrow_window_needs_no_sideways_scrolling(visit: Visit, shoot: Shoot, scheme: str) -> None:
+def test_the_model_tab_in_a_narrow_window(visit: Visit, shoot: Shoot, scheme: str) -> None:
     page = visit(viewport={"width": 360, "height": 740}, color_scheme=scheme)
     show(page)
     page.click("#model-card summary")
