@@ -1,31 +1,36 @@
 """The page: `python app.py`, then open the printed address."""
 
-import argparse
 import asyncio
 import logging
+import os
+import sys
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
+
+# Gradio and the Hub's library read these once, when they are imported: no usage counts leave this computer.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from cilf.demo import charts, texts, theme
+from cilf.demo import charts, serving, texts, zero_gpu
+from cilf.demo.api import Endpoints
 from cilf.demo.live import LiveTab
-from cilf.demo.loading import Estimator, ModelHost
+from cilf.demo.loading import ModelHost, age_estimator
+from cilf.demo.model_tab import Load, ModelTab
 from cilf.demo.panel import panel
 from cilf.demo.photo import PhotoTab
+from cilf.demo.settings import Settings, read
 from cilf.demo.streams import Streams
 from cilf.demo.visits import Visits
+from cilf.errors import UsageError
 
 # Uploads are removed as soon as they are read; this net catches what a broken connection leaves, in seconds.
 CACHE_CHECK, CACHE_AGE = 60, 300
 
-# Gradio keeps each page's last contents in memory until this many newer pages have come.
-PAGES_KEPT = 100
 
-MAX_UPLOAD = "64mb"
-
-
-def build_page(host: ModelHost) -> gr.Blocks:
-    """Put the page together; it answers before the model is loaded."""
+def build_page(host: ModelHost, load: Load, settings: Settings) -> gr.Blocks:
+    """Put the page together; it answers before the model is loaded. `load` makes another model than the host's."""
     visits, streams = Visits(), Streams()
     with gr.Blocks(
         title="CILF: age from a face", analytics_enabled=False, delete_cache=(CACHE_CHECK, CACHE_AGE)
@@ -33,11 +38,15 @@ def build_page(host: ModelHost) -> gr.Blocks:
         with gr.Row(elem_classes="cilf-header"):
             panel(f"<h1>{texts.TITLE}</h1><p>{texts.SUBTITLE}</p>")
             state = panel(charts.model_state("loading"), live=True, elem_id="model-state")
+        if settings.where:
+            panel(f'<p class="cilf-where" id="where">{settings.where}</p>')
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Photo", id="photo-tab"):
                 PhotoTab(host, visits)
             with gr.Tab("Live", id="live-tab"):
                 LiveTab(host, streams)
+            with gr.Tab("Model", id="model-tab"):
+                model_tab = ModelTab(host, load, settings, state)
 
         async def follow_loading() -> AsyncIterator[str]:
             while host.state == "loading":
@@ -45,39 +54,31 @@ def build_page(host: ModelHost) -> gr.Blocks:
                 await asyncio.sleep(0.3)
             yield _model_state(host)
 
+        def forget(session: str) -> None:
+            # Gradio would hold what the page showed, the photo among it, for other pages' sake.
+            page.app.state_holder.session_data.pop(session, None)
+
         def leave(request: gr.Request) -> None:
             visits.forget(str(request.session_hash))
             streams.forget(str(request.session_hash))
-            # Gradio would hold what the page showed, the photo among it, for other pages' sake.
-            page.app.state_holder.session_data.pop(str(request.session_hash), None)
+            forget(str(request.session_hash))
 
+        Endpoints(host, forget)
         page.load(
             follow_loading,
             outputs=state,
             show_progress="hidden",
             concurrency_limit=None,
             api_visibility="private",
+        ).then(
+            model_tab.on_open,
+            outputs=model_tab.opened(),
+            show_progress="hidden",
+            concurrency_limit=None,
+            api_visibility="private",
         )
         page.unload(leave)
     return page
-
-
-def launch(page: gr.Blocks, host: str | None, port: int | None) -> None:
-    """Serve the page until the program is stopped. Everything that it loads comes from its own address."""
-    page.queue().launch(
-        server_name=host,
-        server_port=port,
-        theme=theme.make_theme(),
-        css_paths=theme.STYLE_SHEETS,
-        head=theme.HEAD,
-        footer_links=[],
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-        max_file_size=MAX_UPLOAD,
-        state_session_capacity=PAGES_KEPT,
-    )
 
 
 def _model_state(host: ModelHost) -> str:
@@ -88,24 +89,19 @@ def _model_state(host: ModelHost) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, start to load the model, and serve the page."""
-    parser = argparse.ArgumentParser(prog="app.py", description="Serve the page that tells ages from faces.")
-    parser.add_argument("--host", help="address to listen on; default 127.0.0.1, this computer alone")
-    parser.add_argument("--port", type=int, help="port to listen on; default the first free one from 7860")
-    parser.add_argument(
-        "--weights", help="folder or Hugging Face Hub id of other weights; default the bundled ones"
-    )
-    options = parser.parse_args(arguments)
+    settings = read(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-
-    def load() -> Estimator:
-        # Imported here, in the loading thread: PyTorch takes seconds, and the page need not wait for it.
-        from cilf.estimator import AgeEstimator
-
-        return AgeEstimator.from_pretrained(options.weights)
-
-    host = ModelHost(load)
+    try:
+        serving.check(settings)
+    except UsageError as error:
+        sys.exit(f"app.py: {error}")
+    load = partial(age_estimator, device=settings.device, max_faces=settings.max_faces)
+    host = ModelHost(partial(load, settings.weights))
     host.start()
-    launch(build_page(host), options.host, options.port)
+    page = build_page(host, load, settings)
+    if zero_gpu.is_here():
+        host.wait()  # what lies on a lent GPU has to be there when the page starts
+    serving.serve(page, settings)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The one door for users: a photo in, one `FacePrediction` per face out."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,38 @@ from cilf.weights import Checkpoint, load
 
 BATCH = 16  # crops at once; bounds the memory that a group photo takes
 
+Work = Callable[..., Any]
+
+
+def _as_it_is(work: Work) -> Work:
+    return work
+
 
 class AgeEstimator:
     """Estimates the ages of the faces in photos. Make one with `from_pretrained`; it may be shared between threads."""
 
-    def __init__(self, checkpoint: Checkpoint, finder: FaceFinder | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        finder: FaceFinder | None = None,
+        device: str = "cpu",
+        *,
+        max_faces: int | None = None,
+        on_device: Callable[[Work], Work] = _as_it_is,
+    ) -> None:
         self._device = _device(device)
         self._checkpoint = checkpoint
+        # Before the move, since a device that is only lent is not there yet.
+        with torch.inference_mode():
+            self._age_text = checkpoint.model.encode_ages().to(self._device)
+        self._scale = checkpoint.model.scale.item()
         self._model = checkpoint.model.to(self._device)
         self._model.towers.clip.visual.to(memory_format=torch.channels_last)  # as crops lie in memory
         self._ensemble = checkpoint.ensemble.to(self._device)
         self._finder = finder or FaceFinder()
+        self._max_faces = max_faces
         self._tokenizer_lock = threading.Lock()  # the tokenizer keeps a cache that it does not guard
-        with torch.inference_mode():
-            self._age_text = self._model.encode_ages()
+        self._describe, self._score = on_device(self._describe_here), on_device(self._score_here)
 
     @classmethod
     def from_pretrained(
@@ -42,6 +60,8 @@ class AgeEstimator:
         revision: str | None = None,
         device: str = "cpu",
         face_model: str | Path | None = None,
+        max_faces: int | None = None,
+        on_device: Callable[[Work], Work] = _as_it_is,
     ) -> "AgeEstimator":
         """Load a model.
 
@@ -50,13 +70,17 @@ class AgeEstimator:
             revision: branch, tag or commit of a Hub repository.
             device: where the model computes, as PyTorch names it.
             face_model: MediaPipe's detector file; None looks for it (see `cilf.faces.FaceFinder`).
+            max_faces: of each photo keep only so many faces, the largest ones, where `predict` is not told otherwise.
+            on_device: wraps the functions that compute on the device, for a host that lends its device for one call at
+                a time, in a process of its own; their arguments and results can be pickled.
 
         Raises:
             WeightsError: the weights cannot be loaded.
             DetectorError: MediaPipe or its model file cannot be loaded.
             UsageError: PyTorch does not have the device.
         """
-        return cls(load(source, revision=revision), FaceFinder(face_model), device)
+        checkpoint = load(source, revision=revision)
+        return cls(checkpoint, FaceFinder(face_model), device, max_faces=max_faces, on_device=on_device)
 
     @property
     def source(self) -> str:
@@ -99,7 +123,7 @@ class AgeEstimator:
             prompts: texts to compare with each face; None compares with none.
             no_face: what to do with a photo without a face: give no prediction, or take the whole picture as the face.
             tiles: look for small faces too; without it the detector takes a few milliseconds.
-            max_faces: keep only so many, the largest ones.
+            max_faces: keep only so many, the largest ones; None keeps as many as the estimator was made for.
 
         Returns:
             One prediction per face, left to right.
@@ -113,6 +137,7 @@ class AgeEstimator:
         texts = _texts(prompts or ())
         picture = open_photo(photo)
         faces = self._finder.find(picture, tiles=tiles)
+        max_faces = self._max_faces if max_faces is None else max_faces
         if max_faces is not None and len(faces) > max_faces:
             largest = sorted(faces, key=_area, reverse=True)[:max_faces]
             faces = [face for face in faces if face in largest]
@@ -132,17 +157,15 @@ class AgeEstimator:
         Raises:
             UsageError: `prompts` is one text instead of several, or holds an empty one.
         """
-        texts = _texts(prompts)
-        return self._similarities(
-            torch.from_numpy(face.embedding).to(self._device), self._encode(texts), texts
-        )
+        return self._score(face.embedding, _texts(prompts))
 
     def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
         """Shares that sum to 1: softmax over the given prompts at the temperature learned in training."""
         if not similarities:
             return {}
-        scale = float(self._model.scale)
-        shares = torch.softmax(scale * torch.tensor(list(similarities.values()), dtype=torch.float64), dim=0)
+        shares = torch.softmax(
+            self._scale * torch.tensor(list(similarities.values()), dtype=torch.float64), dim=0
+        )
         return dict(zip(similarities, shares.tolist(), strict=True))
 
     def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
@@ -151,7 +174,7 @@ class AgeEstimator:
         return {prompt: words for prompt, words in found.items() if words}
 
     @torch.inference_mode()
-    def _describe(
+    def _describe_here(
         self, faces: list[Face], crops: UInt8[np.ndarray, "face side side 3"], texts: list[str]
     ) -> list[FacePrediction]:
         config = self._checkpoint.config
@@ -181,6 +204,9 @@ class AgeEstimator:
         return predictions
 
     @torch.inference_mode()
+    def _score_here(self, embedding: np.ndarray, texts: list[str]) -> dict[str, float]:
+        return self._similarities(torch.from_numpy(embedding).to(self._device), self._encode(texts), texts)
+
     def _encode(self, texts: list[str]) -> Tensor | None:
         if not texts:
             return None

@@ -19,6 +19,7 @@ import app
 from cilf.demo import charts, drawing, examples, pictures, texts, theme
 from cilf.demo.loading import ModelHost
 from cilf.demo.photo import PhotoTab
+from cilf.demo.settings import Settings
 from cilf.demo.visits import Visit, Visits
 from cilf.errors import CilfError, PhotoError, WeightsError
 from cilf.prediction import FacePrediction, TraceStep
@@ -52,6 +53,9 @@ class FakeEstimator:
 
     epsilon = EPSILON
     source = "a stand-in"
+    sha256 = "0123456789abcdef"
+    report = None
+    card = ""
 
     def __init__(self, faces: Sequence[FacePrediction] = ()) -> None:
         self.faces = list(faces)
@@ -60,6 +64,7 @@ class FakeEstimator:
     def predict(
         self,
         photo: np.ndarray,
+        prompts: None = None,
         *,
         no_face: Literal["skip", "whole"] = "skip",
         tiles: bool = True,
@@ -280,7 +285,7 @@ class TestPictures:
 class TestVisits:
     def test_a_page_sees_its_own_photo_alone(self, photo: np.ndarray) -> None:
         visits = Visits()
-        mine = Visit(photo, (make_face(),))
+        mine = Visit(photo, (make_face(),), FakeEstimator())
         visits.put("me", mine)
         assert visits.get("me") is mine
         assert visits.get("you") is None
@@ -290,7 +295,7 @@ class TestVisits:
     def test_photos_left_lying_are_forgotten(self, photo: np.ndarray) -> None:
         now = 0.0
         visits = Visits(seconds=60.0, clock=lambda: now)
-        visits.put("me", Visit(photo, ()))
+        visits.put("me", Visit(photo, (), FakeEstimator()))
         now = 50.0
         assert visits.get("me") is not None  # used again: stays for another minute
         now = 100.0
@@ -301,11 +306,11 @@ class TestVisits:
     def test_memory_is_bounded_and_the_newest_photo_stays(self, photo: np.ndarray) -> None:
         visits = Visits(max_bytes=2 * photo.nbytes)
         for page in ("a", "b", "c"):
-            visits.put(page, Visit(photo, ()))
+            visits.put(page, Visit(photo, (), FakeEstimator()))
         assert visits.get("a") is None
         assert visits.get("b") is not None
         tiny = Visits(max_bytes=1)
-        tiny.put("a", Visit(photo, ()))
+        tiny.put("a", Visit(photo, (), FakeEstimator()))
         assert tiny.get("a") is not None
 
 
@@ -534,6 +539,6 @@ class TestPage:
         }  # names a format, is never fetched
 
     def test_the_page_is_built_before_the_model_is_loaded(self) -> None:
-        page = app.build_page(ModelHost(FakeEstimator))
+        page = app.build_page(ModelHost(FakeEstimator), lambda *_: FakeEstimator(), Settings())
         assert "Loading the model" in str(page.get_config_file()["components"])
         assert not page.analytics_enabled

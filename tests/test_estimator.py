@@ -1,6 +1,8 @@
 """The public door, on the bundled model and the two public-domain portraits."""
 
+import pickle
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -182,3 +184,33 @@ def test_text_features_of_the_age_prompts_are_not_computed_per_photo(
 
     monkeypatch.setattr("cilf.clip.ClipTowers.encode_embedded", forbidden)
     assert len(estimator.predict(grace_hopper)) == 1
+
+
+def test_an_estimator_may_keep_only_the_largest_faces_of_every_photo(
+    grace_hopper: np.ndarray, eileen_collins: np.ndarray
+) -> None:
+    wall = np.full((620, 1100, 3), 255, np.uint8)
+    wall[:600, :512], wall[50:562, 550:1062] = grace_hopper, eileen_collins
+    few = AgeEstimator.from_pretrained(max_faces=1)
+    assert len(few.predict(wall)) == 1
+    assert len(few.predict(wall, max_faces=5)) == 2
+
+
+def test_what_computes_on_a_lent_device_can_be_sent_to_another_process(
+    estimator: AgeEstimator, grace_hopper: np.ndarray
+) -> None:
+    calls = []
+
+    def lent(work: Any) -> Any:
+        def called(*arguments: Any) -> Any:
+            calls.append(work.__name__)
+            return pickle.loads(pickle.dumps(work(*pickle.loads(pickle.dumps(arguments)))))
+
+        return called
+
+    borrower = AgeEstimator.from_pretrained(on_device=lent)
+    assert calls == []  # nothing is lent while the model is loaded
+    [face], [same] = borrower.predict(grace_hopper, ["a man"]), estimator.predict(grace_hopper, ["a man"])
+    assert face.age == same.age
+    assert borrower.similarity(face, ["a man"]) == pytest.approx(same.similarities, abs=1e-6)
+    assert len(calls) == 2

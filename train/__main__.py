@@ -100,6 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     card = commands.add_parser("card", help="write a checkpoint's model card from its report")
     card.add_argument("checkpoint", type=Path, nargs="?", default=Path("checkpoints/compact"))
     card.set_defaults(run=_card)
+
+    publish = commands.add_parser("publish", help="upload the page and its weights to a Hugging Face Space")
+    publish.add_argument("--space", required=True, metavar="USER/NAME", help="made where it does not exist")
+    publish.set_defaults(run=_publish)
     return parser
 
 
@@ -250,6 +254,13 @@ def _card(options: argparse.Namespace) -> int:
 
     found = json.loads((options.checkpoint / REPORT).read_text(encoding="utf-8"))
     write(read_config(options.checkpoint), found, options.checkpoint / CARD)
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from train.publish import publish
+
+    print(publish(options.space))
     return 0
 
 

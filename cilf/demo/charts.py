@@ -148,8 +148,14 @@ other (softmax at the learned temperature).</p>"""
 
 
 def message(text: str, kind: str = "problem") -> str:
-    """A line for the visitor above the results; `kind` is `problem` or `hint`."""
+    """A line for the visitor above the results; `kind` is `problem`, `hint` or `done`."""
     return f'<p class="cilf-message cilf-{kind}">{escape(text)}</p>' if text else ""
+
+
+def waiting(what: str) -> str:
+    """A bar for work whose end nobody knows yet."""
+    return f"""<p class="cilf-message cilf-hint">{escape(what)} …</p>
+<div class="cilf-progress" role="progressbar" aria-label="{escape(what)}"><i></i></div>"""
 
 
 def nothing_yet() -> str:

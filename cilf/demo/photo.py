@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 
 from cilf.demo import charts, drawing, examples, texts
-from cilf.demo.loading import ModelHost
+from cilf.demo.loading import Estimator, ModelHost
 from cilf.demo.panel import panel
 from cilf.demo.pictures import Upload, shown
 from cilf.demo.presets import PRESETS
@@ -208,7 +208,7 @@ class PhotoTab:
         if visit is None:
             return {self.message: charts.message(texts.FORGOTTEN)}
         try:
-            return {self.scores: self._scores(visit.faces[chosen], prompts)}
+            return {self.scores: _scores(visit.estimator, visit.faces[chosen], prompts)}
         except CilfError as error:
             return {self.scores: charts.message(texts.sentence(error))}
 
@@ -222,7 +222,7 @@ class PhotoTab:
         """Find and judge the faces of a photo."""
         estimator = self._host.get()
         faces = estimator.predict(photo, no_face="whole" if whole else "skip")
-        visit = Visit(photo, tuple(faces))
+        visit = Visit(photo, tuple(faces), estimator)
         self._visits.put(page, visit)
         if not faces:
             return {
@@ -235,7 +235,6 @@ class PhotoTab:
     def _show(self, visit: Visit, chosen: int, prompts: str) -> Updates:
         """Everything about one face of a photo."""
         faces, face = visit.faces, visit.faces[chosen]
-        epsilon = self._host.get().epsilon
         choices = [(texts.face_choice(index, each), index) for index, each in enumerate(faces)]
         return {
             self.photo: shown(drawing.annotate(visit.photo, faces, chosen)),
@@ -245,23 +244,11 @@ class PhotoTab:
             self.waiting: gr.HTML(visible=False),
             self.results: gr.Column(visible=True),
             self.age: charts.age_card(face, chosen, len(faces)),
-            self.correction: charts.correction(face, epsilon),
+            self.correction: charts.correction(face, visit.estimator.epsilon),
             self.distribution: charts.distribution(face),
-            self.scores: self._scores(face, prompts),
+            self.scores: _scores(visit.estimator, face, prompts),
             self.heat: charts.heat_map(face),
         }
-
-    def _scores(self, face: FacePrediction, text: str) -> str:
-        estimator = self._host.get()
-        lines = texts.prompt_lines(text)
-        scored = lines[: texts.MAX_PROMPTS]
-        if not scored:
-            return charts.prompt_scores({}, {}, {}, texts.NO_PROMPTS)
-        similarities = estimator.similarity(face, scored)
-        note = texts.too_many_prompts() if len(lines) > len(scored) else ""
-        return charts.prompt_scores(
-            similarities, estimator.softmax(similarities), estimator.unknown_words(scored), note
-        )
 
     def _nothing(self, text: str, kind: str = "problem") -> Updates:
         """The empty page with a line of text."""
@@ -289,6 +276,18 @@ class PhotoTab:
         except Exception:
             log.exception("a photo could not be handled")
             return self._nothing(texts.UNEXPECTED)
+
+
+def _scores(estimator: Estimator, face: FacePrediction, text: str) -> str:
+    lines = texts.prompt_lines(text)
+    scored = lines[: texts.MAX_PROMPTS]
+    if not scored:
+        return charts.prompt_scores({}, {}, {}, texts.NO_PROMPTS)
+    similarities = estimator.similarity(face, scored)
+    note = texts.too_many_prompts() if len(lines) > len(scored) else ""
+    return charts.prompt_scores(
+        similarities, estimator.softmax(similarities), estimator.unknown_words(scored), note
+    )
 
 
 def _page(request: gr.Request) -> str:

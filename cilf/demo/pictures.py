@@ -57,7 +57,7 @@ class Upload:
                 sentence = sentence.replace(str(self.path), self.name)
             raise PhotoError(sentence) from None
         finally:
-            self._remove()
+            self.remove()
 
     def _opened(self) -> Image.Image:
         try:
@@ -65,7 +65,8 @@ class Upload:
         except UnidentifiedImageError:
             raise PhotoError(f"'{self.name}' is not a picture; give a JPEG or PNG file") from None
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Remove the file from the disk, and Gradio's folder round it."""
         if self.path is None:
             return
         self.path.unlink(missing_ok=True)

@@ -162,3 +162,54 @@ LIVE_SENTENCES = {
     "spokenAge": "about {years} years",
     "camera": "Camera {number}",
 }
+
+
+# Where a picture goes when the page is not served to its own computer alone
+
+ON_A_SPACE = (
+    "This page runs on a computer of Hugging Face: your photo travels there, is read, and is deleted at once."
+)
+SHARED = (
+    "This page is shared by a link: your photo travels through Gradio's servers to the computer of whoever sent you "
+    "the link, and is deleted there as soon as it is read."
+)
+ON_THE_NETWORK = (
+    "Your photo travels to the computer that serves this page, and is deleted there as soon as it is read."
+)
+
+# The Model tab
+
+NO_MODEL_YET = "The model is still loading; this takes a few seconds."
+OWNER_CHOOSES = "Whoever runs this page chooses its weights, when they start it with --weights."
+LOAD_LEAD = (
+    "A folder with a CILF checkpoint, or the name of one on the Hugging Face Hub. The model in use stays until the "
+    "new one works, and photos in view keep theirs."
+)
+NO_REPORT = "No measurements came with these weights: nobody can say how far to trust them."
+NO_CARD = "No model card came with these weights."
+MEASURED_LEAD = (
+    "Each row is a group of test photos that the model never learned from. Typical error is the mean distance from the "
+    "true age; the range in brackets is where it lies with 95 % confidence."
+)
+ADULT_LEAD = (
+    "For each face the page can say whether somebody is 18 or older. It says “unsure” rather than guess; this is how "
+    "it answered on the test photos."
+)
+LIMITS_PLAIN = (
+    "It sees how old a face looks, not how old a person is.",
+    "Make-up, masks, sunglasses, a face turned far away, a small or soft picture and beauty filters mislead it.",
+    "Do not decide about a person by it: not at a door, a border or a desk, and never as the only check of an age.",
+)
+CARD_LEAD = "What the makers of the weights wrote, as it came with them."
+PROGRAMS_LEAD = "Programs get the same numbers, as JSON: a list of records, one per face."
+
+
+def new_weights(source: str) -> str:
+    """Other weights have taken the model's place."""
+    return f"Now in use: {source}."
+
+
+def old_weights(error: Exception, source: str | None) -> str:
+    """Other weights could not be loaded; `source` is what is in use."""
+    rest = f" Still in use: {source}." if source else " No model is in use yet."
+    return sentence(error) + rest

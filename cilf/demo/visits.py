@@ -8,15 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cilf.demo.loading import Estimator
 from cilf.prediction import FacePrediction
 
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """A visitor's photo (HxWx3 uint8, upright) and the faces found in it, left to right."""
+    """A visitor's photo (HxWx3 uint8, upright) and the faces found in it, left to right.
+
+    `estimator` is the one that found them: prompts are scored by it even when the page has other weights by then.
+    """
 
     photo: np.ndarray
     faces: tuple[FacePrediction, ...]
+    estimator: Estimator
 
 
 class Visits:

@@ -1,0 +1,196 @@
+"""The page's endpoints for programs: by name for `gradio_client`, and as tools for language models (MCP).
+
+The docstrings of the three endpoints are what a program's author and a language model read about them; Gradio takes
+each parameter's description from one line. Answers travel as JSON text: `gradio_client` takes every record with a
+`path` for a file and would fetch it, and Gradio writes a tool's answer down as Python shows it.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+
+from cilf.demo import handed_in, texts
+from cilf.demo.loading import Estimator, ModelHost
+from cilf.errors import CilfError, PhotoError, UsageError
+from cilf.photoset import Row, predict_photos
+from cilf.prediction import FacePrediction, NoFace
+
+log = logging.getLogger(__name__)
+
+ADULT = 18  # years
+
+# Bounds what one request may ask of the text tower.
+MAX_PROMPTS = 100
+
+# Shared with the page's own predictions, so that programs do not get ahead of visitors.
+PREDICTIONS_AT_ONCE = 2
+
+# A file as `gradio_client.handle_file` sends it, or an address as language models write it.
+Photo = str | gr.FileData
+
+
+class Endpoints:
+    """Adds `/predict`, `/predict_set` and `/similarity` to the open `gr.Blocks`.
+
+    Args:
+        host: gives the estimator, once it is loaded.
+        forget: called with a session's name when it was answered, to drop what Gradio keeps of it.
+    """
+
+    def __init__(self, host: ModelHost, forget: Callable[[str], None]) -> None:
+        self._host = host
+        self._forget = forget
+        for endpoint in (self.predict, self.predict_set, self.similarity):
+            gr.api(endpoint, concurrency_limit=PREDICTIONS_AT_ONCE, concurrency_id="predict")
+
+    def predict(
+        self, photo: Photo, prompts: list[str] | None = None, request: gr.Request | None = None
+    ) -> str:
+        """Estimate the age of every face in one photo, with its 90 % interval and the steps of its correction.
+
+        The answer is JSON: a list with one record per face, left to right. Its keys: path (the photo's name), face (0
+        is the leftmost), x0, y0, x1, y1 (the face's box in pixels), detection_score, age, age_low, age_high (years; the
+        true age lies between low and high for 90 of 100 faces), initial_age, iterations, status ("accepted",
+        "corrected" or "low_confidence"), error, trace (each step's iteration, age, estimated_error and accepted),
+        distribution (the probabilities of the ages 0 to 100), similarities (prompt to cosine) and over_18 ("yes", "no"
+        or "unsure"). A photo without a face gives one record with the status "no_face". An estimate from a picture is
+        no fact about a person and must not be used to decide about anybody.
+
+        Args:
+            photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
+            prompts: Texts to compare with each face, such as ["a child", "an old man"]; at most 100. None by default.
+
+        Returns:
+            JSON: a list of records, one per face.
+        """
+
+        def answer() -> list[Row]:
+            records = _records(self._host.get(), photo, prompts or [])
+            if records[0]["status"] == "unreadable":
+                raise PhotoError(records[0]["error"])
+            return records
+
+        return self._answer(answer, [photo], request)
+
+    def predict_set(self, files: list[Photo], request: gr.Request | None = None) -> str:
+        """Estimate the ages of the faces in several photos; one bad file does not stop the others.
+
+        The answer is JSON: a list of records like those of predict: one per face, and one for each file without a face
+        (status "no_face") or that cannot be read (status "unreadable"), with the reason as its error.
+
+        Args:
+            files: The photos, each an uploaded file, an http(s) address of a picture, or a data: address.
+
+        Returns:
+            JSON: a list of records, in the order of the files.
+        """
+
+        def answer() -> list[Row]:
+            if not isinstance(files, list):
+                raise UsageError("files is no list; give a list of photos")
+            estimator = self._host.get()
+            return [record for file in files for record in _records(estimator, file, [])]
+
+        return self._answer(answer, files, request)
+
+    def similarity(
+        self, photo: Photo, prompts: list[str], face: int = 0, request: gr.Request | None = None
+    ) -> str:
+        """Say how well texts fit one face of a photo, such as "a child" or "an old man".
+
+        The answer is JSON: a list with one record per prompt: prompt, similarity (the cosine of face and prompt, from
+        -1 to 1), share (the prompts against each other; they sum to 1) and unknown_words (words that the model never
+        met in training, about which its answer says little).
+
+        Args:
+            photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
+            prompts: The texts to compare with the face, such as ["a child", "an old man"]; at most 100.
+            face: Which face, counted from the left; 0 is the leftmost.
+
+        Returns:
+            JSON: a list of records, one per prompt.
+        """
+
+        def answer() -> list[Row]:
+            estimator = self._host.get()
+            chosen = _chosen(estimator.predict(handed_in.read(photo)), face, handed_in.name_of(photo))
+            similarities = estimator.similarity(chosen, _checked(prompts))
+            shares = estimator.softmax(similarities)
+            unknown = estimator.unknown_words(list(similarities))
+            return [
+                {
+                    "prompt": prompt,
+                    "similarity": similarity,
+                    "share": shares[prompt],
+                    "unknown_words": unknown.get(prompt, []),
+                }
+                for prompt, similarity in similarities.items()
+            ]
+
+        return self._answer(answer, [photo], request)
+
+    def _answer(self, work: Callable[[], list[Row]], photos: Any, request: gr.Request | None) -> str:
+        """Do the work; whatever goes wrong reaches the program as one sentence, and nothing of it the log."""
+        try:
+            records = work()
+        except CilfError as error:
+            raise gr.Error(texts.sentence(error), print_exception=False) from None
+        except Exception as error:
+            log.exception("a program's request could not be answered")
+            raise gr.Error(texts.UNEXPECTED, print_exception=False) from error
+        finally:
+            handed_in.discard(photos)
+            if request is not None:
+                self._forget(str(request.session_hash))
+        return json.dumps(records)
+
+
+class _Reader:
+    """Reads what a program handed in and keeps its faces for the records; `predict_photos` asks it for predictions."""
+
+    def __init__(self, estimator: Estimator, prompts: list[str]) -> None:
+        self._estimator = estimator
+        self._prompts = prompts
+        self.faces: list[FacePrediction] = []
+
+    def predict(self, photo: Any, *, no_face: NoFace) -> list[FacePrediction]:
+        self.faces = self._estimator.predict(handed_in.read(photo), _checked(self._prompts), no_face=no_face)
+        return self.faces
+
+
+def _records(estimator: Estimator, photo: Any, prompts: list[str]) -> list[Row]:
+    """The command line's rows of one photo, each with what else is known of the face; None where there is no face."""
+    reader = _Reader(estimator, prompts)
+    rows = predict_photos(reader, [(handed_in.name_of(photo), photo)])
+    return [row | _details(None if row["face"] is None else reader.faces[row["face"]]) for row in rows]
+
+
+def _details(face: FacePrediction | None) -> Row:
+    return {
+        "trace": face and [asdict(step) for step in face.trace],
+        "distribution": face and face.distribution.astype(float).tolist(),
+        "similarities": face and face.similarities,
+        "over_18": face and face.over(ADULT),
+    }
+
+
+def _chosen(faces: list[FacePrediction], number: int, name: str) -> FacePrediction:
+    if not faces:
+        raise UsageError(f"no face was found in '{name}'; give a photo with a face")
+    if not isinstance(number, int) or not 0 <= number < len(faces):
+        raise UsageError(
+            f"face is {number!r}, and '{name}' shows {len(faces)}; give a number from 0 to {len(faces) - 1}"
+        )
+    return faces[number]
+
+
+def _checked(prompts: Any) -> list[str]:
+    if not isinstance(prompts, list):
+        raise UsageError("prompts is no list; give a list of texts")
+    if len(prompts) > MAX_PROMPTS:
+        raise UsageError(f"there are {len(prompts)} prompts; give at most {MAX_PROMPTS} at a time")
+    return prompts

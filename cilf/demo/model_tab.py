@@ -1,0 +1,125 @@
+"""The Model tab: what is loaded, how well it does, what it is unfit for; other weights; the way in for programs."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from cilf.demo import charts, evidence, texts
+from cilf.demo.loading import Estimator, ModelHost
+from cilf.demo.panel import panel
+from cilf.demo.programs import programs
+from cilf.demo.settings import Settings
+from cilf.errors import CilfError
+
+# Loads weights: folder or Hub id (None for the bundled ones), and revision.
+Load = Callable[[str | None, str | None], Estimator]
+
+Updates = dict[Any, Any]
+
+
+class ModelTab:
+    """Lays the tab out in the open `gr.Blocks` and answers its events.
+
+    Only a page that nobody but this computer's user can open has the controls that load other weights: they read any
+    folder of this computer, and change the model for all visitors.
+
+    Args:
+        host: holds the estimator.
+        load: makes another one.
+        settings: how the page is served.
+        state: the line in the page's header that says what is loaded.
+    """
+
+    def __init__(self, host: ModelHost, load: Load, settings: Settings, state: gr.HTML) -> None:
+        self._host = host
+        self._load = load
+        self._mcp = settings.mcp
+        self.state = state
+        with gr.Row(elem_classes="cilf-main"):
+            with gr.Column(scale=5, min_width=280):
+                self.facts = panel(charts.message(texts.NO_MODEL_YET, "hint"), elem_id="model-facts")
+                self._lay_out_loading(settings.alone)
+                self.limits = panel(elem_id="model-limits")
+                self.programs = panel(elem_id="programs")
+            with gr.Column(scale=7, min_width=280):
+                self.measured = panel(elem_id="model-measured")
+                self.adult = panel(elem_id="model-adult")
+                self.card = panel(elem_id="model-card")
+        if settings.alone:
+            self._connect_loading()
+
+    def _lay_out_loading(self, alone: bool) -> None:
+        if not alone:
+            panel(f'<p class="cilf-small" id="owner-chooses">{texts.OWNER_CHOOSES}</p>')
+            return
+        with gr.Column(elem_classes="cilf-card", elem_id="load-weights"):
+            panel(f'<h2>Other weights</h2><p class="cilf-lead">{texts.LOAD_LEAD}</p>')
+            self.source = gr.Textbox(
+                label="Folder or Hub name",
+                placeholder="user/repository; empty for the bundled weights",
+                elem_id="weights-source",
+            )
+            self.revision = gr.Textbox(
+                label="Revision, on the Hub",
+                placeholder="branch, tag or commit; empty for the newest",
+                elem_id="weights-revision",
+            )
+            self.button = gr.Button("Load these weights", variant="primary", elem_id="load-button")
+            self.message = panel(live=True, elem_id="load-message")
+
+    def _connect_loading(self) -> None:
+        gr.on(
+            [self.button.click, self.source.submit, self.revision.submit],
+            self.on_load,
+            [self.source, self.revision],
+            [self.message, self.button, self.state, *self._described()],
+            show_progress="hidden",
+            concurrency_limit=1,
+            api_visibility="private",
+        )
+
+    def on_open(self, request: gr.Request) -> Updates:
+        """A page was opened, and the model is ready or known to be missing."""
+        # A browser names the page's address itself; behind a proxy the server would see another one.
+        address = request.headers.get("origin") or f"http://{request.headers.get('host')}"
+        way_in = {self.programs: programs(address.rstrip("/"), self._mcp)}
+        if self._host.error is not None:
+            return way_in | {self.facts: charts.message(texts.sentence(self._host.error))}
+        return way_in | self._describe(self._host.get())
+
+    def on_load(self, source: str, revision: str) -> Iterator[Updates]:
+        """Other weights were asked for."""
+        yield {self.message: charts.waiting("Loading the weights"), self.button: gr.Button(interactive=False)}
+        ready = {self.button: gr.Button(interactive=True)}
+        try:
+            estimator = self._host.replace(
+                lambda: self._load(source.strip() or None, revision.strip() or None)
+            )
+        except CilfError as error:
+            old = None if self._host.error else self._host.get().source
+            yield ready | {self.message: charts.message(texts.old_weights(error, old))}
+        else:
+            yield (
+                ready
+                | {self.message: charts.message(texts.new_weights(estimator.source), "done")}
+                | {self.state: charts.model_state("ready", estimator.source)}
+                | self._describe(estimator)
+            )
+
+    def opened(self) -> list[gr.HTML]:
+        """What `on_open` fills."""
+        return [self.programs, *self._described()]
+
+    def _described(self) -> list[gr.HTML]:
+        return [self.facts, self.limits, self.measured, self.adult, self.card]
+
+    def _describe(self, estimator: Estimator) -> Updates:
+        found = evidence.of(estimator)
+        return {
+            self.facts: found.facts,
+            self.limits: found.limits,
+            self.measured: found.measured,
+            self.adult: found.adult,
+            self.card: found.card,
+        }

@@ -1,0 +1,44 @@
+"""Serving the page: everything that is told to Gradio once the page is put together."""
+
+import importlib.util
+
+import gradio as gr
+
+from cilf.demo import theme
+from cilf.demo.settings import Settings
+from cilf.errors import UsageError
+
+# Gradio keeps each page's last contents in memory until this many newer pages have come.
+PAGES_KEPT = 100
+
+MAX_UPLOAD = "64mb"
+
+
+def check(settings: Settings) -> None:
+    """Make sure that the page can be served so, before anything is loaded for it.
+
+    Raises:
+        UsageError: MCP is asked for and not installed.
+    """
+    if settings.mcp and importlib.util.find_spec("mcp") is None:
+        raise UsageError('--mcp needs the package mcp; install it with `pip install -e ".[mcp]"`')
+
+
+def serve(page: gr.Blocks, settings: Settings) -> None:
+    """Serve the page until the program is stopped. Everything that it loads comes from its own address."""
+    page.queue(max_size=settings.queue_size).launch(
+        server_name=settings.host,
+        server_port=settings.port,
+        share=settings.share,
+        mcp_server=settings.mcp,
+        theme=theme.make_theme(),
+        css_paths=theme.STYLE_SHEETS,
+        head=theme.HEAD,
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        max_file_size=MAX_UPLOAD,
+        state_session_capacity=PAGES_KEPT,
+    )

@@ -1,0 +1,107 @@
+"""How the page is started: the command line, and the environment of a Hugging Face Space in its place."""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cilf.demo import texts
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+# Visitors who wait for an answer; whoever comes later is asked to try again.
+QUEUE = 200
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the owner of the page has chosen.
+
+    Attributes:
+        host: address to listen on.
+        port: None takes the first free one from 7860.
+        share: also give the page a public address through Gradio's tunnel.
+        weights: folder or Hugging Face Hub id; None for the bundled ones.
+        device: where the model computes, as PyTorch names it.
+        mcp: offer the endpoints to language models as tools.
+        max_faces: of each photo keep only so many faces; None keeps all.
+        queue_size: how many visitors may wait.
+        space: name of the Hugging Face Space that the page runs on, or empty.
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    share: bool = False
+    weights: str | None = None
+    device: str = "cpu"
+    mcp: bool = False
+    max_faces: int | None = None
+    queue_size: int = QUEUE
+    space: str = ""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody but the user of this computer can open the page."""
+        return self.host in LOOPBACK and not self.share and not self.space
+
+    @property
+    def where(self) -> str:
+        """Where a visitor's picture goes, in a sentence; empty where it stays on the visitor's own computer."""
+        if self.space:
+            return texts.ON_A_SPACE
+        if self.share:
+            return texts.SHARED
+        return "" if self.alone else texts.ON_THE_NETWORK
+
+
+def read(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings from the command line; where an option is missing, from the environment.
+
+    Exits with a sentence when an option has a value that cannot be worked with.
+    """
+    space = environment.get("SPACE_ID", "")
+    # A Space must be reachable from outside its container; most set Gradio's own variable for it.
+    host = environment.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if space else "127.0.0.1")
+    parser = argparse.ArgumentParser(
+        prog="app.py", description="Serve the page that tells ages from faces.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "--host", default=host, help="address to listen on; default 127.0.0.1, this computer alone"
+    )
+    parser.add_argument("--port", type=int, help="port to listen on; default the first free one from 7860")
+    parser.add_argument(
+        "--share", action="store_true", help="also give the page a public address, through Gradio's servers"
+    )
+    parser.add_argument(
+        "--weights",
+        default=environment.get("CILF_WEIGHTS") or None,
+        help="folder or Hugging Face Hub id of other weights; default CILF_WEIGHTS, or the bundled ones",
+    )
+    parser.add_argument(
+        "--device",
+        default=environment.get("CILF_DEVICE") or "cpu",
+        help="where the model computes, as PyTorch names it; default CILF_DEVICE, or cpu",
+    )
+    parser.add_argument(
+        "--mcp", action="store_true", help="offer the endpoints as MCP tools too; needs the extra 'mcp'"
+    )
+    parser.add_argument(
+        "--max-faces",
+        type=_count,
+        default=environment.get("CILF_MAX_FACES") or None,
+        help="keep only so many faces of a photo, the largest ones; default CILF_MAX_FACES, or all",
+    )
+    parser.add_argument(
+        "--queue-size",
+        type=_count,
+        default=environment.get("CILF_QUEUE_SIZE") or QUEUE,
+        help=f"how many visitors may wait for an answer; default CILF_QUEUE_SIZE, or {QUEUE}",
+    )
+    return Settings(**vars(parser.parse_args(arguments)), space=space)
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return number

@@ -1,0 +1,140 @@
+"""A visitor's way through the Model tab, in a real browser on the real page."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from cilf.weights import CARD, CONFIG, REPORT, WEIGHTS, bundled
+from tests.browser.running import PATIENCE_S, Site, keep_to, open_page, serve
+
+expect.set_options(timeout=1000 * PATIENCE_S)
+
+Visit = Callable[..., Page]
+Shoot = Callable[..., None]
+
+
+@pytest.fixture
+def own_page(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Opens a page of the test's own, so that other weights in it disturb no other test."""
+    with serve(tmp_path / "site") as site:
+        yield from _opened(browser, site)
+
+
+@pytest.fixture
+def open_to_all(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Opens a page that is served to the whole network."""
+    with serve(tmp_path / "site", ["--host", "0.0.0.0"]) as site:
+        yield from _opened(browser, site)
+
+
+def _opened(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    foreign = keep_to(site, context)
+    yield lambda: open_page(context, site)
+    context.close()
+    assert foreign == []
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A copy of the bundled weights, with a card that tries to fetch and to run something."""
+    folder = tmp_path / "my-weights"
+    folder.mkdir()
+    for name in (CONFIG, WEIGHTS, REPORT):
+        shutil.copy(bundled() / name, folder / name)
+    (folder / CARD).write_text(
+        "---\nlicense: other\n---\n# My <b>weights</b>\n\n![a face](https://example.org/face.png)\n\n"
+        "<img src=https://example.org/x.png onerror='document.title=1'>\n\n[run](javascript:alert(1))\n"
+    )
+    return folder
+
+
+def show(page: Page) -> None:
+    page.get_by_role("tab", name="Model").click()
+    expect(page.locator("#in-use")).to_be_visible()
+
+
+def load(page: Page, source: str | Path) -> None:
+    page.get_by_label("Folder or Hub name").fill(str(source))
+    page.click("#load-button")
+
+
+def test_what_is_loaded_and_how_well_it_does(visit: Visit, shoot: Shoot) -> None:
+    page = visit()
+    show(page)
+    expect(page.locator("#in-use")).to_contain_text("compact")
+    expect(page.locator("#model-facts code")).to_have_text(re.compile("^[0-9a-f]{64}$"))
+    expect(page.locator("#model-measured tbody tr").first).to_contain_text("All test photos")
+    expect(page.locator("#model-limits li").first).to_contain_text("errs most")
+    expect(page.locator("#programs")).to_contain_text("/predict_set")
+    page.click("#model-card summary")
+    expect(page.locator("#model-card h3").first).to_be_visible()
+    shoot(page)
+
+
+def test_wrong_weights_leave_the_old_ones_in_use(
+    own_page: Callable[[], Page], shoot: Shoot, tmp_path: Path
+) -> None:
+    page = own_page()
+    show(page)
+    (tmp_path / "empty").mkdir()
+    load(page, tmp_path / "empty")
+    problem = page.locator("#load-message .cilf-problem")
+    expect(problem).to_contain_text("holds no config.json")
+    expect(problem).to_contain_text("Still in use: compact (bundled)")
+    shoot(page)
+    load(page, "<b>no/such/name</b>")
+    expect(problem).to_contain_text("<b>no/such/name</b>")  # shown as it was written
+    expect(page.locator("#model-state")).to_contain_text("compact (bundled)")
+    expect(page.locator("#in-use")).to_have_text("compact (bundled)")
+    page.get_by_role("tab", name="Photo").click()
+    page.click("#example-hopper")
+    expect(page.locator("#age")).to_be_visible()
+
+
+def test_right_weights_take_over_while_a_photo_in_view_keeps_its_own(
+    own_page: Callable[[], Page], shoot: Shoot, weights: Path
+) -> None:
+    page = own_page()
+    page.click("#example-hopper")
+    expect(page.locator("#age")).to_be_visible()
+    age = page.locator("#age").inner_text()
+    show(page)
+    load(page, weights)
+    expect(page.locator("#load-message .cilf-done")).to_contain_text("my-weights")
+    expect(page.locator("#in-use")).to_contain_text("my-weights")
+    expect(page.locator("#model-state")).to_contain_text("my-weights")
+    page.click("#model-card summary")
+    card = page.locator("#model-card .cilf-markdown")
+    expect(card.locator("h3")).to_have_text("My <b>weights</b>")
+    expect(card.locator("img, a")).to_have_count(0)
+    shoot(page)
+    page.get_by_role("tab", name="Photo").click()
+    page.locator("#prompt-editor textarea").fill("a child")
+    expect(page.locator("#scores tbody tr")).to_have_count(1)
+    page.click("#example-hopper")
+    expect(page.locator("#age")).to_have_text(age)
+
+
+def test_a_page_for_all_leaves_the_weights_to_its_owner(
+    open_to_all: Callable[[], Page], shoot: Shoot
+) -> None:
+    page = open_to_all()
+    expect(page.locator("#where")).to_contain_text("computer that serves this page")
+    show(page)
+    expect(page.locator("#owner-chooses")).to_contain_text("--weights")
+    expect(page.locator("#load-button")).to_have_count(0)
+    shoot(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_model_tab_in_a_narrow_window(visit: Visit, shoot: Shoot, scheme: str) -> None:
+    page = visit(viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    show(page)
+    page.click("#model-card summary")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    shoot(page)

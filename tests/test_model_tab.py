@@ -1,0 +1,193 @@
+"""What the Model tab shows of weights that anybody may have written, and how other weights take over."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from cilf.demo import charts, evidence, texts
+from cilf.demo.loading import Estimator, ModelHost
+from cilf.demo.model_card import to_html
+from cilf.demo.model_tab import ModelTab
+from cilf.demo.panel import panel
+from cilf.demo.settings import Settings
+from cilf.errors import CilfError, WeightsError
+from cilf.weights import REPORT, bundled
+from tests.test_demo import FakeEstimator, make_face
+
+
+class Documented(FakeEstimator):
+    def __init__(self, source: str, report: dict[str, Any] | None = None, card: str = "") -> None:
+        super().__init__([make_face()])
+        self.source, self.report, self.card = source, report, card  # type: ignore[misc]
+
+
+@pytest.fixture
+def report() -> dict[str, Any]:
+    """The report of the bundled weights."""
+    found: dict[str, Any] = json.loads((bundled() / REPORT).read_text(encoding="utf-8"))
+    return found
+
+
+class TestModelCard:
+    @pytest.mark.parametrize(
+        "card",
+        [
+            "<script>alert(1)</script>",
+            "<img src=x onerror=alert(1)>",
+            "![<img src=x onerror=alert(1)>](https://example.org/x.png)",
+            "![a][b]\n\n[b]: https://example.org/x.png",
+            "[a](javascript:alert(1)) [b](data:text/html,x) [c](vbscript:x)",
+            "# <iframe src=x>",
+            "| <b> |\n|---|\n| <style>*{}</style> |",
+            '[a](https://example.org/" onclick="alert(1))',
+        ],
+    )
+    def test_nothing_in_it_is_obeyed_or_fetched(self, card: str) -> None:
+        shown = to_html(card)
+        for tag in (
+            "<script",
+            "<img",
+            "<iframe",
+            "<b>",
+            "<style",
+            'href="javascript',
+            'href="data',
+            ' src="',
+            '" onclick',
+        ):
+            assert tag not in shown
+
+    def test_metadata_is_left_out_and_headings_lie_below_the_pages(self) -> None:
+        shown = to_html("---\nlicense: other\n---\n# Title\n\n## Part\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
+        assert "license" not in shown
+        assert "<h3>Title</h3>" in shown
+        assert "<h4>Part</h4>" in shown
+        assert "<td>1</td>" in shown
+
+    def test_a_line_of_dashes_further_down_is_kept(self) -> None:
+        assert "after" in to_html("before\n\n---\n\nbetween\n\n---\n\nafter")
+
+
+class TestEvidence:
+    def test_the_figures_are_those_of_the_report(self, report: dict[str, Any]) -> None:
+        found = evidence.of(Documented("here", report))
+        assert f"{report['all']['mae']:.1f} years" in found.facts
+        for name, row in report["groups"].items():
+            if len(name.split()) == 2:
+                assert f'<th scope="row">{name.split()[1]}</th><td>{row["count"]:,}</td>' in found.measured
+        assert "under 18" in found.adult
+        assert "too young" in found.limits
+
+    @pytest.mark.parametrize(
+        "report",
+        [
+            None,
+            {},
+            {"all": {}},
+            {"all": 5},
+            {"all": {"mae": "<b>", "count": 1}},
+            {"groups": {"age x": {}}},
+            {"over_18": []},
+        ],
+    )
+    def test_a_report_that_is_not_ours_counts_as_none(self, report: Any) -> None:
+        found = evidence.of(Documented("here", report))
+        assert texts.NO_REPORT in found.measured
+        assert "<b>" not in found.facts
+
+    def test_words_of_a_report_are_escaped(self, report: dict[str, Any]) -> None:
+        groups = {"age <i>": report["groups"]["age 0–12"], "race <u>": report["groups"]["age 60+"]}
+        found = evidence.of(Documented("<b>", report | {"groups": groups, "dataset": "<s>"}))
+        for piece in (found.facts, found.measured, found.limits):
+            assert not any(tag in piece for tag in ("<b>x", "<i>", "<u>", "<s>"))
+        assert "&lt;b&gt;" in found.facts
+
+
+class TestReplacing:
+    def started(self, estimator: Estimator) -> ModelHost:
+        host = ModelHost(lambda: estimator)
+        host.start()
+        host.wait()
+        return host
+
+    def test_the_new_one_is_handed_out_once_it_is_there(self) -> None:
+        old, new = Documented("old"), Documented("new")
+        host = self.started(old)
+
+        def load() -> Estimator:
+            assert host.get() is old
+            return new
+
+        assert host.replace(load) is new
+        assert host.get() is new
+
+    @pytest.mark.parametrize("error", [WeightsError("'x' is empty"), RuntimeError("out of order")])
+    def test_where_it_cannot_be_loaded_the_old_one_stays(self, error: Exception) -> None:
+        old = Documented("old")
+        host = self.started(old)
+
+        def load() -> Estimator:
+            raise error
+
+        with pytest.raises(CilfError):
+            host.replace(load)
+        assert host.get() is old
+        assert host.state == "ready"
+
+    def test_a_model_that_could_not_be_loaded_can_be_replaced(self) -> None:
+        def load() -> Estimator:
+            raise WeightsError("'x' is empty")
+
+        host = ModelHost(load)
+        host.start()
+        host.wait()
+        assert host.state == "failed"
+        new = Documented("new")
+        host.replace(lambda: new)
+        assert host.state == "ready"
+        assert host.get() is new
+
+
+class TestTab:
+    def tab(self, host: ModelHost, load: Callable[..., Estimator], settings: Settings) -> ModelTab:
+        with gr.Blocks(analytics_enabled=False):
+            return ModelTab(host, load, settings, panel())
+
+    def test_what_was_asked_for_is_loaded(self) -> None:
+        asked = []
+
+        def load(source: str | None, revision: str | None) -> Estimator:
+            asked.append((source, revision))
+            return Documented("new")
+
+        host = TestReplacing().started(Documented("old"))
+        tab = self.tab(host, load, Settings())
+        first, last = tab.on_load(" a/b ", "v1")
+        assert "progressbar" in first[tab.message]
+        assert "new" in last[tab.message]
+        assert "new" in last[tab.state]
+        assert list(tab.on_load("", " "))[-1][tab.facts]
+        assert asked == [("a/b", "v1"), (None, None)]
+
+    def test_an_error_names_what_stays_in_use(self) -> None:
+        def load(source: str | None, revision: str | None) -> Estimator:
+            raise WeightsError("'<b>' is empty")
+
+        tab = self.tab(TestReplacing().started(Documented("old")), load, Settings())
+        *_, last = tab.on_load("<b>", "")
+        assert last[tab.message] == charts.message("'<b>' is empty. Still in use: old.")
+        assert tab.state not in last
+
+    @pytest.mark.parametrize(
+        "settings", [Settings(share=True), Settings(host="0.0.0.0"), Settings(space="user/name")]
+    )
+    def test_a_page_for_others_has_no_way_to_load_weights(self, settings: Settings) -> None:
+        host = TestReplacing().started(Documented("old"))
+        with gr.Blocks(analytics_enabled=False) as page:
+            tab = ModelTab(host, lambda *_: Documented("new"), settings, panel())
+        assert not page.fns
+        assert not hasattr(tab, "button")
+        assert texts.OWNER_CHOOSES in str(page.get_config_file()["components"])
