@@ -11,6 +11,8 @@ from cilf.demo import charts, texts, theme
 from cilf.demo.loading import Estimator, ModelHost
 from cilf.demo.panel import panel
 from cilf.demo.photo import PhotoTab
+from cilf.demo.photo_set import PhotoSetTab, SetRoutes
+from cilf.demo.sets import PhotoSets
 from cilf.demo.visits import Visits
 
 # Uploads are removed as soon as they are read; this net catches what a broken connection leaves, in seconds.
@@ -22,17 +24,21 @@ PAGES_KEPT = 100
 MAX_UPLOAD = "64mb"
 
 
-def build_page(host: ModelHost) -> gr.Blocks:
-    """Put the page together; it answers before the model is loaded."""
+def build_page(host: ModelHost, sets: PhotoSets | None = None) -> gr.Blocks:
+    """Put the page together; it answers before the model is loaded. `sets` are those that `launch` serves."""
     visits = Visits()
+    sets = sets or PhotoSets(host)
     with gr.Blocks(
         title="CILF: age from a face", analytics_enabled=False, delete_cache=(CACHE_CHECK, CACHE_AGE)
     ) as page:
         with gr.Row(elem_classes="cilf-header"):
             panel(f"<h1>{texts.TITLE}</h1><p>{texts.SUBTITLE}</p>")
             state = panel(charts.model_state("loading"), live=True, elem_id="model-state")
-        with gr.Tabs(elem_id="tabs"), gr.Tab("Photo", id="photo-tab"):
-            PhotoTab(host, visits)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Photo", id="photo-tab"):
+                PhotoTab(host, visits)
+            with gr.Tab("Photo set", id="photo-set-tab"):
+                photo_set = PhotoSetTab(sets)
 
         async def follow_loading() -> AsyncIterator[str]:
             while host.state == "loading":
@@ -42,6 +48,7 @@ def build_page(host: ModelHost) -> gr.Blocks:
 
         def leave(request: gr.Request) -> None:
             visits.forget(str(request.session_hash))
+            sets.forget(str(request.session_hash))
             # Gradio would hold what the page showed, the photo among it, for other pages' sake.
             page.app.state_holder.session_data.pop(str(request.session_hash), None)
 
@@ -52,11 +59,14 @@ def build_page(host: ModelHost) -> gr.Blocks:
             concurrency_limit=None,
             api_visibility="private",
         )
+        page.load(
+            photo_set.on_load, outputs=photo_set.token, show_progress="hidden", api_visibility="private"
+        )
         page.unload(leave)
     return page
 
 
-def launch(page: gr.Blocks, host: str | None, port: int | None) -> None:
+def launch(page: gr.Blocks, sets: PhotoSets, host: str | None, port: int | None) -> None:
     """Serve the page until the program is stopped. Everything that it loads comes from its own address."""
     page.queue().launch(
         server_name=host,
@@ -71,6 +81,7 @@ def launch(page: gr.Blocks, host: str | None, port: int | None) -> None:
         pwa=False,
         max_file_size=MAX_UPLOAD,
         state_session_capacity=PAGES_KEPT,
+        app_kwargs={"routes": SetRoutes(sets).routes()},
     )
 
 
@@ -99,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     host = ModelHost(load)
     host.start()
-    launch(build_page(host), options.host, options.port)
+    sets = PhotoSets(host)
+    launch(build_page(host, sets), sets, options.host, options.port)
 
 
 if __name__ == "__main__":

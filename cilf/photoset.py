@@ -45,9 +45,9 @@ PHOTO_SUFFIXES = frozenset(
 
 @runtime_checkable
 class Estimator(Protocol):
-    """What a photo set needs of `cilf.AgeEstimator`."""
+    """What a photo set needs of `cilf.AgeEstimator`; `photo` is whatever the set hands over, most often a path."""
 
-    def predict(self, photo: Path, *, no_face: NoFace) -> list[FacePrediction]:
+    def predict(self, photo: Any, *, no_face: NoFace) -> list[FacePrediction]:
         """Predict every face of one photo, left to right; none gives an empty list."""
 
 
@@ -100,13 +100,13 @@ def predict_paths(
 
 
 def predict_photos(
-    estimator: Estimator, photos: Iterable[tuple[str, Path]], *, no_face: NoFace = "skip"
+    estimator: Estimator, photos: Iterable[tuple[str, Any]], *, no_face: NoFace = "skip"
 ) -> Iterator[Row]:
     """Predict photo after photo and give the rows of the table; one bad file does not stop the others.
 
     Args:
         estimator: `cilf.AgeEstimator`, or anything with its `predict`.
-        photos: (name, path) of each file, as from `find_photos`.
+        photos: (name, path) of each file, as from `find_photos`; or (name, anything that the estimator takes).
         no_face: what to do with a photo without a face: `skip` gives a row with the status `no_face`; `whole`
             takes the whole picture as the face.
 
