@@ -1,8 +1,8 @@
 """The Photo set tab: many photos in, a gallery, a histogram and a table out.
 
 The browser (`photo_set.js`) sends one photo after the other to addresses of our own and puts the answers into the
-page. Gradio's own upload would wait for the last photo before the first result, keep the whole set on the disk, lose the
-names of folders, give equal files of two visitors the same path, and leave there what came of a broken upload.
+page. Gradio's own upload would wait for the last photo before the first result, keep the whole set on the disk, lose
+the names of folders, give equal files of two visitors the same path, and leave there what came of a broken upload.
 
 Photos of all sets take turns, first come, first served: a long set neither starves another one nor takes a place that a
 single photo waits for.
