@@ -4,7 +4,6 @@ import io
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -91,7 +90,7 @@ def _from_path(path: Path) -> np.ndarray:
         raise PhotoError(f"{name} cannot be opened ({error}); check the path and the file") from error
 
 
-def _from_file(file: Path | BinaryIO, name: str) -> np.ndarray:
+def _from_file(file: Path | io.BytesIO, name: str) -> np.ndarray:
     try:
         with _open(file) as image:
             return _decode(image, name)
@@ -109,7 +108,7 @@ def _from_file(file: Path | BinaryIO, name: str) -> np.ndarray:
         raise PhotoError(f"{name} cannot be opened ({error}); check the path and the file") from error
 
 
-def _open(file: Path | BinaryIO) -> Image.Image:
+def _open(file: Path | io.BytesIO) -> Image.Image:
     _register_heif()
     with warnings.catch_warnings():
         # Pillow warns at 89 megapixels, and refuses at 179; the limit here is checked as soon as the size is known.

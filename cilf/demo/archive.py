@@ -13,7 +13,6 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO
 
 import numpy as np
 
@@ -49,7 +48,7 @@ class Archive:
         PhotoError: it is no zip file, is damaged, holds no photo, or more than a page can take.
     """
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: io.BufferedIOBase, name: str) -> None:
         self._name = name
         try:
             self._zip = zipfile.ZipFile(_Bounded(file))
@@ -142,7 +141,7 @@ class _Bounded:
     The list of members is read in one go, by its own word on its length; members are read in pieces of `_CHUNK`.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self._file = file
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 

@@ -4,6 +4,7 @@ A photo comes as bytes and is never on the disk. What stays of it until the page
 thumbnails live in the browser alone.
 """
 
+import io
 import secrets
 import tempfile
 import threading
@@ -12,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -71,7 +72,7 @@ class PhotoSet:
         self._lock = threading.Lock()
         self._reading = threading.Lock()  # a zip file is not closed while a photo is being read from it
         self._rows: dict[Key, tuple[Row, ...]] = {}
-        self._archive: tuple[BinaryIO, Iterator[tuple[Key, str, Photo]]] | None = None
+        self._archive: tuple[io.BufferedIOBase, Iterator[tuple[Key, str, Photo]]] | None = None
         self._drawn = 0.0
 
     def look(self, estimator: Estimator, key: Key, name: str, photo: Photo) -> Looked:
@@ -87,7 +88,7 @@ class PhotoSet:
             self._rows[key] = looked.rows
         return looked
 
-    def open_archive(self, file: BinaryIO, place: int, name: str) -> int:
+    def open_archive(self, file: io.BufferedIOBase, place: int, name: str) -> int:
         """Take the photos of a zip file as the next ones; `file` is closed when they are through. Gives their number.
 
         Raises:
