@@ -317,9 +317,14 @@ for (const [name, over] of [["dragenter", true], ["dragover", true], ["dragleave
   });
 }
 drop.addEventListener("drop", async (event) => {
-  const entries = Array.from(event.dataTransfer.items, (item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  // Both are asked for at once: after the first wait the browser gives nothing any more. What does not lie in a folder
+  // (a picture dragged out of another program) has no entry.
+  const dropped = Array.from(event.dataTransfer.items, (item) => [item.webkitGetAsEntry?.(), item.getAsFile()]);
   const items = [];
-  for (const entry of entries) await walk(entry, items, true);
+  for (const [entry, file] of dropped) {
+    if (entry) await walk(entry, items, true);
+    else if (file) items.push({ file, name: file.name });
+  }
   if (items.length) start(byName(items));
-  else if (entries.length) say("No photo was found there. Drop photos, a zip file, or a folder with photos in it.");
+  else if (dropped.some(([entry]) => entry)) say("No photo was found there. Drop photos, a zip file, or a folder with photos in it.");
 });
