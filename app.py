@@ -20,6 +20,8 @@ from cilf.demo.loading import ModelHost, age_estimator
 from cilf.demo.model_tab import Load, ModelTab
 from cilf.demo.panel import panel
 from cilf.demo.photo import PhotoTab
+from cilf.demo.photo_set import PhotoSetTab, SetRoutes
+from cilf.demo.sets import PhotoSets
 from cilf.demo.settings import Settings, read
 from cilf.demo.streams import Streams
 from cilf.demo.visits import Visits
@@ -29,8 +31,15 @@ from cilf.errors import UsageError
 CACHE_CHECK, CACHE_AGE = 60, 300
 
 
-def build_page(host: ModelHost, load: Load, settings: Settings) -> gr.Blocks:
-    """Put the page together; it answers before the model is loaded. `load` makes another model than the host's."""
+def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets) -> gr.Blocks:
+    """Put the page together; it answers before the model is loaded.
+
+    Args:
+        host: the model in use.
+        load: makes another model than the host's.
+        settings: how the page is served.
+        sets: the photo sets that `serving.serve` answers for.
+    """
     visits, streams = Visits(), Streams()
     with gr.Blocks(
         title="CILF: age from a face", analytics_enabled=False, delete_cache=(CACHE_CHECK, CACHE_AGE)
@@ -45,6 +54,8 @@ def build_page(host: ModelHost, load: Load, settings: Settings) -> gr.Blocks:
                 PhotoTab(host, visits)
             with gr.Tab("Live", id="live-tab"):
                 LiveTab(host, streams)
+            with gr.Tab("Photo set", id="photo-set-tab"):
+                photo_set = PhotoSetTab(sets)
             with gr.Tab("Model", id="model-tab"):
                 model_tab = ModelTab(host, load, settings, state)
 
@@ -61,6 +72,7 @@ def build_page(host: ModelHost, load: Load, settings: Settings) -> gr.Blocks:
         def leave(request: gr.Request) -> None:
             visits.forget(str(request.session_hash))
             streams.forget(str(request.session_hash))
+            sets.forget(str(request.session_hash))
             forget(str(request.session_hash))
 
         Endpoints(host, forget)
@@ -76,6 +88,9 @@ def build_page(host: ModelHost, load: Load, settings: Settings) -> gr.Blocks:
             show_progress="hidden",
             concurrency_limit=None,
             api_visibility="private",
+        )
+        page.load(
+            photo_set.on_load, outputs=photo_set.token, show_progress="hidden", api_visibility="private"
         )
         page.unload(leave)
     return page
@@ -98,10 +113,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     load = partial(age_estimator, device=settings.device, max_faces=settings.max_faces)
     host = ModelHost(partial(load, settings.weights))
     host.start()
-    page = build_page(host, load, settings)
+    sets = PhotoSets(host)
+    page = build_page(host, load, settings, sets)
     if zero_gpu.is_here():
         host.wait()  # what lies on a lent GPU has to be there when the page starts
-    serving.serve(page, settings)
+    serving.serve(page, settings, SetRoutes(sets).routes())
 
 
 if __name__ == "__main__":

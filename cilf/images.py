@@ -1,5 +1,6 @@
 """Opening a photo safely: formats, EXIF turn, size limits, and 8-bit RGB at the end."""
 
+import io
 import warnings
 from functools import cache
 from pathlib import Path
@@ -42,10 +43,21 @@ def open_photo(source: PhotoSource) -> np.ndarray:
     if isinstance(source, Image.Image):
         return _decode(source, "the picture")
     if isinstance(source, str | Path):
-        return _from_file(Path(source))
+        return _from_path(Path(source))
     raise PhotoError(
         f"the picture is a {type(source).__name__}; give a path, a PIL image or an HxWx3 uint8 RGB array"
     )
+
+
+def open_photo_bytes(data: bytes, name: str) -> np.ndarray:
+    """As `open_photo`, from a file's content; `name` stands for the file in the sentences of errors.
+
+    Raises:
+        PhotoError: as `open_photo`.
+    """
+    if not data:
+        raise PhotoError(f"'{name}' is an empty file; give a photo file")
+    return _from_file(io.BytesIO(data), f"'{name}'")
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
@@ -62,19 +74,28 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _from_file(path: Path) -> np.ndarray:
+def _from_path(path: Path) -> np.ndarray:
     name = f"'{path}'"
     try:
         if path.is_dir():
             raise PhotoError(f"{name} is a folder; give a photo file")
         if path.stat().st_size == 0:
             raise PhotoError(f"{name} is an empty file; give a photo file")
-        with _open(path) as image:
-            return _decode(image, name)
+        return _from_file(path, name)
     except FileNotFoundError:
         raise PhotoError(f"{name} does not exist; check the path") from None
     except PermissionError:
         raise PhotoError(f"{name} may not be read; check the file's permissions") from None
+    except (OSError, ValueError) as error:
+        raise PhotoError(f"{name} cannot be opened ({error}); check the path and the file") from error
+
+
+def _from_file(file: Path | io.BytesIO, name: str) -> np.ndarray:
+    try:
+        with _open(file) as image:
+            return _decode(image, name)
+    except (FileNotFoundError, PermissionError):
+        raise  # `_from_path` knows the way out
     except UnidentifiedImageError:
         raise PhotoError(
             f"{name} is not a picture in a known format; give a JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF file"
@@ -87,12 +108,12 @@ def _from_file(path: Path) -> np.ndarray:
         raise PhotoError(f"{name} cannot be opened ({error}); check the path and the file") from error
 
 
-def _open(path: Path) -> Image.Image:
+def _open(file: Path | io.BytesIO) -> Image.Image:
     _register_heif()
     with warnings.catch_warnings():
         # Pillow warns at 89 megapixels, and refuses at 179; the limit here is checked as soon as the size is known.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path)
+        return Image.open(file)
 
 
 def _decode(image: Image.Image, name: str) -> np.ndarray:

@@ -19,6 +19,7 @@ import app
 from cilf.demo import charts, drawing, examples, pictures, texts, theme
 from cilf.demo.loading import ModelHost
 from cilf.demo.photo import PhotoTab
+from cilf.demo.sets import PhotoSets
 from cilf.demo.settings import Settings
 from cilf.demo.visits import Visit, Visits
 from cilf.errors import CilfError, PhotoError, WeightsError
@@ -539,6 +540,8 @@ class TestPage:
         }  # names a format, is never fetched
 
     def test_the_page_is_built_before_the_model_is_loaded(self) -> None:
-        page = app.build_page(ModelHost(FakeEstimator), lambda *_: FakeEstimator(), Settings())
+        page = app.build_page(
+            host := ModelHost(FakeEstimator), lambda *_: FakeEstimator(), Settings(), PhotoSets(host)
+        )
         assert "Loading the model" in str(page.get_config_file()["components"])
         assert not page.analytics_enabled

@@ -1,8 +1,10 @@
 """Serving the page: everything that is told to Gradio once the page is put together."""
 
 import importlib.util
+from collections.abc import Sequence
 
 import gradio as gr
+from starlette.routing import Route
 
 from cilf.demo import theme
 from cilf.demo.settings import Settings
@@ -24,8 +26,9 @@ def check(settings: Settings) -> None:
         raise UsageError('--mcp needs the package mcp; install it with `pip install -e ".[mcp]"`')
 
 
-def serve(page: gr.Blocks, settings: Settings) -> None:
-    """Serve the page until the program is stopped. Everything that it loads comes from its own address."""
+def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
+    """Serve the page, and `routes` beside Gradio's own, until the program is stopped. Everything that the page loads
+    comes from its own address."""
     page.queue(max_size=settings.queue_size).launch(
         server_name=settings.host,
         server_port=settings.port,
@@ -41,4 +44,5 @@ def serve(page: gr.Blocks, settings: Settings) -> None:
         pwa=False,
         max_file_size=MAX_UPLOAD,
         state_session_capacity=PAGES_KEPT,
+        app_kwargs={"routes": list(routes)},
     )

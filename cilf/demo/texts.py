@@ -213,3 +213,34 @@ def old_weights(error: Exception, source: str | None) -> str:
     """Other weights could not be loaded; `source` is what is in use."""
     rest = f" Still in use: {source}." if source else " No model is in use yet."
     return sentence(error) + rest
+
+
+# The Photo set tab
+
+SET_TITLE = "A whole set at once"
+SET_LEAD = "Holiday photos, a folder, a zip file: every face gets its age, and you take the table with you."
+SET_DROP = "or drop them here"
+SET_WAITING = (
+    "Each face with its age, how the ages are spread, and a table to sort and download. Results come as the "
+    "photos do."
+)
+SET_PRIVACY = (
+    "Photos go one by one into memory and never onto the disk. A zip file lies on the disk without a name until it is "
+    "read. The figures are forgotten when you leave."
+)
+SET_FORGOTTEN = "This set is no longer in memory. Please load the page anew and choose the photos again."
+SET_UNEXPECTED = (
+    "Something went wrong with this set. What is done is kept; please choose the other photos again."
+)
+SET_OUTCOMES = {
+    "accepted": "Accepted",
+    "corrected": "Corrected",
+    "low_confidence": "Low confidence",
+    "no_face": "No face",
+    "unreadable": "Not readable",
+}
+
+
+def set_gone(name: str) -> str:
+    """The browser could not read a file that was chosen."""
+    return f"'{name}' could not be read on your computer; choose it again"
