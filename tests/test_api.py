@@ -3,9 +3,10 @@
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -20,6 +21,8 @@ from PIL import Image
 from cilf import AgeEstimator, FacePrediction
 from cilf.photoset import COLUMNS
 from tests.browser.running import Site, serve
+
+Answer = TypeVar("Answer")
 
 PROMPTS = ["a photo of a child", "a photo of an old person"]
 EXTRAS = ("trace", "distribution", "similarities", "over_18")
@@ -178,6 +181,12 @@ def _post(client: Client, photo: dict[str, Any]) -> str:
     return answer
 
 
+def run(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Do asynchronous work in a thread of its own: while a browser is open, Playwright's event loop holds this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
 class TestMcp:
     def call(self, site: Site, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         async def called() -> CallToolResult:
@@ -188,7 +197,7 @@ class TestMcp:
                 await session.initialize()
                 return await session.call_tool(tool, arguments)
 
-        return asyncio.run(called())
+        return run(called())
 
     def records(self, answer: CallToolResult) -> list[dict[str, Any]]:
         assert not answer.isError, answer
@@ -206,7 +215,7 @@ class TestMcp:
                 await session.initialize()
                 return {tool.name: tool for tool in (await session.list_tools()).tools}
 
-        tools = asyncio.run(listed())
+        tools = run(listed())
         assert set(tools) == {"predict", "predict_set", "similarity"}
         for tool in tools.values():
             assert "JSON" in tool.description

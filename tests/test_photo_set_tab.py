@@ -56,6 +56,9 @@ class StandIn(CountingEstimator):
 
     epsilon = 4.5
     source = "a stand-in"
+    sha256 = "0" * 64
+    report = None
+    card = ""
 
     def predict(
         self, photo: np.ndarray, prompts: None = None, *, no_face: str = "skip"

@@ -98,7 +98,7 @@ def test_another_tab_switches_the_camera_off(live: Visit) -> None:
     page = live()
     page.click(".cilf-start")
     expect(page.locator(".cilf-live-label")).to_be_visible()
-    page.get_by_role("tab", name="Photo").click()
+    page.get_by_role("tab", name="Photo", exact=True).click()
     assert wait_until(lambda: not has_camera(page))
     page.get_by_role("tab", name="Live").click()
     expect(page.locator(".cilf-start")).to_have_text("Start")

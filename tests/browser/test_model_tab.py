@@ -91,7 +91,7 @@ def test_wrong_weights_leave_the_old_ones_in_use(
     expect(problem).to_contain_text("<b>no/such/name</b>")  # shown as it was written
     expect(page.locator("#model-state")).to_contain_text("compact (bundled)")
     expect(page.locator("#in-use")).to_have_text("compact (bundled)")
-    page.get_by_role("tab", name="Photo").click()
+    page.get_by_role("tab", name="Photo", exact=True).click()
     page.click("#example-hopper")
     expect(page.locator("#age")).to_be_visible()
 
@@ -113,7 +113,7 @@ def test_right_weights_take_over_while_a_photo_in_view_keeps_its_own(
     expect(card.locator("h3")).to_have_text("My <b>weights</b>")
     expect(card.locator("img, a")).to_have_count(0)
     shoot(page)
-    page.get_by_role("tab", name="Photo").click()
+    page.get_by_role("tab", name="Photo", exact=True).click()
     page.locator("#prompt-editor textarea").fill("a child")
     expect(page.locator("#scores tbody tr")).to_have_count(1)
     page.click("#example-hopper")
