@@ -120,6 +120,7 @@ def fit(
     accelerator = start_processes(config.precision, parts)
     main, device, processes = accelerator.is_main_process, accelerator.device, accelerator.num_processes
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n", encoding="utf-8")  # it will hold pictures of the data set
     state_file = folder / STATE
 
     torch.manual_seed(config.seed)
