@@ -126,7 +126,7 @@ def fit(
     torch.manual_seed(config.seed)
     system = build_system(recipe, start)
     if config.precision == "bf16" and device.type == "cpu":
-        depthwise_in_float32(system)
+        depthwise_in_float32(system.image_network)
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:
         system.model = convert_sync_batchnorm(system.model)
     optimizer = make_optimizer(system.model, config)
@@ -144,15 +144,15 @@ def fit(
         log.info("resumed at step %d", run.step)
 
     schedule = Schedule(
-        config.seed,
-        config.batch_size,
-        config.balance,
-        config.epochs,
-        config.sizes,
-        recipe.augment,
-        accelerator.process_index,
-        processes,
-        parts,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        balance=config.balance,
+        epochs=config.epochs,
+        sizes=config.sizes,
+        augment=recipe.augment,
+        process=accelerator.process_index,
+        processes=processes,
+        parts=parts,
     )
     source = _source(train, schedule)
     per_epoch = source.steps_per_epoch
@@ -164,7 +164,7 @@ def fit(
     watch = Watch(folder, steps, run.step, config.batch_size, shown=main)
     with interrupt, kernels, one_for_all(), watch:
         for batches in source.batches(run.step, _workers(workers, device)):
-            watch.begin(batches[0])
+            watch.loaded(batches[0])
             rate = cosine_rate(run.step, steps, config.learning_rate, config.warmup)
             losses = _step(learner, run, batches, rate, config, accelerator)
             losses, stop = _agreed(losses, interrupt.raised or run.step == stop_at)

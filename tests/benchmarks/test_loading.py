@@ -2,7 +2,7 @@
 
 The recipe `compact` at its full size, on random pictures (compressing, blurring and turning them costs what it costs
 for faces), by the real loop: once with the real loader, once with one batch that is there already. Short runs of both
-take turns, so that other work on the machine hits both alike; the medians are over all their steps but each run's first.
+take turns, so that other work on the machine hits both alike; medians over all their steps but each run's first.
 """
 
 import itertools
