@@ -57,7 +57,7 @@ class Interrupted(Exception):
 class Run:
     """All that a training run carries from step to step."""
 
-    model: nn.Module
+    model: Any
     average: dict[str, Tensor]
     optimizer: Any
     step: int = 0
@@ -166,8 +166,8 @@ def fit(
         for batches in source.batches(run.step, _workers(workers, device)):
             watch.loaded(batches[0])
             rate = cosine_rate(run.step, steps, config.learning_rate, config.warmup)
-            losses = _step(learner, run, batches, rate, config, accelerator)
-            losses, stop = _agreed(losses, interrupt.raised or run.step == stop_at)
+            own = _step(learner, run, batches, rate, config, accelerator)
+            losses, stop = _agreed(own, interrupt.raised or run.step == stop_at)
             watch.step(run.step, losses, rate)
             epoch_ends = run.step % per_epoch == 0
             if main and (epoch_ends or stop or time.monotonic() - saved > save_every):
@@ -179,7 +179,8 @@ def fit(
             if stop:
                 raise Interrupted(f"Stopped at step {run.step} of {steps}; continue with --resume.")
     run.model.load_state_dict(run.average)
-    return run.model.eval()
+    model: CILF = run.model.eval()
+    return model
 
 
 def averaged_model(recipe: Recipe, folder: Path) -> tuple[CILF, int]:

@@ -106,7 +106,8 @@ def write_page(folder: Path, shown: Shown) -> Path:
     parts = [
         HEAD.format(title=html.escape(title), warning=WARNING),
         f"<p>{len(age)} photos that the choices of the run were made on (<i>tune</i>, not a test): mean absolute error "
-        f"<b>{error:.2f} years</b>, within 5 years {cumulative_score(truth, age):.1%}.</p>",
+        f"<b>{error:.2f} years</b>, within 5 years {cumulative_score(truth, age):.1%}. The 90 % intervals "
+        f"({shown.promise}) hold {shown.shares[0.9].mean():.1%} of the true ages.</p>",
         _figure(_curves(read_log(folder), truth, age, shown)),
         f"<h2>The {min(WORST, len(age))} faces furthest off</h2>",
         *_worst(shown),

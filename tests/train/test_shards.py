@@ -1,7 +1,11 @@
 """Shards give the crops that were written, about once an epoch each, and the same again after an interruption."""
 
+import shutil
+import threading
 from collections import Counter
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -89,6 +93,23 @@ def test_workers_resume_where_they_were(location: str, monkeypatch: pytest.Monke
 
     whole, rest = by_two_workers(0), by_two_workers(3)
     assert all(torch.equal(whole[step].pixels, batch.pixels) for step, batch in rest.items())
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="WebDataset fetches with curl")
+def test_shards_stream_from_a_web_server(location: str) -> None:
+    handler = partial(_Silent, directory=location)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        fetched = batches([open_shards(address)], SCHEDULE)
+        server.shutdown()
+    for near, far in zip(batches([open_shards(location)], SCHEDULE), fetched, strict=True):
+        assert torch.equal(near.pixels, far.pixels)
+
+
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
 def test_processes_read_shards_of_their_own(location: str) -> None:
