@@ -13,6 +13,7 @@ from torch import Tensor
 from cilf.correction import correct
 from cilf.errors import UsageError
 from cilf.faces import Face, FaceFinder, align, whole_picture
+from cilf.folding import fold_batch_norm
 from cilf.images import open_photo
 from cilf.prediction import FacePrediction, NoFace
 from cilf.weights import Checkpoint, load
@@ -45,6 +46,7 @@ class AgeEstimator:
             self._age_text = checkpoint.model.encode_ages().to(self._device)
         self._scale = checkpoint.model.scale.item()
         self._model = checkpoint.model.to(self._device)
+        fold_batch_norm(self._model.towers.clip.visual)
         self._model.towers.clip.visual.to(memory_format=torch.channels_last)  # as crops lie in memory
         self._ensemble = checkpoint.ensemble.to(self._device)
         self._finder = finder or FaceFinder()
