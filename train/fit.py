@@ -136,7 +136,7 @@ def fit(
     with one_for_all():
         # The first process alone reads and writes: the others may be on machines without this folder.
         [state] = broadcast_object_list([_stored(state_file) if resume and main else None])
-        made_of = provenance.describe(recipe, train, start is not None, processes)
+        made_of = provenance.describe(recipe, train, start, processes)
     if main:
         provenance.write(made_of, folder, resumed=state is not None)
     if state is not None:

@@ -29,9 +29,8 @@ from train.watch import SAMPLES, read_log
 
 PAGE = "report.html"
 WARNING = "Do not publish: contains pictures of the data set."
-LEVELS = tuple(
-    round(0.5 + 0.05 * index, 2) for index in range(10)
-)  # promised shares of the reliability diagram
+# Promised shares of the reliability diagram.
+LEVELS = tuple(round(0.5 + 0.05 * index, 2) for index in range(10))
 TOLERANCES = np.arange(0, 16)  # years, of the CS curve
 WORST = 20
 
