@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from cilf.correction import ErrorEnsemble
@@ -137,7 +138,7 @@ def _curves(log: Sequence[Mapping[str, Any]], truth: Ages, age: Ages, shown: Sho
 def _mae_curve(axis: Axes, log: Sequence[Mapping[str, Any]]) -> None:
     axis.plot([row["epoch"] for row in log], [row["tune_mae"] for row in log], marker=".")
     axis.set(xlabel="epoch", ylabel="tune MAE, years", title="error while training")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _scatter(axis: Axes, truth: Ages, age: Ages) -> None:
