@@ -51,7 +51,7 @@ def both(folder: Path) -> list[dict[str, Any]]:
         for rank in "01"
     ]
     try:
-        said = [process.communicate(timeout=600)[1] for process in started]
+        said = [process.communicate(timeout=1800)[1] for process in started]
     finally:
         for process in started:
             process.kill()
