@@ -191,7 +191,6 @@ class TestDamage:
     ) -> None:
         # Where the cache can have no links, the client's own `force_download` would leave the damaged file.
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", not links)
-        monkeypatch.setattr("huggingface_hub.file_download._are_symlinks_supported_in_dir", {})
         load(NAME)
         damaged = weights_in(cache).with_name(file)
         assert damaged.is_symlink() == links

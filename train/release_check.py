@@ -22,6 +22,8 @@ def release_check(folder: Path) -> None:
         WeightsError: it does not load.
         ReleaseError: report or card are missing, or of other weights.
     """
+    if not folder.is_dir():  # which `load` would take for the name of a repository
+        raise ReleaseError(f"'{folder}' is no folder; give that of a checkpoint")
     checkpoint = load(folder)
     if checkpoint.report is None:
         raise ReleaseError(
