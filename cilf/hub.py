@@ -3,8 +3,11 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from cilf.errors import WeightsError
 
@@ -37,6 +40,9 @@ def fetch(name: str, revision: str | None, files: Sequence[str], progress: Progr
     Raises:
         WeightsError: the Hub refuses or cannot be reached.
     """
+    if progress is None:
+        with tqdm(desc=name, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+            return fetch(name, revision, files, partial(_draw, bar))
     begun = time.monotonic()
     for pause in (*PAUSES, None):
         try:
@@ -67,12 +73,17 @@ def forget(file: Path) -> None:
         ) from error
 
 
-def _snapshot(name: str, revision: str | None, files: Sequence[str], progress: Progress | None) -> Path:
+def _draw(bar: tqdm, done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+
+
+def _snapshot(name: str, revision: str | None, files: Sequence[str], progress: Progress) -> Path:
     # Imported when needed: the bundled weights do without.
     from huggingface_hub import snapshot_download
 
-    bar = {} if progress is None else {"tqdm_class": _bar(progress)}
-    return Path(snapshot_download(name, revision=revision, allow_patterns=list(files), **bar))
+    found = snapshot_download(name, revision=revision, allow_patterns=list(files), tqdm_class=_bar(progress))
+    return Path(found)
 
 
 def _bar(progress: Progress) -> type[Any]:
@@ -81,11 +92,11 @@ def _bar(progress: Progress) -> type[Any]:
     The client makes several: of files, of bytes from the network and, in newer versions, of bytes on the disk. Those of
     bytes count alike but for what the Hub's storage need not send twice; the one further on is told.
     """
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils import tqdm as base
 
     furthest = 0
 
-    class Bar(tqdm):
+    class Bar(base):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             self._counts_bytes = options.get("unit") == "B"
             super().__init__(*arguments, **options | {"disable": True})
@@ -154,6 +165,8 @@ def _sentence(name: str, revision: str | None, error: Exception) -> str:
         )
     if status is not None and status >= 500:
         return f"the Hugging Face Hub has a failure of its own ({status}); try '{name}' again later"
+    if status is not None:
+        return f"the Hugging Face Hub does not give out '{name}' (it answers {status}); check the name"
     if isinstance(error.__cause__, OfflineModeIsEnabled):
         return f"'{name}' is no folder and not in the Hub's cache, and HF_HUB_OFFLINE is set; unset it to download"
     if isinstance(error, LocalEntryNotFoundError):

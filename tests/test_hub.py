@@ -276,7 +276,7 @@ class TestRefusals:
         assert "does not accept the access token" in refused()
 
     @pytest.mark.parametrize(
-        ("status", "said"), [(403, "refuses"), (429, "no more requests"), (418, "could not be fetched")]
+        ("status", "said"), [(403, "refuses"), (429, "no more requests"), (418, "it answers 418")]
     )
     def test_other_answers(self, there: Hub, status: int, said: str) -> None:
         there.faults.append(Fault("GET /api/models/", status=status))
