@@ -56,7 +56,7 @@ def _rewritten(config: CheckpointConfig, report: dict[str, Any], folder: Path) -
 def _figures(text: str) -> set[str]:
     """What a card's `model-index` says, one JSON text a figure; empty where it says nothing that the Hub could read."""
     try:
-        results = ModelCard(text).data.eval_results
+        results = getattr(ModelCard(text).data, "eval_results", None)  # which those of a model alone have
     except Exception:  # the card's YAML may be broken in as many ways as YAML can be
         return set()
     return {
