@@ -13,14 +13,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cilf.age_model import AgeModel
 from cilf.conformal import IntervalConfig
-from cilf.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble
+from cilf.correction import CorrectionConfig, EnsembleConfig
 from cilf.decision import DecisionConfig
 from cilf.errors import WeightsError
-from cilf.model import CILF, ModelConfig, build_model
+from cilf.systems import ErrorNetwork, SystemConfig, build, build_errors
 
 CONFIG, WEIGHTS, REPORT, CARD = "config.json", "model.safetensors", "report.json", "README.md"
 NAME = "compact"
+BUNDLED = (NAME, "mtmsa")
 ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for the bundled one"
 
 
@@ -29,7 +31,8 @@ class CheckpointConfig:
     """Everything beside the tensors.
 
     Attributes:
-        model, ensemble: how to build the networks.
+        model: how to build the network of either system.
+        ensemble: how to build the error ensemble; None where the network's own distribution says what error to expect.
         correction, interval, decision: the calibrated rules.
         mirror: whether each crop is described together with its mirror image.
         training: what made the weights (recipe, seed, data, commit); for people, not read by the program.
@@ -37,8 +40,8 @@ class CheckpointConfig:
         format: version of this layout.
     """
 
-    model: ModelConfig
-    ensemble: EnsembleConfig
+    model: SystemConfig
+    ensemble: EnsembleConfig | None
     correction: CorrectionConfig
     interval: IntervalConfig
     decision: DecisionConfig = field(default_factory=DecisionConfig)
@@ -56,15 +59,15 @@ class Checkpoint:
     card that lie beside the weights, None and "" where they do not.
     """
 
-    model: CILF
-    ensemble: ErrorEnsemble
+    model: AgeModel
+    ensemble: ErrorNetwork
     config: CheckpointConfig
     source: str
     report: dict[str, Any] | None = None
     card: str = ""
 
 
-def save(folder: Path, model: CILF, ensemble: ErrorEnsemble, config: CheckpointConfig) -> None:
+def save(folder: Path, model: AgeModel, ensemble: ErrorNetwork, config: CheckpointConfig) -> None:
     """Write weights (fp16) and configuration into `folder`, creating it."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -88,8 +91,8 @@ def load(source: str | Path | None = None, *, revision: str | None = None) -> Ch
     """Load a checkpoint.
 
     Args:
-        source: None for the bundled one, a folder, or `user/repository` on the Hugging Face Hub (fetched once, then
-            read from the Hub's cache, also without a network).
+        source: None for the bundled one, a folder, a name in `BUNDLED`, or `user/repository` on the Hugging Face Hub
+            (fetched once, then read from the Hub's cache, also without a network).
         revision: branch, tag or commit of a Hub repository.
 
     Raises:
@@ -102,11 +105,14 @@ def load(source: str | Path | None = None, *, revision: str | None = None) -> Ch
     elif Path(source).is_dir():
         folder = Path(source)
         said = f"folder {folder}"
+    elif source in BUNDLED:
+        folder = bundled(str(source))
+        said = f"{source} (bundled)"
     else:
         folder = _fetch(str(source), revision)
         said = f"{source} (Hugging Face Hub{f', {revision}' if revision else ''})"
     config = read_config(folder)
-    model, ensemble = build_model(config.model), ErrorEnsemble(config.ensemble)
+    model, ensemble = build(config.model), build_errors(config.ensemble)
     tensors = _read_tensors(folder / WEIGHTS, config.sha256)
     try:
         _parts(model, ensemble).load_state_dict(tensors)
@@ -135,13 +141,15 @@ def read_config(folder: Path) -> CheckpointConfig:
         raise WeightsError(f"'{path}' is not a CILF configuration; {ELSEWHERE}") from error
 
 
-def bundled() -> Path:
-    """The folder of the checkpoint that comes with the package. Raises WeightsError when it is not there."""
+def bundled(name: str = NAME) -> Path:
+    """The folder of a checkpoint that comes with the package. Raises WeightsError when it is not there."""
     package = Path(__file__).parent
-    for folder in (package / "checkpoints" / NAME, package.parent / "checkpoints" / NAME):
+    for folder in (package / "checkpoints" / name, package.parent / "checkpoints" / name):
         if (folder / CONFIG).is_file():
             return folder
-    raise WeightsError("the bundled checkpoint is missing from this installation; install the package again")
+    raise WeightsError(
+        f"the bundled checkpoint {name!r} is missing from this installation; install the package again"
+    )
 
 
 def _read_report(path: Path) -> dict[str, Any] | None:
