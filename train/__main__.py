@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,19 @@ from train.datasets import DATASETS, DatasetError, Sample, read_split, select
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one subcommand; 0 on success, 2 on wrong input, 130 when stopped on request."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO if _process() == 0 else logging.WARNING, format="%(message)s")
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except (CilfError, DatasetError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
+        where = f"Process {_process()}: " if "RANK" in os.environ else ""
+        print(f"{where}{error}", file=sys.stderr)
         return 2
+
+
+def _process() -> int:
+    """This process' number among several that `accelerate launch` started; 0 when alone."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,6 +41,15 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--size", type=int, default=128, help="side of a crop in pixels")
     prepare.add_argument("--margin", type=int, default=16, help="pixels of context on each side")
     prepare.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    prepare.add_argument(
+        "--shards",
+        type=Path,
+        metavar="FOLDER",
+        help="write tar shards there, for sets too big for the crop cache",
+    )
+    prepare.add_argument(
+        "--split", type=Path, action="append", metavar="FILE.csv", help="keeps its parts apart in the shards"
+    )
     prepare.set_defaults(run=_prepare)
 
     fit = commands.add_parser("fit", help="train a recipe on the crop cache")
@@ -42,6 +58,17 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--output", type=Path, default=Path("runs/compact"), help="folder of the run")
     fit.add_argument("--resume", action="store_true", help="continue where the run stopped")
     fit.add_argument("--start", help="start from the weights of this checkpoint (folder or Hub repository)")
+    fit.add_argument(
+        "--shards",
+        metavar="ADDRESS",
+        help="read the training photos from the shards there, not from the crop cache",
+    )
+    fit.add_argument(
+        "--parts", type=int, default=1, help="batches whose gradients make one step, to save memory"
+    )
+    fit.add_argument(
+        "--workers", type=int, help="processes that load ahead; without it 0 on a CPU, up to 8 a GPU"
+    )
     fit.set_defaults(run=_fit)
 
     calibrate = commands.add_parser("calibrate", help="make a checkpoint from a finished run")
@@ -139,9 +166,14 @@ def read_data(entries: list[str]) -> Iterator[tuple[str, list[Sample]]]:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from train.crops import prepare
+    from train.crops import prepare, prepare_shards
 
-    for name, samples in read_data(options.data):
+    for name, samples in read_data(options.data) if options.shards else ():
+        splits = read_splits(options.split) if options.split else None
+        folder = options.shards / name
+        counts = prepare_shards(samples, folder, options.size, options.margin, options.processes, splits)
+        logging.info("%s: %s crops", folder, ", ".join(f"{n} {part}" for part, n in counts.items()))
+    for name, samples in () if options.shards else read_data(options.data):
         cache = prepare(samples, options.cache / name, options.size, options.margin, options.processes)
         logging.info("%s: %d crops, %.1f %% detected", name, len(cache.samples), 100 * cache.detected.mean())
     return 0
@@ -149,27 +181,40 @@ def _prepare(options: argparse.Namespace) -> int:
 
 def _fit(options: argparse.Namespace) -> int:
     from cilf.weights import load
-    from train.fit import Interrupted, fit, subset
+    from train import page
+    from train.cache import subset
+    from train.fit import Interrupted, fit
     from train.recipe import read_recipe
+    from train.shards import open_shards
 
     recipe = read_recipe(options.recipe)
     splits = read_splits(options.split)
-    train = [subset(options.cache / name, splits, "train", share) for name, share in recipe.shares.items()]
+    if options.shards:
+        train: Any = [
+            open_shards(f"{options.shards}/{name}", "train", s) for name, s in recipe.shares.items()
+        ]
+    else:
+        train = [subset(options.cache / name, splits, "train", s) for name, s in recipe.shares.items()]
     tune = subset(options.cache / "utkface", splits, "tune")
     start = load(options.start).model.state_dict() if options.start else None
+    how: dict[str, Any] = {"resume": options.resume, "parts": options.parts, "workers": options.workers}
     try:
-        fit(recipe, train, tune, options.output, resume=options.resume, start=start)
+        model = fit(recipe, train, tune, options.output, start=start, **how)
     except Interrupted as stop:
         logging.info("%s", stop)
         return 130
+    if _process() == 0:
+        logging.info("%s", page.after_fit(model, tune, options.output))
     return 0
 
 
 def _calibrate(options: argparse.Namespace) -> int:
     from cilf.weights import load, save
+    from train import page, provenance
     from train.blend import blend
+    from train.cache import subset
     from train.calibrate import calibrate
-    from train.fit import averaged_model, subset
+    from train.fit import averaged_model
     from train.recipe import read_recipe
 
     recipe, splits = read_recipe(options.recipe), read_splits(options.split)
@@ -178,7 +223,9 @@ def _calibrate(options: argparse.Namespace) -> int:
     tune, cal = (subset(options.cache / "utkface", splits, part) for part in ("tune", "cal"))
     share = blend(model, load(options.start).model.state_dict(), tune) if options.start else 0.0
     ensemble, config = calibrate(model, recipe, held, tune, cal, step, share)
+    config = replace(config, training=config.training | provenance.read(options.folder))
     save(options.output, model, ensemble, config)
+    logging.info("%s", page.after_calibration(model, ensemble, config, tune, cal, options.folder))
     return 0
 
 
@@ -210,7 +257,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _ablate(options: argparse.Namespace) -> int:
     from train.ablate import ablate, compare_prompts, frozen_towers, prompt_table, table
-    from train.fit import subset
+    from train.cache import subset
     from train.recipe import read_recipe
 
     recipe, splits = read_recipe(options.recipe), read_splits(options.split)
@@ -230,7 +277,7 @@ def _ablate(options: argparse.Namespace) -> int:
 
 def _correction(options: argparse.Namespace) -> int:
     from cilf.weights import load
-    from train.fit import subset
+    from train.cache import subset
     from train.sweep import figure, sweep, table
 
     splits, checkpoint = read_splits(options.split), load(options.weights)

@@ -26,13 +26,15 @@ from tqdm import trange
 from cilf.correction import EnsembleConfig, correct
 from cilf.head import AgeEstimate
 from cilf.model import CILF, build_model
+from train.cache import Subset
 from train.calibrate import Described, choose_correction, fit_ensemble
 from train.captions import agreement, caption
 from train.features import Features, extract
-from train.fit import Subset, averaged_model, cosine_rate, fit
+from train.fit import averaged_model, fit
 from train.losses import label_distribution, total_loss
 from train.metrics import mean_absolute_error
 from train.mixers import Mixer, exchange
+from train.optimise import cosine_rate
 from train.prompt_study import ENSEMBLE, FAMILIES, texts
 from train.recipe import Recipe
 

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cilf.model import CILF
+from train.cache import Subset
 from train.calibrate import describe, fit_temperature, rescale
-from train.fit import Subset
 
 log = logging.getLogger(__name__)
 

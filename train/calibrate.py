@@ -7,6 +7,7 @@ nothing else. METHOD 7, 8.4, 8.5 and 9.
 
 import itertools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from cilf.head import AgeEstimate
 from cilf.model import CILF
 from cilf.weights import CheckpointConfig
 from train.augment import AugmentConfig, augment, draw, plain
-from train.fit import Subset
+from train.cache import Subset
 from train.metrics import gain
 from train.recipe import Recipe
 
@@ -285,6 +286,25 @@ def calibrate_interval(
     quantiles = _quantiles(on_cal, best.floor, coverage)
     log.info("interval: floor %.1f years, quantiles %s", best.floor, np.round(quantiles, 2))
     return replace(best, quantiles=quantiles)
+
+
+def reliability(
+    ensemble: ErrorEnsemble,
+    config: CheckpointConfig,
+    tune: Described,
+    cal: Described,
+    levels: Sequence[float],
+) -> tuple[Float[np.ndarray, " photo"], dict[float, np.ndarray]]:
+    """Corrected ages on `tune`, and for each level which true ages lie within intervals that promise it, made from `cal`
+    as the checkpoint's own are."""
+    on_tune, on_cal = (_corrected(ensemble, config.correction, part) for part in (tune, cal))
+    floor, inside = config.interval.floor, {}
+    for level in levels:
+        interval = IntervalConfig(BANDS, _quantiles(on_cal, floor, level), floor, level)
+        ends = [interval.interval(row.age, row.estimated_error) for row in on_tune.itertuples()]
+        low, high = np.array(ends).T
+        inside[level] = (low <= tune.truth.numpy()) & (tune.truth.numpy() <= high)
+    return on_tune["age"].to_numpy(), inside
 
 
 def _quantiles(corrected: pd.DataFrame, floor: float, coverage: float) -> tuple[float, ...]:

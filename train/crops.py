@@ -1,14 +1,15 @@
-"""The crop cache: every face of a data set found and aligned once, kept as one array on disk.
+"""Every face of a data set found and aligned once, and kept as one array on disk: the crop cache (`train.cache`).
 
 A crop carries a margin of real picture round what the model sees, so that augmentation can turn, shift and scale it
 without inventing pixels. The crops are for training and calibration alone; `evaluate` reads the photos themselves.
 """
 
+import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,31 +19,11 @@ from tqdm import tqdm
 from cilf.errors import PhotoError
 from cilf.faces import Face, FaceFinder, align, whole_picture
 from cilf.images import open_photo
+from train.cache import CropCache, load
 from train.datasets import Sample
+from train.shards import write_shards
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CropCache:
-    """Samples and their crops.
-
-    Attributes:
-        samples: in the order of the crops.
-        crops: (N, S + 2M, S + 2M, 3) uint8 RGB, memory-mapped.
-        margin: M, pixels of context on each side.
-        detected: (N,) bool; False where no face was found and the whole picture stands in.
-    """
-
-    samples: list[Sample]
-    crops: np.ndarray
-    margin: int
-    detected: np.ndarray
-
-    @property
-    def size(self) -> int:
-        """S, the side of what the model sees, in pixels."""
-        return self.crops.shape[1] - 2 * self.margin
 
 
 def prepare(samples: list[Sample], folder: Path, size: int, margin: int, processes: int) -> CropCache:
@@ -62,31 +43,48 @@ def prepare(samples: list[Sample], folder: Path, size: int, margin: int, process
     )
     kept: list[Sample] = []
     detected: list[bool] = []
-    jobs = [(sample, size, margin) for sample in samples]
-    # Spawned, because a fork of a process in which MediaPipe's threads run may hang or crash.
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker) as pool:
-        for sample, result in zip(
-            samples, tqdm(_run(pool, jobs), total=len(jobs), desc=folder.name), strict=True
-        ):
-            if isinstance(result, str):
-                log.warning("left out: %s", result)
-                continue
-            crops[len(kept)], found = result
-            kept.append(sample)
-            detected.append(found)
+    digest = hashlib.sha256()
+    for sample, crop, found in aligned(samples, size, margin, processes, folder.name):
+        crops[len(kept)] = crop
+        digest.update(np.ascontiguousarray(crop))
+        kept.append(sample)
+        detected.append(found)
     crops.flush()
     rows = [asdict(sample) | {"path": str(sample.path)} for sample in kept]
-    stored = {"wanted": wanted, "detected": detected, "samples": rows}
+    stored = {"wanted": wanted, "detected": detected, "samples": rows, "sha256": digest.hexdigest()}
     index.write_text(json.dumps(stored), encoding="utf-8")
     return load(folder)
 
 
-def load(folder: Path) -> CropCache:
-    """Open a cache that `prepare` made. Raises FileNotFoundError where there is none."""
-    stored = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    samples = [Sample(**(row | {"path": Path(row["path"])})) for row in stored["samples"]]
-    crops = np.load(folder / "crops.npy", mmap_mode="r")[: len(samples)]
-    return CropCache(samples, crops, stored["wanted"]["margin"], np.array(stored["detected"], dtype=bool))
+def prepare_shards(
+    samples: list[Sample],
+    folder: Path,
+    size: int,
+    margin: int,
+    processes: int,
+    splits: Mapping[str, str] | None = None,
+) -> dict[str, int]:
+    """Align every sample into shards (`train.shards`), in random order; gives the number in each part of the split."""
+    order = np.random.default_rng(0).permutation(len(samples))
+    crops = aligned([samples[index] for index in order], size, margin, processes, folder.name)
+    return write_shards(((sample, crop) for sample, crop, _ in crops), folder, margin, splits)
+
+
+def aligned(
+    samples: list[Sample], size: int, margin: int, processes: int, said: str
+) -> Iterator[tuple[Sample, np.ndarray, bool]]:
+    """Each sample with its crop, in order, and whether a face was found; `said` stands before the progress bar.
+
+    Leaves out, with a warning, a sample whose picture cannot be read.
+    """
+    jobs = [(sample, size, margin) for sample in samples]
+    # Spawned, because a fork of a process in which MediaPipe's threads run may hang or crash.
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker) as pool:
+        for sample, result in zip(samples, tqdm(_run(pool, jobs), total=len(jobs), desc=said), strict=True):
+            if isinstance(result, str):
+                log.warning("left out: %s", result)
+                continue
+            yield sample, *result
 
 
 def main_face(photo: np.ndarray, finder: FaceFinder) -> Face:

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from cilf.model import CILF
 from train.augment import plain
+from train.cache import Subset
 from train.datasets import Sample
-from train.fit import Subset
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
-"""The training loop. Reads top to bottom: data order, model, optimiser, steps, checkpoints.
+"""The training loop. Reads top to bottom: processes, network, optimiser, steps, checkpoints.
 
-Everything random is a function of (seed, epoch or step, sample), so a run that is stopped and resumed ends with the
-same weights, bit for bit, as one that was not.
+It runs alone or as one of several processes (`accelerate launch -m train fit …`), each with its part of every batch:
+Accelerate picks the device, averages gradients and accumulates them. Everything random is a function of (seed, epoch
+or step, sample), so a run that is stopped and resumed ends with the same weights, bit for bit, as one that was not, and
+one that is shared out learns what it would have learned alone.
 """
 
-import json
 import logging
-import math
-import random
+import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -18,49 +19,47 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter1d
+from accelerate import Accelerator
+from accelerate.utils import broadcast, broadcast_object_list, reduce
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from tqdm import tqdm
 
 from cilf.model import CILF, build_model
-from train.augment import augment, draw, plain
-from train.captions import agreement, caption
-from train.crops import CropCache, load
-from train.datasets import Sample
-from train.imagenet import load_imagenet
-from train.losses import label_distribution, total_loss
+from train import provenance
+from train.cache import Subset
+from train.loading import Batch, Cached, Schedule, Source
+from train.optimise import (
+    cosine_rate,
+    depthwise_in_float32,
+    freeze_statistics,
+    make_optimizer,
+    snapshot,
+    update_average,
+)
+from train.processes import gather_rows, one_for_all, start_processes
 from train.recipe import FitConfig, Recipe
+from train.shards import ShardSet, Streamed
+from train.system import System, build_system
+from train.watch import Watch
 
 log = logging.getLogger(__name__)
 
 STATE = "state.pt"
-AGE_SMOOTHING = 2.0  # years; how common an age is counts its neighbours too
+LONGEST_GRADIENT = 5.0  # norm to which a longer one is cut
 
 
-@dataclass(frozen=True)
-class Subset:
-    """Some rows of a crop cache; `share` of them are drawn each epoch."""
-
-    cache: CropCache
-    rows: np.ndarray
-    share: float = 1.0
-
-
-def subset(folder: Path, splits: dict[str, str], split: str, share: float = 1.0) -> Subset:
-    """The rows of the crop cache in `folder` that `splits` (file name → split) puts into `split`."""
-    cache = load(folder)
-    rows = [row for row, sample in enumerate(cache.samples) if splits.get(sample.name) == split]
-    return Subset(cache, np.array(rows, dtype=int), share)
+class Interrupted(Exception):
+    """Training stopped early on request; its state is on disk."""
 
 
 @dataclass
 class Run:
     """All that a training run carries from step to step."""
 
-    model: CILF
+    model: nn.Module
     average: dict[str, Tensor]
-    optimizer: torch.optim.Optimizer
+    optimizer: Any
     step: int = 0
 
     def save(self, path: Path) -> None:
@@ -75,18 +74,18 @@ class Run:
         torch.save(state, partial)
         partial.replace(path)
 
-    def load(self, path: Path) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `save` wrote."""
-        state = torch.load(path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
-        self.average = state["average"]
+        for name, value in self.average.items():
+            value.copy_(state["average"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
 
 
 def fit(
     recipe: Recipe,
-    train: list[Subset],
+    train: Sequence[Subset] | Sequence[ShardSet],
     tune: Subset,
     folder: Path,
     *,
@@ -94,66 +93,96 @@ def fit(
     start: dict[str, Tensor] | None = None,
     save_every: float = 240.0,
     stop_at: int | None = None,
+    parts: int = 1,
+    workers: int | None = None,
 ) -> CILF:
     """Train and give the averaged model.
 
     Args:
-        recipe: what to train and how.
+        recipe: what to train and how; its `batch_size` is that of all processes and parts together.
         train: photos to learn from.
         tune: photos on which the averaged model is measured after each epoch.
-        folder: `state.pt` (resumable) and `log.jsonl` are written here.
+        folder: `state.pt` (resumable), `log.jsonl`, `run.json`, curves and a picture of the first batch go here.
         resume: continue from `folder/state.pt` where there is one.
         start: weights to start from instead of random ones.
         save_every: seconds between checkpoints.
         stop_at: stop before this step as an interrupt would (SIGINT and SIGTERM stop after the current step).
+        parts: how many batches one after another make a step, where one does not fit into memory (gradient
+            accumulation). The contrastive loss compares within one part of all processes.
+        workers: processes that load ahead; None takes none on a CPU, which has no time to spare, and some for a GPU.
 
     Raises:
         Interrupted: the run was stopped; its state is saved.
+        ProcessError: another process of the same run has gone.
+        DatasetError: the data do not fit the run.
     """
     config = recipe.fit
+    accelerator = start_processes(config.precision, parts)
+    main, device, processes = accelerator.is_main_process, accelerator.device, accelerator.num_processes
     folder.mkdir(parents=True, exist_ok=True)
     state_file = folder / STATE
+
     torch.manual_seed(config.seed)
-    model = build_model(recipe.model)
-    model.towers.clip.visual.to(memory_format=torch.channels_last)
-    if config.imagenet:
-        load_imagenet(model.towers.clip.visual.trunk)
-    if start is not None:
-        model.load_state_dict(start)
-        model.head.temperature.fill_(1)  # it was fitted after training, and will be again
-    if config.precision == "bf16":
-        depthwise_in_float32(model.towers.clip.visual)
-    run = Run(model, _snapshot(model), _optimizer(model, config))
-    if resume and state_file.is_file():
-        run.load(state_file)
+    system = build_system(recipe, start)
+    if config.precision == "bf16" and device.type == "cpu":
+        depthwise_in_float32(system)
+    if processes > 1 and device.type == "cuda" and not config.frozen_statistics:
+        system.model = convert_sync_batchnorm(system.model)
+    optimizer = make_optimizer(system.model, config)
+    learner, optimizer = accelerator.prepare(system, optimizer)
+    run = Run(system.model, snapshot(system.model), optimizer)
+
+    with one_for_all():
+        # The first process alone reads and writes: the others may be on machines without this folder.
+        [state] = broadcast_object_list([_stored(state_file) if resume and main else None])
+        made_of = provenance.describe(recipe, train, start is not None, processes)
+    if main:
+        provenance.write(made_of, folder, resumed=state is not None)
+    if state is not None:
+        run.restore(state)
         log.info("resumed at step %d", run.step)
 
-    per_epoch = sum(int(len(subset.rows) * subset.share) for subset in train) // config.batch_size
+    schedule = Schedule(
+        config.seed,
+        config.batch_size,
+        config.balance,
+        config.epochs,
+        config.sizes,
+        recipe.augment,
+        accelerator.process_index,
+        processes,
+        parts,
+    )
+    source: Source
+    if all(isinstance(part, ShardSet) for part in train):
+        source = Streamed(train, schedule)
+    else:
+        source = Cached(train, schedule)
+    per_epoch = source.steps_per_epoch
     steps = per_epoch * config.epochs
     interrupt = _Interrupt()
     saved = time.monotonic()
-    bar = tqdm(total=steps, initial=run.step, desc="fit", unit="step", smoothing=0.05)
     # The fused attention's gradient is the slower one on a CPU for texts of a dozen tokens.
-    with interrupt, sdpa_kernel(SDPBackend.MATH):
-        while run.step < steps:
-            epoch, first = divmod(run.step, per_epoch)
-            for batch in _batches(train, epoch, first, per_epoch, recipe):
-                losses = _step(run, batch, steps, recipe)
-                bar.update()
-                bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
-                if interrupt.raised or run.step == stop_at:
-                    run.save(state_file)
-                    raise Interrupted(f"Stopped at step {run.step} of {steps}; continue with --resume.")
-                if time.monotonic() - saved > save_every:
-                    run.save(state_file)
-                    saved = time.monotonic()
-            run.save(state_file)
-            error = _tune_error(run, tune, _size(run.step - 1, steps, config))
-            bar.write(f"epoch {epoch + 1}: tune MAE {error:.3f}")
-            _append(folder / "log.jsonl", {"epoch": epoch + 1, "step": run.step, "tune_mae": error, **losses})
-    bar.close()
-    model.load_state_dict(run.average)
-    return model.eval()
+    kernels = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+    watch = Watch(folder, steps, run.step, config.batch_size, shown=main)
+    with interrupt, kernels, one_for_all(), watch:
+        for batches in source.batches(run.step, _workers(workers, device)):
+            watch.begin(batches[0])
+            rate = cosine_rate(run.step, steps, config.learning_rate, config.warmup)
+            losses = _step(learner, run, batches, rate, config, accelerator)
+            losses, stop = _agreed(losses, interrupt.raised or run.step == stop_at)
+            watch.step(run.step, losses, rate)
+            epoch_ends = run.step % per_epoch == 0
+            if main and (epoch_ends or stop or time.monotonic() - saved > save_every):
+                run.save(state_file)
+                saved = time.monotonic()
+            if epoch_ends:
+                error = _tune_error(run, system, tune, schedule.size(run.step - 1, steps), accelerator)
+                watch.epoch(run.step // per_epoch, run.step, error, losses)
+            if stop:
+                raise Interrupted(f"Stopped at step {run.step} of {steps}; continue with --resume.")
+    run.model.load_state_dict(run.average)
+    return run.model.eval()
 
 
 def averaged_model(recipe: Recipe, folder: Path) -> tuple[CILF, int]:
@@ -164,181 +193,69 @@ def averaged_model(recipe: Recipe, folder: Path) -> tuple[CILF, int]:
     return model.eval(), state["step"]
 
 
-class Interrupted(Exception):
-    """Training stopped early on request; its state is on disk."""
+def _stored(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One step's data: crops (B, S, S, 3) uint8, their samples and sample numbers."""
-
-    crops: Tensor
-    margin: int
-    samples: list[Sample]
-    numbers: np.ndarray
-    epoch: int
+def _workers(wanted: int | None, device: torch.device) -> int:
+    if wanted is not None or device.type == "cpu":
+        return wanted or 0
+    return min(8, max(1, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()) - 1))
 
 
-def _batches(train: list[Subset], epoch: int, first: int, count: int, recipe: Recipe) -> Iterator[Batch]:
-    """Batches `first` to `count` of one epoch, in the order that (seed, epoch) gives."""
-    generator = np.random.default_rng((recipe.fit.seed, epoch))
-    picked = [
-        (part, row)
-        for part, subset in enumerate(train)
-        for row in draw_rows(subset, recipe.fit.balance, generator)
-    ]
-    order = generator.permutation(len(picked))
-    size = recipe.fit.batch_size
-    offsets = np.cumsum([0, *(len(subset.cache.samples) for subset in train)])
-    for index in range(first, count):
-        chosen = [picked[i] for i in order[index * size : (index + 1) * size]]
-        crops = np.stack([train[part].cache.crops[row] for part, row in chosen])
-        samples = [train[part].cache.samples[row] for part, row in chosen]
-        numbers = np.array([offsets[part] + row for part, row in chosen])
-        yield Batch(torch.from_numpy(crops), train[0].cache.margin, samples, numbers, epoch)
-
-
-def draw_rows(subset: Subset, balance: float, generator: np.random.Generator) -> np.ndarray:
-    """One epoch's rows of a subset: `share` of its number, rare ages preferred.
-
-    A photo that is expected 1.3 times comes once or twice, never 0 or 3 times (systematic sampling).
-    """
-    count = int(len(subset.rows) * subset.share)
-    ages = np.array([min(subset.cache.samples[row].age, 100) for row in subset.rows], dtype=int)
-    common = gaussian_filter1d(np.bincount(ages, minlength=101).astype(float), AGE_SMOOTHING)
-    expected = common[ages] ** -balance
-    expected *= count / expected.sum()
-    order = generator.permutation(len(ages))
-    edges = np.cumsum(expected[order])
-    edges[-1] = count  # free of rounding
-    times = np.diff(np.floor(edges + generator.random()), prepend=0).astype(int)
-    return np.repeat(subset.rows[order], times)
-
-
-def depthwise_in_float32(tower: nn.Module) -> None:
-    """Keep autocast away from depth-wise convolutions: their bfloat16 gradients are far slower on a CPU."""
-    for module in tower.modules():
-        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-            module.forward = _in_float32(module.forward)  # type: ignore[assignment, method-assign]
-
-
-def _in_float32(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def wrapped(x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return forward(x.float()).to(x.dtype)
-
-    return wrapped
-
-
-def _step(run: Run, batch: Batch, steps: int, recipe: Recipe) -> dict[str, float]:
-    """One step of the optimiser; gives the terms of the loss."""
-    config = recipe.fit
+def _step(
+    learner: nn.Module,
+    run: Run,
+    batches: list[Batch],
+    rate: float,
+    config: FitConfig,
+    accelerator: Accelerator,
+) -> dict[str, Tensor]:
+    """One step of the optimiser, at a learning rate, from this process' batches; gives the terms of the loss."""
     for group in run.optimizer.param_groups:
-        group["lr"] = group["rate"] * cosine_rate(run.step, steps, config.learning_rate, config.warmup)
-    size = _size(run.step, steps, config)
-    draws = draw(config.seed, batch.epoch, batch.numbers)
-    pixels = augment(batch.crops, size, batch.margin, draws, recipe.augment)
-    age = torch.tensor([float(sample.age) for sample in batch.samples])
-    target = label_distribution(age, recipe.loss.sigma, recipe.model.prompts.num_ages)
-    chance = random.Random(f"{config.seed}/{run.step}")
-    captions = [caption(sample, chance) for sample in batch.samples]
-    matches = agreement(batch.samples, captions, recipe.loss.contrastive_sigma)
-    if chance.random() < config.mixup_share:
-        # The batch is in random order, so its reverse is a random partner for each sample.
-        weight = chance.betavariate(config.mixup, config.mixup)
-        pixels, target, age, matches = (
-            weight * value + (1 - weight) * value.flip(0) for value in (pixels, target, age, matches)
-        )
-    template = chance.randrange(len(recipe.model.prompts.templates))
-
-    model = run.model.train()
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-        prediction = model(pixels.to(memory_format=torch.channels_last), model.encode_ages(template))
-        text = model.towers.encode_text([item.text for item in captions])
-    losses = total_loss(prediction, age, target, text, model.scale, matches, recipe.loss)
-    run.optimizer.zero_grad()
-    losses["loss"].backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-    run.optimizer.step()
+        group["lr"] = group["rate"] * rate
+    # What the network itself draws (stochastic depth) must be the same after a resumption, and differ among processes.
+    drawn = np.random.SeedSequence((config.seed, run.step, accelerator.process_index))
+    torch.manual_seed(int(drawn.generate_state(1)[0]))
+    learner.train()
+    if config.frozen_statistics:
+        freeze_statistics(learner)
+    terms = []
+    for batch in batches:
+        with accelerator.accumulate(learner):
+            losses = learner(batch.to(accelerator.device))
+            accelerator.backward(losses["loss"])
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(learner.parameters(), LONGEST_GRADIENT)
+            run.optimizer.step()
+            run.optimizer.zero_grad()
+        terms.append({name: value.detach() for name, value in losses.items()})
     run.step += 1
-    _update_average(run, config.ema_decay)
-    return {name: value.item() for name, value in losses.items()}
+    update_average(run.average, run.model, run.step, config.ema_decay)
+    return {name: torch.stack([losses[name] for losses in terms]).mean() for name in terms[0]}
 
 
-def _size(step: int, steps: int, config: FitConfig) -> int:
-    return next(size for share, size in reversed(config.sizes) if step >= share * steps)
+def _agreed(losses: dict[str, Tensor], wish: bool) -> tuple[dict[str, float], bool]:
+    """Mean losses of all processes, and whether any of them wishes to stop: they must all stop after the same step."""
+    values = torch.stack([*losses.values()]).float()
+    *means, wishes = reduce(torch.cat([values, values.new_tensor([float(wish)])]), "mean").tolist()
+    return dict(zip(losses, means, strict=True)), wishes > 0
 
 
-def cosine_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Learning rate at a step: linear warm-up over a share of all steps, then half a cosine down to 0."""
-    rising = max(1, round(warmup * steps))
-    if step < rising:
-        return peak * (step + 1) / rising
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-
-def _optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
-    """AdamW; only matrices and filters are decayed, not vectors, scalars, embeddings or learned tokens."""
-    tokens = ("embedding", "prompts.context", "prompts.anchors", "tags", "gamma")
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        prefixes = [prefix for prefix in config.rates if name.startswith(prefix)]
-        rate = config.rates[max(prefixes, key=len)] if prefixes else 1.0
-        parameter.requires_grad_(rate > 0)
-        exempt = parameter.ndim < 2 or any(part in name for part in tokens)
-        if rate > 0:
-            groups.setdefault((rate, 0.0 if exempt else config.weight_decay), []).append(parameter)
-    options = [
-        {"params": parameters, "rate": rate, "weight_decay": decay}
-        for (rate, decay), parameters in groups.items()
-    ]
-    return torch.optim.AdamW(options, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
-
-
-def _snapshot(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-@torch.no_grad()
-def _update_average(run: Run, decay: float) -> None:
-    """Exponential moving average; it starts short, so that the random start is soon forgotten."""
-    weight = 1 - min(decay, (1 + run.step) / (10 + run.step))
-    for name, value in run.model.state_dict().items():
-        average = run.average[name]
-        if average.is_floating_point():
-            average.lerp_(value, weight)
-        else:
-            average.copy_(value)
-
-
-@torch.inference_mode()
-def predict_ages(model: CILF, subset: Subset, size: int, batch_size: int = 64) -> np.ndarray:
-    """(N,) ages in years of the subset's crops at `size` pixels, before any correction."""
-    model.eval()
-    age_text = model.encode_ages()
-    ages = []
-    for start in range(0, len(subset.rows), batch_size):
-        crops = torch.from_numpy(subset.cache.crops[subset.rows[start : start + batch_size]])
-        pixels = plain(crops, size, subset.cache.margin)
-        with torch.autocast("cpu", torch.bfloat16):
-            ages.append(model(pixels.to(memory_format=torch.channels_last), age_text).estimate.age.float())
-    return torch.cat(ages).numpy()
-
-
-def _tune_error(run: Run, tune: Subset, size: int) -> float:
+def _tune_error(run: Run, system: System, tune: Subset, size: int, accelerator: Accelerator) -> float:
     """Mean absolute error in years of the averaged weights at the size that they were trained at last: another would
-    tell more of the change of size than of the weights. The running weights are put back."""
-    running = _snapshot(run.model)
-    run.model.load_state_dict(run.average)
-    ages = predict_ages(run.model, tune, size)
+    tell more of the change of size than of the weights. The running weights are put back. Each process measures its
+    share of the photos."""
+    running = snapshot(run.model)
+    run.model.load_state_dict(broadcast(run.average))
+    mine = tune.rows[accelerator.process_index :: accelerator.num_processes]
+    ages = system.predict_ages(replace(tune, rows=mine), size)
     run.model.load_state_dict(running)
-    truth = np.array([tune.cache.samples[row].age for row in tune.rows])
-    return float(np.abs(ages - truth).mean())
-
-
-def _append(path: Path, row: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    truth = np.array([tune.cache.samples[row].age for row in mine])
+    return float(np.concatenate(gather_rows([np.abs(ages - truth)])).mean())
 
 
 class _Interrupt:

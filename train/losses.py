@@ -83,15 +83,22 @@ def total_loss(
     target: Float[Tensor, "batch age"],
     text: Float[Tensor, "text embed"],
     scale: Float[Tensor, ""],
-    matches: Float[Tensor, "batch text"],
+    matches: Float[Tensor, "image text"],
     config: LossConfig,
+    *,
+    image: Float[Tensor, "image embed"] | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
-    """All weighted terms by name, and their sum as `loss`. `target` is the label distribution of `age`."""
+    """All weighted terms by name, and their sum as `loss`. `target` is the label distribution of `age`.
+
+    `image` are the embeddings that the texts are matched with, where these are more than the prediction's own: those of
+    all processes.
+    """
+    image = prediction.embedding if image is None else image
     scores = prediction.scores.mean(dim=(2, 3)) / config.score_map_temperature
     terms = {
         "distribution": config.distribution * kl_divergence(target, prediction.estimate.logits),
         "l1": config.l1 * (prediction.estimate.age - age).abs().mean() / 10,
-        "contrastive": config.contrastive * contrastive(prediction.embedding, text, scale, matches),
+        "contrastive": config.contrastive * contrastive(image, text, scale, matches),
         "score_map": config.score_map * cross_entropy(target, scores),
     }
     return terms | {"loss": torch.stack(list(terms.values())).sum()}

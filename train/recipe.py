@@ -39,6 +39,8 @@ class FitConfig:
         imagenet: the image tower starts from ImageNet weights (`train.imagenet`), not from random ones.
         balance: how much rare ages are preferred: photos are drawn ∝ (how common their age is)^−balance. 0 takes each
             as often as any other, 1 makes all ages equally frequent.
+        frozen_statistics: batch normalisation uses the running statistics that it starts with, and leaves them: for
+            small batches, and where several processes must learn exactly what one would.
     """
 
     batch_size: int
@@ -55,6 +57,7 @@ class FitConfig:
     rates: dict[str, float] = field(default_factory=dict)
     imagenet: bool = False
     balance: float = 0.0
+    frozen_statistics: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from scipy.stats import spearmanr
 
 from cilf.correction import ErrorEnsemble
 from cilf.weights import Checkpoint
+from train.cache import Subset
 from train.calibrate import Described, Tabulated, corrected_ages, describe, join, search_correction
-from train.fit import Subset
 from train.metrics import bootstrap_range, gain, mean_absolute_error
 
 ITERATIONS = (1, 2, 3, 5)

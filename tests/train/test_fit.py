@@ -15,11 +15,14 @@ import torch
 
 from tests import tiny
 from train.augment import AugmentConfig
-from train.crops import CropCache
+from train.cache import CropCache, Subset
 from train.datasets import Sample
-from train.fit import Interrupted, Subset, depthwise_in_float32, draw_rows, fit, predict_ages
+from train.fit import Interrupted, fit
+from train.loading import draw_rows
 from train.losses import LossConfig
+from train.optimise import depthwise_in_float32
 from train.recipe import FitConfig, Recipe
+from train.system import predict_ages
 
 ROOT = Path(__file__).parents[2]
 FIT = FitConfig(

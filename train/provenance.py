@@ -1,0 +1,84 @@
+"""What a run was made of, so that it can be repeated: recipe, seed, commit of the code, fingerprint of the data."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from train.datasets import DatasetError
+from train.processes import check_same
+from train.recipe import Recipe
+
+RUN = "run.json"
+LIBRARIES = ("torch", "timm", "open_clip_torch", "numpy")
+REPEATED = ("recipe", "data_sha256")  # what a resumed run must share with its beginning
+
+
+class Fingerprinted(Protocol):
+    """Training data that can be told from others (`train.cache.Subset`, `train.shards.ShardSet`)."""
+
+    def fingerprint(self) -> str: ...
+
+
+def describe(recipe: Recipe, train: Sequence[Fingerprinted], start: bool, processes: int) -> dict[str, Any]:
+    """JSON values; raises ProcessError when the processes' data differ.
+
+    The network's sizes are left out: they stand in the checkpoint beside it. `data_sha256` holds one fingerprint for
+    each of the recipe's data sets, in their order.
+    """
+    fingerprints = [part.fingerprint() for part in train]
+    check_same("training data", fingerprints)
+    chosen = {name: value for name, value in asdict(recipe).items() if name != "model"}
+    commit, changed = _commit()
+    return {
+        "recipe": json.loads(json.dumps(chosen)),
+        "seed": recipe.fit.seed,
+        "data_sha256": fingerprints,
+        "commit": commit,
+        "uncommitted_changes": changed,
+        "started_from_weights": start,
+        "processes": processes,
+        "versions": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def write(found: dict[str, Any], folder: Path, *, resumed: bool) -> None:
+    """Put down what the run in `folder` is made of; a resumed one keeps what it was begun with.
+
+    Raises DatasetError when it was begun with another recipe or other data: it could not end as if never stopped.
+    """
+    path = folder / RUN
+    if resumed and path.is_file():
+        begun = read(folder)
+        other = [name for name in REPEATED if begun.get(name) != found[name]]
+        if other:
+            names = " and ".join("data" if name == "data_sha256" else name for name in other)
+            raise DatasetError(
+                f"The run in {folder} was begun with other {names}; resume it with the same, or give another folder."
+            )
+        return
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What `write` put down; empty for a run that has nothing."""
+    path = folder / RUN
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """The commit of this checkout, and whether files that git follows differ from it; None outside of git."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _git(*arguments: str) -> str:
+    folder = Path(__file__).parent
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
