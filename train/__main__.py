@@ -258,9 +258,9 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _ablate(options: argparse.Namespace) -> int:
     from train.ablate import ablate, compare_prompts, frozen_towers, prompt_table, table
     from train.cache import subset
-    from train.recipe import read_recipe
+    from train.recipe import read_cilf_recipe
 
-    recipe, splits = read_recipe(options.recipe), read_splits(options.split)
+    recipe, splits = read_cilf_recipe(options.recipe), read_splits(options.split)
     parts = {
         part: [subset(options.cache / name, splits, part, share) for name, share in recipe.shares.items()]
         for part in ("train", "held")

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from train.datasets import DatasetError
 from train.processes import check_same
-from train.recipe import Recipe
+from train.recipe import AnyRecipe
 
 RUN = "run.json"
 LIBRARIES = ("torch", "timm", "open_clip_torch", "numpy")
@@ -23,7 +23,9 @@ class Fingerprinted(Protocol):
     def fingerprint(self) -> str: ...
 
 
-def describe(recipe: Recipe, train: Sequence[Fingerprinted], start: bool, processes: int) -> dict[str, Any]:
+def describe(
+    recipe: AnyRecipe, train: Sequence[Fingerprinted], start: bool, processes: int
+) -> dict[str, Any]:
     """JSON values; raises ProcessError when the processes' data differ.
 
     The network's sizes are left out: they stand in the checkpoint beside it. `data_sha256` holds one fingerprint for
