@@ -125,7 +125,7 @@ def load(source: str | Path | None = None, *, revision: str | None = None) -> Ch
         ensemble.eval(),
         config,
         said,
-        _read_report(folder / REPORT),
+        read_report(folder),
         (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else "",
     )
 
@@ -152,7 +152,9 @@ def bundled(name: str = NAME) -> Path:
     )
 
 
-def _read_report(path: Path) -> dict[str, Any] | None:
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """A checkpoint's evaluation report, None where there is none. Raises WeightsError when it is damaged."""
+    path = folder / REPORT
     if not path.is_file():
         return None
     try:

@@ -231,25 +231,30 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from cilf.estimator import AgeEstimator
-    from train import rivals
+    from cilf.weights import load
+    from train import attributes, rivals
     from train.evaluate import decisions, predict, report, table, write
 
     splits = read_splits(options.split)
     files = dict(entry.partition("=")[::2] for entry in options.rival)
     others = {name: rivals.read_rival(Path(file)) for name, file in files.items()}
-    estimator = AgeEstimator.from_pretrained(options.weights)
+    checkpoint = load(options.weights)
+    estimator = AgeEstimator(checkpoint)
     [(name, samples)] = read_data(options.data)
     chosen = select(samples, splits, options.part)
     if not chosen:
         raise DatasetError(f"No picture of {name} is in the part {options.part!r} of the split.")
-    predictions = predict(estimator, chosen)
+    predictions = predict(estimator, chosen, attributes.guesser(checkpoint, estimator))
     found = report(predictions, dataset=name, part=options.part, estimator=estimator)
+    found |= {"attributes": attributes.accuracy(predictions)}
     found |= {"rivals": rivals.compare(predictions, others)} if others else {}
     if options.predictions:
         rivals.write(predictions, options.predictions)
     if options.report:
         write(found, options.report)
     print(table(found) + "\n\n" + decisions(found))
+    if found["attributes"]:
+        print("\n" + attributes.table(found["attributes"]))
     if others:
         print("\n" + rivals.table(found["rivals"]))
     return 0

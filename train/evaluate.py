@@ -6,6 +6,7 @@ largest box counts where there are several. Each look at a `test` part is writte
 
 import datetime
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,12 @@ BANDS = {
 }
 
 
-def predict(estimator: AgeEstimator, samples: list[Sample]) -> pd.DataFrame:
-    """One row per sample: its name and labels, and what the estimator says of its largest face."""
+def predict(
+    estimator: AgeEstimator,
+    samples: list[Sample],
+    also: Callable[[FacePrediction], dict[str, Any]] = lambda face: {},
+) -> pd.DataFrame:
+    """One row per sample: its name and labels, what the estimator says of its largest face, and what `also` adds."""
     rows = []
     for sample in tqdm(samples, desc="evaluate", unit="photo"):
         found = max(estimator.predict(sample.path, no_face="whole"), key=_area)
@@ -50,6 +55,7 @@ def predict(estimator: AgeEstimator, samples: list[Sample]) -> pd.DataFrame:
                 "status": found.status,
                 "iterations": found.iterations,
                 "detected": found.detection_score is not None,
+                **also(found),
             }
         )
     return pd.DataFrame(rows)

@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cilf.correction import ErrorEnsemble
 from cilf.age_model import AgeModel
+from cilf.correction import ErrorModel
 from cilf.weights import CheckpointConfig
 from train import provenance
 from train.cache import Subset
@@ -79,7 +79,7 @@ def after_fit(model: AgeModel, tune: Subset, folder: Path) -> Path:
 
 def after_calibration(
     model: AgeModel,
-    ensemble: ErrorEnsemble,
+    ensemble: ErrorModel,
     config: CheckpointConfig,
     tune: Subset,
     cal: Subset,
