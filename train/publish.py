@@ -17,6 +17,7 @@ PARTS = (
     "app.py",
     "assets",
     "checkpoints/compact",
+    "checkpoints/mtmsa",
     "cilf",
     "packages.txt",
     "requirements.txt",
