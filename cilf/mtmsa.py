@@ -107,7 +107,7 @@ class GaussianHead(Head):
         self, features: Float[Tensor, "batch width"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
         """μ and ln σ², both in decades. tanh keeps ln σ² in bounds and, unlike a cut, lets it come back."""
-        mean, raw = self.mean(features).squeeze(1).float(), self.log_variance(features).squeeze(1).float()
+        mean, raw = self.mean(features).squeeze(1), self.log_variance(features).squeeze(1)
         return mean, WIDEST * torch.tanh(raw / WIDEST)
 
     def summarise(self, mean: Float[Tensor, " batch"], spread: Float[Tensor, " batch"]) -> AgeEstimate:
@@ -188,10 +188,11 @@ class MTMSA(AgeModel):
         features, gate = self.attention(self.trunk((pixels - self.mean) / self.std)[-1])
         embedding = features.float().mean(dim=(2, 3))
         kept = F.dropout(embedding, self.config.dropout, self.training)
-        mean, log_variance = self.head(kept)
-        return MTMSAPrediction(
-            embedding, mean, log_variance, self.gender(kept).float(), self.race(kept).float(), gate.float()
-        )
+        # In bfloat16 neighbouring ages would be two months apart.
+        with torch.autocast(embedding.device.type, enabled=False):
+            mean, log_variance = self.head(kept)
+            gender, race = self.gender(kept), self.race(kept)
+        return MTMSAPrediction(embedding, mean, log_variance, gender, race, gate.float())
 
     def describe(
         self,

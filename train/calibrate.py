@@ -96,6 +96,7 @@ def calibrate(
     model.head.temperature.fill_(temperature)
     on_tune = rescale(model, tuned[mirror], temperature)
     ensemble: ErrorNetwork
+    ensemble_config: EnsembleConfig | None
     if isinstance(model, CILF):
         views = [
             join([describe(model, part, mirror=mirror, view=view) for part in held]) for view in range(VIEWS)
@@ -164,10 +165,10 @@ def fit_temperature(model: AgeModel, tune: Described) -> tuple[float, float]:
         estimate = model.head.tempered(tune.estimate, float(temperature))
         whole = tune.truth.round().long().clamp(0, estimate.logits.shape[1] - 1)
         surprise = F.cross_entropy(estimate.logits, whole)
-        error = (estimate.age - tune.truth).abs().mean()
-        found.append((round(float(error), 6), float(surprise), float(temperature)))
-    error, _, temperature = min(found)
-    return temperature, error
+        error = float((estimate.age - tune.truth).abs().mean())
+        found.append((round(error, 6), float(surprise), float(temperature)))
+    smallest, _, best = min(found)
+    return best, smallest
 
 
 def rescale(model: AgeModel, described: Described, temperature: float) -> Described:

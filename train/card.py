@@ -27,9 +27,7 @@ for access control, policing, hiring, insurance, border or asylum cases, nor as 
 Make-up, masks, sunglasses, strong profile, very small or soft faces and heavy filters mislead it.
 """
 
-UTKFACE = (
-    "UTKFace (Zhang, Song, Qi, CVPR 2017; non-commercial research only, the photos' copyright stays with their owners)"
-)
+UTKFACE = "UTKFace (Zhang, Song, Qi, CVPR 2017; non-commercial research only, the photos' copyright stays with their owners)"
 
 # Of each system, what it started from and learned from.
 DATA = {
@@ -115,10 +113,11 @@ def _metadata(kind: str, found: dict[str, Any]) -> ModelCardData:
 
 
 def _description(config: CheckpointConfig) -> str:
-    if isinstance(config.model, MTMSAConfig) or config.ensemble is None:
-        return _description_of_mtmsa(config)
-    vision = config.model.clip.architecture["vision_cfg"]
     rule = config.correction
+    if isinstance(config.model, MTMSAConfig):
+        return _description_of_mtmsa(config.model, rule.epsilon)
+    assert config.ensemble is not None  # CILF's checkpoints have one
+    vision = config.model.clip.architecture["vision_cfg"]
     if rule.max_iterations:
         does = f"An estimate whose estimated error is above ε = {rule.epsilon:.2f} years is corrected step by step."
     else:
@@ -133,13 +132,13 @@ def _description(config: CheckpointConfig) -> str:
     )
 
 
-def _description_of_mtmsa(config: CheckpointConfig) -> str:
+def _description_of_mtmsa(config: MTMSAConfig, epsilon: float) -> str:
     return (
-        f"The second system: age from one aligned face of {config.model.image_size} px by a ResNet34 with dilated "
+        f"The second system: age from one aligned face of {config.image_size} px by a ResNet34 with dilated "
         "multi-scale attention, whose heads for gender and race were trained along with that for the age. The age is a "
         "Gaussian, learned by the KL divergence from a Dirac at the label. It has no text tower, so it compares no "
         "prompts, and no error ensemble, so it never corrects; an estimate whose Gaussian expects an error above "
-        f"ε = {config.correction.epsilon:.2f} years is marked as of low confidence.\n"
+        f"ε = {epsilon:.2f} years is marked as of low confidence.\n"
     )
 
 

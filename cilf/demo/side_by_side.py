@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from cilf.demo import texts
+from cilf.errors import WeightsError
 
 
 def side_by_side(reports: Mapping[str, Mapping[str, Any] | None]) -> str:
@@ -36,7 +37,7 @@ def bundled_reports() -> dict[str, dict[str, Any] | None]:
     for name in weights.BUNDLED:
         try:
             found[name] = weights.read_report(weights.bundled(name))
-        except weights.WeightsError:
+        except WeightsError:
             continue
     return found
 
