@@ -148,6 +148,14 @@ def test_a_checkpoint_from_before_there_were_two_systems_is_of_the_first(tmp_pat
     assert read_config(tmp_path).model.kind == "cilf"
 
 
+def test_a_bundled_checkpoint_is_loaded_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.mtmsa_checkpoint(tmp_path / "checkpoints" / "mtmsa")
+    monkeypatch.setattr("cilf.weights.__file__", str(tmp_path / "cilf" / "weights.py"))
+    assert load("mtmsa").source == "mtmsa (bundled)"
+    with pytest.raises(WeightsError, match="'compact' is missing"):
+        load("compact")
+
+
 @pytest.mark.parametrize("kind", ["resnet", 3, None])
 def test_an_unknown_system_is_told(folder: Path, tmp_path: Path, kind: object) -> None:
     stored = json.loads((folder / CONFIG).read_text())

@@ -27,7 +27,10 @@ for access control, policing, hiring, insurance, border or asylum cases, nor as 
 Make-up, masks, sunglasses, strong profile, very small or soft faces and heavy filters mislead it.
 """
 
-UTKFACE = "UTKFace (Zhang, Song, Qi, CVPR 2017; non-commercial research only, the photos' copyright stays with their owners)"
+UTKFACE = (
+    "UTKFace (Zhang, Song, Qi, CVPR 2017; non-commercial research only, the photos' copyright stays with their\n"
+    "owners)"
+)
 
 # Of each system, what it started from and learned from.
 DATA = {

@@ -26,10 +26,7 @@ NO_FACE = "No face was found in this picture. Is the face cut out tightly, or tu
 WHOLE_PICTURE = "Take the whole picture as one face"
 FORGOTTEN = "This photo is no longer in memory. Please choose it again."
 UNEXPECTED = "Something went wrong with this picture. Please try another one."
-NO_TEXTS = (
-    "The weights in use compare no words with faces: they have no text tower. For that, the Model tab loads weights of "
-    "CILF."
-)
+NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
 MAX_PROMPTS = 24
