@@ -331,8 +331,8 @@ def reliability(
     cal: Described,
     levels: Sequence[float],
 ) -> tuple[Float[np.ndarray, " photo"], dict[float, np.ndarray]]:
-    """Corrected ages on `tune`, and for each level which true ages lie within intervals that promise it, made from `cal`
-    as the checkpoint's own are."""
+    """Corrected ages on `tune`, and for each level which true ages lie within intervals that promise it, made from
+    `cal` as the checkpoint's own are."""
     on_tune, on_cal = (_corrected(ensemble, config.correction, part) for part in (tune, cal))
     floor, inside = config.interval.floor, {}
     for level in levels:

@@ -154,11 +154,7 @@ def fit(
         processes,
         parts,
     )
-    source: Source
-    if all(isinstance(part, ShardSet) for part in train):
-        source = Streamed(train, schedule)
-    else:
-        source = Cached(train, schedule)
+    source = _source(train, schedule)
     per_epoch = source.steps_per_epoch
     steps = per_epoch * config.epochs
     interrupt = _Interrupt()
@@ -193,6 +189,12 @@ def averaged_model(recipe: AnyRecipe, folder: Path) -> tuple[AgeModel, int]:
     model = build(stored_model(recipe))
     model.load_state_dict(state["average"])
     return model.eval(), state["step"]
+
+
+def _source(train: Sequence[Subset] | Sequence[ShardSet], schedule: Schedule) -> Source:
+    shards = [part for part in train if isinstance(part, ShardSet)]
+    subsets = [part for part in train if isinstance(part, Subset)]
+    return Streamed(shards, schedule) if shards else Cached(subsets, schedule)
 
 
 def _stored(path: Path) -> dict[str, Any] | None:

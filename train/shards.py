@@ -183,8 +183,8 @@ class Streamed(IterableDataset[list[Batch] | DatasetError]):
     def __iter__(self) -> Iterator[list[Batch] | DatasetError]:
         worker = get_worker_info()
         workers, number = (worker.num_workers, worker.id) if worker else (1, 0)
-        # The loader asks its workers in turn from worker 0 on, wherever a run resumes; a step's reader must not depend on
-        # that.
+        # The loader asks its workers in turn from worker 0 on, wherever a run resumes; which reader makes a step must
+        # not depend on that.
         lane = (self.first + number) % workers
         try:
             yield from self._steps(lane, workers)

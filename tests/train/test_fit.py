@@ -1,5 +1,6 @@
 """The training loop: it learns, and stopping and resuming changes nothing."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,46 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests import tiny
+from tests.train.made_up import FIT, RECIPE, subset
 from train.augment import AugmentConfig
-from train.cache import CropCache, Subset
-from train.datasets import Sample
+from train.datasets import DatasetError
 from train.fit import Interrupted, fit
 from train.loading import draw_rows
-from train.losses import LossConfig
 from train.optimise import depthwise_in_float32
-from train.recipe import FitConfig, Recipe
 from train.system import predict_ages
+from train.watch import read_log
 
 ROOT = Path(__file__).parents[2]
-FIT = FitConfig(
-    batch_size=8,
-    epochs=2,
-    learning_rate=3e-3,
-    weight_decay=0.01,
-    warmup=0.1,
-    ema_decay=0.9,
-    mixup=0.4,
-    mixup_share=0.5,
-    sizes=((0.0, 48), (0.5, 64)),
-    precision="fp32",
-    seed=0,
-)
-RECIPE = Recipe({"utkface": 1.0}, tiny.MODEL, LossConfig(), AugmentConfig(), FIT)
-
-
-def subset(count: int = 32) -> Subset:
-    """Grey pictures that are the brighter the older."""
-    ages = np.linspace(0, 90, count).round()
-    crops = np.broadcast_to((ages * 2 + 30).astype(np.uint8)[:, None, None, None], (count, 80, 80, 3)).copy()
-    samples = [
-        Sample(Path(f"{i}.jpg"), f"{i}.jpg", float(age), ("male", "female")[i % 2], "white", "utkface")
-        for i, age in enumerate(ages)
-    ]
-    return Subset(CropCache(samples, crops, 8, np.ones(count, dtype=bool)), np.arange(count))
-
-
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
@@ -67,6 +42,60 @@ def test_stopping_and_resuming_gives_the_same_weights(tmp_path: Path, stop: int)
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
+def test_stochastic_depth_is_drawn_anew_the_same_after_resuming(tmp_path: Path) -> None:
+    """What the network draws while training is no part of the stored state; it must come from seed and step."""
+    vision = tiny.CLIP.architecture["vision_cfg"] | {"timm_drop_path": 0.5}
+    clip = replace(tiny.CLIP, architecture=tiny.CLIP.architecture | {"vision_cfg": vision})
+    recipe = replace(
+        RECIPE, model=replace(tiny.MODEL, clip=clip), fit=replace(FIT, epochs=1, sizes=((0.0, 48),))
+    )
+    data = subset(24)
+    whole = weights(fit(recipe, [data], data, tmp_path / "whole"))
+    with pytest.raises(Interrupted):
+        fit(recipe, [data], data, tmp_path / "parts", stop_at=2)
+    torch.rand(100)  # somebody else's draws in between
+    resumed = weights(fit(recipe, [data], data, tmp_path / "parts", resume=True))
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_accumulated_parts_make_one_step(tmp_path: Path) -> None:
+    """With no term that compares photos, and statistics frozen, two half batches give the whole batch's gradient."""
+    config = replace(FIT, epochs=1, sizes=((0.0, 48),), frozen_statistics=True)
+    recipe = replace(RECIPE, fit=config, loss=replace(RECIPE.loss, contrastive=0.0))
+    data = subset()
+    whole = fit(recipe, [data], data, tmp_path / "whole")
+    cut = fit(recipe, [data], data, tmp_path / "cut", parts=2)
+    rows = [read_log(tmp_path / name)[0] for name in ("whole", "cut")]
+    assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-4)
+    difference = predict_ages(whole, data, 48) - predict_ages(cut, data, 48)
+    assert np.abs(difference).max() < 0.5  # bfloat16
+
+
+def test_a_run_is_not_resumed_with_other_data_or_another_recipe(tmp_path: Path) -> None:
+    data = subset()
+    with pytest.raises(Interrupted):
+        fit(RECIPE, [data], data, tmp_path, stop_at=1)
+    other = replace(data, cache=replace(data.cache, crops=data.cache.crops + 1))
+    with pytest.raises(DatasetError, match="other data"):
+        fit(RECIPE, [other], data, tmp_path, resume=True)
+    with pytest.raises(DatasetError, match="other recipe"):
+        fit(replace(RECIPE, fit=replace(FIT, seed=1)), [data], data, tmp_path, resume=True)
+
+
+def test_a_run_leaves_curves_and_a_picture_of_its_first_batch(tmp_path: Path) -> None:
+    data = subset()
+    fit(replace(RECIPE, fit=replace(FIT, epochs=1)), [data], data, tmp_path)
+    curves = EventAccumulator(str(tmp_path / "tensorboard"))
+    curves.Reload()
+    assert {"loss/loss", "learning rate", "images per second", "tune MAE"} <= set(curves.Tags()["scalars"])
+    assert [point.step for point in curves.Scalars("loss/loss")] == [1, 2, 3, 4]
+    with Image.open(tmp_path / "samples.png") as picture:
+        assert picture.width >= 8 * 48
+    made_of = json.loads((tmp_path / "run.json").read_text())
+    assert made_of["recipe"]["fit"]["batch_size"] == 8
+    assert made_of["data_sha256"] == [data.fingerprint()]
+
+
 def test_a_signal_stops_after_the_step_and_the_run_goes_on(tmp_path: Path) -> None:
     """A real SIGTERM to a real process, which ends with its state on disk and a sentence."""
     program = textwrap.dedent(
@@ -74,7 +103,8 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on(tmp_path: Path) -> No
         import sys
         from pathlib import Path
         from dataclasses import replace
-        from tests.train.test_fit import RECIPE, FIT, subset, weights
+        from tests.train.made_up import FIT, RECIPE, subset
+        from tests.train.test_fit import weights
         from train.fit import Interrupted, fit
         import torch
         recipe = replace(RECIPE, fit=replace(FIT, epochs=int(sys.argv[2])))
