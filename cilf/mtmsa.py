@@ -246,7 +246,7 @@ def _trunk(config: MTMSAConfig) -> Any:
     Successive dilations without a common factor leave no cell of the larger field unseen (Wang et al., "Understanding
     convolution for semantic segmentation", WACV 2018). Resolution stays that of the stage, a sixteenth of the input.
     """
-    trunk = timm.create_model(config.trunk, features_only=True, out_indices=(3,))
+    trunk: Any = timm.create_model(config.trunk, features_only=True, out_indices=(3,))
     for index, block in enumerate(trunk["layer3"]):
         dilation = config.alternating[index % len(config.alternating)]
         for module in block.modules():

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from cilf.errors import UsageError
 from cilf.mtmsa import MTMSA, GaussianError, MTMSAPrediction
 from tests import tiny
-from tests.train.test_fit import FIT, subset, weights
+from tests.train.made_up import FIT, subset
+from tests.train.test_fit import weights
 from train.augment import AugmentConfig
 from train.calibrate import Described, calibrate, describe, fit_temperature
 from train.datasets import Sample
