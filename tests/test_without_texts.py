@@ -1,5 +1,6 @@
 """The page with weights of MTMSA, which compare no texts: everything else is shown, and what is missing is told."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,7 @@ def test_one_sentence_stands_where_prompts_would_be_scored(tab: PhotoTab, answer
 
 def test_neither_gender_nor_race_is_guessed_on_the_page(answer: dict[Any, Any]) -> None:
     shown = " ".join(str(value) for value in answer.values())
-    for word in ("gender", "male", "race", "white", "indian"):
-        assert word not in shown.lower().replace("whitespace", "")
+    assert not re.search(r"\b(gender|male|female|race|indian)\b", shown, re.IGNORECASE)
 
 
 def test_the_model_tab_says_which_system_it_is(estimator: AgeEstimator) -> None:
