@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.verbose:
         logging.basicConfig()
         logging.getLogger("cilf").setLevel(logging.DEBUG)
+    else:
+        # The Hub's client, which reads this when it is imported, would tell of each retry; the outcome is enough.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     rows_by_status: Counter[str] = Counter()
     try:
         _predict(arguments, rows_by_status)

@@ -1,5 +1,7 @@
 """The errors a user can meet. `str(error)` is one sentence: what is wrong, with which file, and what to do."""
 
+from pathlib import Path
+
 
 class CilfError(Exception):
     """Base of every error that CILF raises on purpose; catch it to show the sentence and go on."""
@@ -15,6 +17,14 @@ class DetectorError(CilfError):
 
 class WeightsError(CilfError):
     """A checkpoint is missing, incomplete, damaged, not ours, or cannot be fetched."""
+
+
+class DamagedError(WeightsError):
+    """The content of a checkpoint's file, `path`, is not what was written into it."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class UsageError(CilfError):

@@ -15,6 +15,7 @@ from cilf.correction import correct
 from cilf.errors import UsageError
 from cilf.faces import Face, FaceFinder, align, whole_picture
 from cilf.folding import fold_batch_norm
+from cilf.hub import Progress
 from cilf.images import open_photo
 from cilf.model import CILF
 from cilf.prediction import FacePrediction, NoFace
@@ -71,6 +72,7 @@ class AgeEstimator:
         face_model: str | Path | None = None,
         max_faces: int | None = None,
         on_device: Callable[[Work], Work] = _as_it_is,
+        progress: Progress | None = None,
     ) -> "AgeEstimator":
         """Load a model.
 
@@ -83,13 +85,15 @@ class AgeEstimator:
             max_faces: of each photo keep only so many faces, the largest ones, where `predict` is not told otherwise.
             on_device: wraps the functions that compute on the device, for a host that lends its device for one call at
                 a time, in a process of its own; their arguments and results can be pickled.
+            progress: told the bytes downloaded from the Hub so far and in all; None draws a bar where stderr is a
+                terminal.
 
         Raises:
             WeightsError: the weights cannot be loaded.
             DetectorError: MediaPipe or its model file cannot be loaded.
             UsageError: PyTorch does not have the device.
         """
-        checkpoint = load(source, revision=revision)
+        checkpoint = load(source, revision=revision, progress=progress)
         return cls(checkpoint, FaceFinder(face_model), device, max_faces=max_faces, on_device=on_device)
 
     @property

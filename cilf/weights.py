@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +14,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cilf import hub
 from cilf.age_model import AgeModel
 from cilf.conformal import IntervalConfig
 from cilf.correction import CorrectionConfig, EnsembleConfig
 from cilf.decision import DecisionConfig
-from cilf.errors import WeightsError
+from cilf.errors import DamagedError, WeightsError
+from cilf.hub import Progress
 from cilf.systems import ErrorNetwork, SystemConfig, build, build_errors
 
+log = logging.getLogger(__name__)
+
 CONFIG, WEIGHTS, REPORT, CARD = "config.json", "model.safetensors", "report.json", "README.md"
+FILES = (CONFIG, WEIGHTS, REPORT, CARD)
 NAME = "compact"
 BUNDLED = (NAME, "mtmsa")
 ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for the bundled one"
@@ -87,18 +93,24 @@ def _readable(stored: dict[str, Any]) -> str:
     return re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\n\s*", " ", found[0]), text) + "\n"
 
 
-def load(source: str | Path | None = None, *, revision: str | None = None) -> Checkpoint:
+def load(
+    source: str | Path | None = None, *, revision: str | None = None, progress: Progress | None = None
+) -> Checkpoint:
     """Load a checkpoint.
 
     Args:
         source: None for the bundled one, a folder, a name in `BUNDLED`, or `user/repository` on the Hugging Face Hub
             (fetched once, then read from the Hub's cache, also without a network).
         revision: branch, tag or commit of a Hub repository.
+        progress: told the bytes downloaded so far and in all; None draws a bar where stderr is a terminal.
 
     Raises:
         WeightsError: nothing is there, a file is missing, damaged or not a CILF checkpoint, or the Hub cannot be
-            reached.
+            reached; or a revision is given for what is not on the Hub.
     """
+    if revision is not None and (source is None or source in BUNDLED or Path(source).is_dir()):
+        what = "the bundled checkpoint" if source is None or source in BUNDLED else f"the folder '{source}'"
+        raise WeightsError(f"{what} has no revision '{revision}'; give one for a Hub repository alone")
     if source is None:
         folder = bundled()
         said = f"{NAME} (bundled)"
@@ -109,7 +121,7 @@ def load(source: str | Path | None = None, *, revision: str | None = None) -> Ch
         folder = bundled(str(source))
         said = f"{source} (bundled)"
     else:
-        folder = _fetch(str(source), revision)
+        folder = _from_hub(str(source), revision, progress)
         said = f"{source} (Hugging Face Hub{f', {revision}' if revision else ''})"
     config = read_config(folder)
     model, ensemble = build(config.model), build_errors(config.ensemble)
@@ -138,7 +150,56 @@ def read_config(folder: Path) -> CheckpointConfig:
     try:
         return TypeAdapter(CheckpointConfig).validate_json(path.read_bytes())
     except ValidationError as error:
-        raise WeightsError(f"'{path}' is not a CILF configuration; {ELSEWHERE}") from error
+        said = f"'{path}' is not a CILF configuration; {ELSEWHERE}"
+        if error.errors()[0]["type"] == "json_invalid":
+            raise DamagedError(said, path) from error
+        raise WeightsError(said) from error
+
+
+def check(folder: Path) -> CheckpointConfig:
+    """Make sure that a checkpoint's files are whole, without building its model; gives its configuration.
+
+    Raises:
+        WeightsError: a file is missing or not ours; DamagedError where its content has changed.
+    """
+    config = read_config(folder)
+    _check_sum(folder / WEIGHTS, config.sha256)
+    read_report(folder)
+    return config
+
+
+def _from_hub(name: str, revision: str | None, progress: Progress | None) -> Path:
+    """The folder of a whole checkpoint in the Hub's cache. What is damaged there is downloaded once more.
+
+    The Hub's client compares sizes alone: a file that a proxy or a disk has altered would stay in its cache for ever.
+    """
+    try:
+        return _fetch(name, revision, progress)
+    except DamagedError as error:
+        log.warning("%s: downloading it once more", error)
+        folder = error.path.parent
+    for file in FILES:
+        hub.forget(folder / file)
+    try:
+        return _fetch(name, folder.name, progress)
+    except DamagedError as error:
+        raise WeightsError(
+            f"'{name}' is damaged on the Hugging Face Hub itself: {error.path.name} is not what its publisher wrote; "
+            "choose another revision, or ask for it to be published again"
+        ) from error
+    except WeightsError as error:
+        raise WeightsError(
+            f"the copy of '{name}' in the Hub's cache was damaged and is removed; {error}"
+        ) from error
+
+
+def _fetch(name: str, revision: str | None, progress: Progress | None) -> Path:
+    # The configuration first and alone: a repository of something else is not worth a long download.
+    folder = hub.fetch(name, revision, [CONFIG], progress=lambda done, total: None)
+    read_config(folder)
+    folder = hub.fetch(name, folder.name, FILES, progress)
+    check(folder)
+    return folder
 
 
 def bundled(name: str = NAME) -> Path:
@@ -160,18 +221,22 @@ def read_report(folder: Path) -> dict[str, Any] | None:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise WeightsError(f"'{path}' is damaged; fetch it again or remove it") from error
+        raise DamagedError(f"'{path}' is damaged; fetch it again or remove it", path) from error
 
 
 def _parts(model: nn.Module, ensemble: nn.Module) -> nn.ModuleDict:
     return nn.ModuleDict({"model": model, "ensemble": ensemble})
 
 
-def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+def _check_sum(path: Path, sha256: str) -> None:
     if not path.is_file():
         raise WeightsError(f"'{path}' is missing; {ELSEWHERE}")
     if _sha256(path) != sha256:
-        raise WeightsError(f"'{path}' is damaged or of another checkpoint; fetch it again")
+        raise DamagedError(f"'{path}' is damaged or of another checkpoint; fetch it again", path)
+
+
+def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    _check_sum(path, sha256)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -182,43 +247,3 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fetch(name: str, revision: str | None) -> Path:
-    """Download a Hub repository into the Hub's cache, or find it there."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        return Path(
-            snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS, REPORT, CARD])
-        )
-    except HFValidationError:
-        raise WeightsError(
-            f"'{name}' is neither a folder nor the name of a Hub repository; {ELSEWHERE}"
-        ) from None
-    except GatedRepoError:
-        raise WeightsError(
-            f"'{name}' asks for permission; request it on the Hub and log in with `hf auth login`"
-        ) from None
-    except RepositoryNotFoundError:
-        raise WeightsError(
-            f"'{name}' is neither a folder nor a repository on the Hugging Face Hub; check the name, or log in with "
-            "`hf auth login` when it is private"
-        ) from None
-    except RevisionNotFoundError:
-        raise WeightsError(
-            f"'{name}' has no revision '{revision}'; check the branch, tag or commit"
-        ) from None
-    except LocalEntryNotFoundError:
-        raise WeightsError(
-            f"'{name}' is no folder, and the Hugging Face Hub cannot be reached; check the name and the network"
-        ) from None
-    except OSError as error:
-        raise WeightsError(f"'{name}' could not be fetched from the Hugging Face Hub ({error})") from error

@@ -1,19 +1,21 @@
 """What the Model tab shows of weights that anybody may have written, and how other weights take over."""
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 import pytest
 
-from cilf.demo import charts, evidence, texts
+from cilf.demo import charts, evidence, model_tab, texts
 from cilf.demo.loading import Estimator, ModelHost
 from cilf.demo.model_card import to_html
 from cilf.demo.model_tab import ModelTab
 from cilf.demo.panel import panel
 from cilf.demo.settings import Settings
 from cilf.errors import CilfError, WeightsError
+from cilf.hub import Progress
 from cilf.weights import REPORT, bundled
 from tests.test_demo import FakeEstimator, make_face
 
@@ -159,7 +161,7 @@ class TestTab:
     def test_what_was_asked_for_is_loaded(self) -> None:
         asked = []
 
-        def load(source: str | None, revision: str | None) -> Estimator:
+        def load(source: str | None, revision: str | None, progress: Progress) -> Estimator:
             asked.append((source, revision))
             return Documented("new")
 
@@ -172,8 +174,26 @@ class TestTab:
         assert list(tab.on_load("", " "))[-1][tab.facts]
         assert asked == [("a/b", "v1"), (None, None)]
 
+    def test_a_download_shows_how_far_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(model_tab, "GLANCE", 0.001)
+        seen = threading.Event()
+
+        def load(source: str | None, revision: str | None, progress: Progress) -> Estimator:
+            progress(3_000_000, 12_000_000)
+            assert seen.wait(10)
+            return Documented("new")
+
+        tab = self.tab(TestReplacing().started(Documented("old")), load, Settings())
+        shown = tab.on_load("a/b", "")
+        next(shown)
+        message = next(shown)[tab.message]
+        assert "3 of 12 MB" in message
+        assert 'aria-valuenow="25"' in message
+        seen.set()
+        assert "new" in list(shown)[-1][tab.message]
+
     def test_an_error_names_what_stays_in_use(self) -> None:
-        def load(source: str | None, revision: str | None) -> Estimator:
+        def load(source: str | None, revision: str | None, progress: Progress) -> Estimator:
             raise WeightsError("'<b>' is empty")
 
         tab = self.tab(TestReplacing().started(Documented("old")), load, Settings())

@@ -128,8 +128,15 @@ def _parser() -> argparse.ArgumentParser:
     card.add_argument("checkpoint", type=Path, nargs="?", default=Path("checkpoints/compact"))
     card.set_defaults(run=_card)
 
-    publish = commands.add_parser("publish", help="upload the page and its weights to a Hugging Face Space")
-    publish.add_argument("--space", required=True, metavar="USER/NAME", help="made where it does not exist")
+    publish = commands.add_parser("publish", help="upload a checkpoint or the page to the Hugging Face Hub")
+    what = publish.add_mutually_exclusive_group(required=True)
+    what.add_argument("--repo", metavar="USER/NAME", help="a model repository for a checkpoint")
+    what.add_argument("--space", metavar="USER/NAME", help="a Space for the page with the bundled checkpoint")
+    publish.add_argument("--weights", type=Path, help="folder of the checkpoint; without it the bundled one")
+    publish.add_argument("--tag", help="name of this version, for from_pretrained(..., revision=TAG)")
+    publish.add_argument(
+        "--private", action="store_true", help="make a new repository that others do not see"
+    )
     publish.set_defaults(run=_publish)
     return parser
 
@@ -310,9 +317,19 @@ def _card(options: argparse.Namespace) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from train.publish import publish
+    from cilf.weights import bundled
+    from train.publish import PublishError, publish_checkpoint, publish_page
 
-    print(publish(options.space))
+    if options.space:
+        if options.weights or options.tag or options.private:
+            raise PublishError("--weights, --tag and --private belong to --repo; leave them out with --space")
+        print(publish_page(options.space))
+        return 0
+    folder = options.weights or bundled()
+    done = publish_checkpoint(options.repo, folder, tag=options.tag, private=options.private)
+    print(
+        f'{done.address}\nAgeEstimator.from_pretrained("{options.repo}", revision="{options.tag or done.commit}")'
+    )
     return 0
 
 

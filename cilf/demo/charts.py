@@ -152,10 +152,12 @@ def message(text: str, kind: str = "problem") -> str:
     return f'<p class="cilf-message cilf-{kind}">{escape(text)}</p>' if text else ""
 
 
-def waiting(what: str) -> str:
-    """A bar for work whose end nobody knows yet."""
+def waiting(what: str, share: float | None = None) -> str:
+    """A bar for work of which `share`, in [0, 1], is done; None where nobody knows when it ends."""
+    known = "" if share is None else f' aria-valuenow="{100 * share:.0f}"'
+    bar = "<i></i>" if share is None else f'<i class="cilf-known" style="width:{100 * share:.0f}%"></i>'
     return f"""<p class="cilf-message cilf-hint">{escape(what)} …</p>
-<div class="cilf-progress" role="progressbar" aria-label="{escape(what)}"><i></i></div>"""
+<div class="cilf-progress" role="progressbar" aria-label="{escape(what)}"{known}>{bar}</div>"""
 
 
 def nothing_yet() -> str:

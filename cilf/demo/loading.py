@@ -9,6 +9,7 @@ import numpy as np
 
 from cilf.demo import zero_gpu
 from cilf.errors import CilfError
+from cilf.hub import Progress
 from cilf.prediction import FacePrediction
 
 log = logging.getLogger(__name__)
@@ -166,7 +167,12 @@ def _made(load: Callable[[], Estimator]) -> Estimator:
 
 
 def age_estimator(
-    source: str | None, revision: str | None = None, *, device: str = "cpu", max_faces: int | None = None
+    source: str | None,
+    revision: str | None = None,
+    progress: Progress | None = None,
+    *,
+    device: str = "cpu",
+    max_faces: int | None = None,
 ) -> Estimator:
     """Load `cilf.AgeEstimator` (see its `from_pretrained`) and try it on a grey picture.
 
@@ -177,7 +183,12 @@ def age_estimator(
     from cilf.estimator import AgeEstimator
 
     estimator = AgeEstimator.from_pretrained(
-        source, revision=revision, device=device, max_faces=max_faces, on_device=zero_gpu.on_gpu
+        source,
+        revision=revision,
+        device=device,
+        max_faces=max_faces,
+        on_device=zero_gpu.on_gpu,
+        progress=progress,
     )
     if not zero_gpu.is_here():  # a GPU is lent to visitors alone
         estimator.predict(np.full((64, 64, 3), 128, np.uint8), no_face="whole")

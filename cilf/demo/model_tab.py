@@ -1,6 +1,8 @@
 """The Model tab: what is loaded, how well it does, what it is unfit for; other weights; the way in for programs."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import gradio as gr
@@ -12,9 +14,12 @@ from cilf.demo.programs import programs
 from cilf.demo.settings import Settings
 from cilf.demo.side_by_side import bundled_reports, side_by_side
 from cilf.errors import CilfError
+from cilf.hub import Progress
 
-# Loads weights: folder or Hub id (None for the bundled ones), and revision.
-Load = Callable[[str | None, str | None], Estimator]
+# Loads weights: folder or Hub id (None for the bundled ones), revision, and who is told the bytes downloaded.
+Load = Callable[[str | None, str | None, Progress], Estimator]
+
+GLANCE = 0.3  # seconds between two looks at a download
 
 Updates = dict[Any, Any]
 
@@ -94,10 +99,22 @@ class ModelTab:
         """Other weights were asked for."""
         yield {self.message: charts.waiting("Loading the weights"), self.button: gr.Button(interactive=False)}
         ready = {self.button: gr.Button(interactive=True)}
-        try:
-            estimator = self._host.replace(
-                lambda: self._load(source.strip() or None, revision.strip() or None)
+        counts: deque[tuple[int, int]] = deque(maxlen=1)
+        with ThreadPoolExecutor(1, "load-weights") as worker:
+            loading = worker.submit(
+                self._host.replace,
+                lambda: self._load(
+                    source.strip() or None,
+                    revision.strip() or None,
+                    lambda done, total: counts.append((done, total)),
+                ),
             )
+            while not wait([loading], GLANCE).done:
+                if counts:
+                    done, total = counts.pop()
+                    yield {self.message: charts.waiting(texts.downloading(done, total), done / max(total, 1))}
+        try:
+            estimator = loading.result()
         except CilfError as error:
             old = None if self._host.error else self._host.get().source
             yield ready | {self.message: charts.message(texts.old_weights(error, old))}

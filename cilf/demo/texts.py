@@ -215,6 +215,11 @@ CARD_LEAD = "What the makers of the weights wrote, as it came with them."
 PROGRAMS_LEAD = "Programs get the same numbers, as JSON: a list of records, one per face."
 
 
+def downloading(done: int, total: int) -> str:
+    """How far the download of weights is, in bytes."""
+    return f"Downloading the weights: {done / 1e6:.0f} of {total / 1e6:.0f} MB"
+
+
 def new_weights(source: str) -> str:
     """Other weights have taken the model's place."""
     return f"Now in use: {source}."

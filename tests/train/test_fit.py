@@ -27,6 +27,8 @@ from train.system import predict_ages
 from train.watch import read_log
 
 ROOT = Path(__file__).parents[2]
+
+
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
