@@ -24,6 +24,11 @@ class ModelConfig:
     fusion: FusionConfig
     kind: Literal["cilf"] = "cilf"
 
+    @property
+    def image_size(self) -> int:
+        """Side of the square crops in pixels."""
+        return self.clip.image_size
+
 
 @dataclass(frozen=True)
 class Prediction:
