@@ -42,8 +42,8 @@ class CropCache:
 
     def __reduce__(self) -> tuple[Callable[..., "CropCache"], tuple[Any, ...]]:
         """Sent to another process, a memory-mapped cache is opened there anew instead of being copied."""
-        mapped = isinstance(self.crops, np.memmap) and self.crops.filename is not None
-        crops = Path(self.crops.filename) if mapped else self.crops
+        file = getattr(self.crops, "filename", None)  # of an array that is memory-mapped
+        crops = Path(file) if file else self.crops
         return _received, (self.samples, crops, self.margin, self.detected, self.sha256)
 
 
@@ -97,5 +97,5 @@ def crops_sha256(crops: np.ndarray) -> str:
     """SHA-256 of an array's bytes, read piece by piece."""
     digest = hashlib.sha256()
     for first in range(0, len(crops), CHUNK):
-        digest.update(np.ascontiguousarray(crops[first : first + CHUNK]))
+        digest.update(crops[first : first + CHUNK].tobytes())
     return digest.hexdigest()

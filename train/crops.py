@@ -46,7 +46,7 @@ def prepare(samples: list[Sample], folder: Path, size: int, margin: int, process
     digest = hashlib.sha256()
     for sample, crop, found in aligned(samples, size, margin, processes, folder.name):
         crops[len(kept)] = crop
-        digest.update(np.ascontiguousarray(crop))
+        digest.update(crop.tobytes())
         kept.append(sample)
         detected.append(found)
     crops.flush()

@@ -58,7 +58,7 @@ class Interrupted(Exception):
 class Run:
     """All that a training run carries from step to step."""
 
-    model: nn.Module
+    model: Any
     average: dict[str, Tensor]
     optimizer: Any
     step: int = 0
@@ -121,12 +121,13 @@ def fit(
     accelerator = start_processes(config.precision, parts)
     main, device, processes = accelerator.is_main_process, accelerator.device, accelerator.num_processes
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n", encoding="utf-8")  # it will hold pictures of the data set
     state_file = folder / STATE
 
     torch.manual_seed(config.seed)
     system = build_system(recipe, start)
     if config.precision == "bf16" and device.type == "cpu":
-        depthwise_in_float32(system)
+        depthwise_in_float32(system.image_network)
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:
         system.model = convert_sync_batchnorm(system.model)
     optimizer = make_optimizer(system.model, config)
@@ -136,7 +137,7 @@ def fit(
     with one_for_all():
         # The first process alone reads and writes: the others may be on machines without this folder.
         [state] = broadcast_object_list([_stored(state_file) if resume and main else None])
-        made_of = provenance.describe(recipe, train, start is not None, processes)
+        made_of = provenance.describe(recipe, train, start, processes)
     if main:
         provenance.write(made_of, folder, resumed=state is not None)
     if state is not None:
@@ -144,15 +145,15 @@ def fit(
         log.info("resumed at step %d", run.step)
 
     schedule = Schedule(
-        config.seed,
-        config.batch_size,
-        config.balance,
-        config.epochs,
-        config.sizes,
-        recipe.augment,
-        accelerator.process_index,
-        processes,
-        parts,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        balance=config.balance,
+        epochs=config.epochs,
+        sizes=config.sizes,
+        augment=recipe.augment,
+        process=accelerator.process_index,
+        processes=processes,
+        parts=parts,
     )
     source = _source(train, schedule)
     per_epoch = source.steps_per_epoch
@@ -164,10 +165,10 @@ def fit(
     watch = Watch(folder, steps, run.step, config.batch_size, shown=main)
     with interrupt, kernels, one_for_all(), watch:
         for batches in source.batches(run.step, _workers(workers, device)):
-            watch.begin(batches[0])
+            watch.loaded(batches[0])
             rate = cosine_rate(run.step, steps, config.learning_rate, config.warmup)
-            losses = _step(learner, run, batches, rate, config, accelerator)
-            losses, stop = _agreed(losses, interrupt.raised or run.step == stop_at)
+            own = _step(learner, run, batches, rate, config, accelerator)
+            losses, stop = _agreed(own, interrupt.raised or run.step == stop_at)
             watch.step(run.step, losses, rate)
             epoch_ends = run.step % per_epoch == 0
             if main and (epoch_ends or stop or time.monotonic() - saved > save_every):
@@ -179,8 +180,8 @@ def fit(
             if stop:
                 raise Interrupted(f"Stopped at step {run.step} of {steps}; continue with --resume.")
     run.model.load_state_dict(run.average)
-    model: AgeModel = system.model
-    return model.eval()
+    model: AgeModel = run.model.eval()
+    return model
 
 
 def averaged_model(recipe: AnyRecipe, folder: Path) -> tuple[AgeModel, int]:

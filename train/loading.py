@@ -4,6 +4,7 @@ Which photos make a step, and how each is augmented, is a function of (seed, epo
 the number of processes, nor of worker processes, nor an interruption changes it.
 """
 
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -163,12 +164,18 @@ def ahead(data: Any, jobs: Iterable[Any] | None, workers: int) -> Iterator[list[
         num_workers=workers,
         multiprocessing_context=context,
         collate_fn=_as_it_is,
+        worker_init_fn=_leave_interrupts_to_the_loop,
         generator=torch.Generator(),  # else every loader moves on the run's own random stream
     )
     for item in loader:
         if isinstance(item, DatasetError):
             raise item
         yield item
+
+
+def _leave_interrupts_to_the_loop(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; a worker that ended would fail the step that the loop still takes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _as_it_is(item: Any) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from cilf.age_model import AgeModel
@@ -29,9 +30,8 @@ from train.watch import SAMPLES, read_log
 
 PAGE = "report.html"
 WARNING = "Do not publish: contains pictures of the data set."
-LEVELS = tuple(
-    round(0.5 + 0.05 * index, 2) for index in range(10)
-)  # promised shares of the reliability diagram
+# Promised shares of the reliability diagram.
+LEVELS = tuple(round(0.5 + 0.05 * index, 2) for index in range(10))
 TOLERANCES = np.arange(0, 16)  # years, of the CS curve
 WORST = 20
 
@@ -111,7 +111,8 @@ def write_page(folder: Path, shown: Shown) -> Path:
     parts = [
         HEAD.format(title=html.escape(title), warning=WARNING),
         f"<p>{len(age)} photos that the choices of the run were made on (<i>tune</i>, not a test): mean absolute error "
-        f"<b>{error:.2f} years</b>, within 5 years {cumulative_score(truth, age):.1%}.</p>",
+        f"<b>{error:.2f} years</b>, within 5 years {cumulative_score(truth, age):.1%}. The 90 % intervals "
+        f"({shown.promise}) hold {shown.shares[0.9].mean():.1%} of the true ages.</p>",
         _figure(_curves(read_log(folder), truth, age, shown)),
         f"<h2>The {min(WORST, len(age))} faces furthest off</h2>",
         *_worst(shown),
@@ -142,7 +143,7 @@ def _curves(log: Sequence[Mapping[str, Any]], truth: Ages, age: Ages, shown: Sho
 def _mae_curve(axis: Axes, log: Sequence[Mapping[str, Any]]) -> None:
     axis.plot([row["epoch"] for row in log], [row["tune_mae"] for row in log], marker=".")
     axis.set(xlabel="epoch", ylabel="tune MAE, years", title="error while training")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _scatter(axis: Axes, truth: Ages, age: Ages) -> None:

@@ -1,12 +1,15 @@
 """What a run was made of, so that it can be repeated: recipe, seed, commit of the code, fingerprint of the data."""
 
+import hashlib
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
+
+from torch import Tensor
 
 from train.datasets import DatasetError
 from train.processes import check_same
@@ -24,12 +27,12 @@ class Fingerprinted(Protocol):
 
 
 def describe(
-    recipe: AnyRecipe, train: Sequence[Fingerprinted], start: bool, processes: int
+    recipe: AnyRecipe, train: Sequence[Fingerprinted], start: Mapping[str, Tensor] | None, processes: int
 ) -> dict[str, Any]:
     """JSON values; raises ProcessError when the processes' data differ.
 
     The network's sizes are left out: they stand in the checkpoint beside it. `data_sha256` holds one fingerprint for
-    each of the recipe's data sets, in their order.
+    each of the recipe's data sets, in their order; `start_sha256` that of the weights that the run started from.
     """
     fingerprints = [part.fingerprint() for part in train]
     check_same("training data", fingerprints)
@@ -41,7 +44,7 @@ def describe(
         "data_sha256": fingerprints,
         "commit": commit,
         "uncommitted_changes": changed,
-        "started_from_weights": start,
+        "start_sha256": None if start is None else _sha256(start),
         "processes": processes,
         "versions": {name: version(name) for name in LIBRARIES},
     }
@@ -69,6 +72,13 @@ def read(folder: Path) -> dict[str, Any]:
     """What `write` put down; empty for a run that has nothing."""
     path = folder / RUN
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _sha256(weights: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in weights.items():
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _commit() -> tuple[str | None, bool | None]:

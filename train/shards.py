@@ -1,8 +1,8 @@
 """Crops in tar files (WebDataset shards), for sets too big for a disk or for memory: written once, read as a stream.
 
 `python -m train prepare --shards FOLDER` writes them in random order, each part of a split apart, with an index that
-says how many there are of each age. They may then lie anywhere that WebDataset reads from: a folder, a web server
-(`https://…`), a bucket (`pipe:aws s3 cp s3://… -`).
+says how many there are of each age. They may then lie anywhere that WebDataset reads from: in a folder, on a web
+server (`https://…`; it fetches with `curl`).
 
 What a stream can promise is less than what a cache can. Its order is a function of (seed, epoch, number of processes,
 number of workers): with these unchanged a resumed run ends bit for bit as one that was not stopped, at the price of

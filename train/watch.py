@@ -29,9 +29,12 @@ class Watch:
         self._bar = tqdm(
             total=steps, initial=first, desc="fit", unit="step", smoothing=0.05, disable=not shown
         )
+        if shown and first == 0:
+            for name in (LOG, SAMPLES):  # of an earlier run in the same folder
+                (folder / name).unlink(missing_ok=True)
         # What an interrupted run wrote after its last saved step is hidden: those steps come again.
-        self._curves = SummaryWriter(folder / CURVES, purge_step=first) if shown else None
-        self._last = time.perf_counter()
+        self._curves = SummaryWriter(folder / CURVES, purge_step=first + 1) if shown else None
+        self._last: float | None = None
 
     def __enter__(self) -> "Watch":
         return self
@@ -41,19 +44,20 @@ class Watch:
         if self._curves is not None:
             self._curves.close()
 
-    def begin(self, batch: Batch) -> None:
-        """Draw the first photos of a run as the model gets them, once."""
-        path = self._folder / SAMPLES
-        if self._shown and not path.is_file():
-            save_image(batch.pixels[:SHOWN], path, nrow=8, padding=2)
-        self._last = time.perf_counter()
+    def loaded(self, batch: Batch) -> None:
+        """Before a step. The first photos of a run are drawn as the model gets them."""
+        if self._last is None:
+            path = self._folder / SAMPLES
+            if self._shown and not path.is_file():
+                save_image(batch.pixels[:SHOWN], path, nrow=8, padding=2)
+            self._last = time.perf_counter()
 
     def step(self, step: int, losses: Mapping[str, float], rate: float) -> None:
         """After a step (counted from 1) of learning rate `rate`."""
         self._bar.update()
         self._bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
         now = time.perf_counter()
-        if self._curves is not None:
+        if self._curves is not None and self._last is not None:
             for name, value in losses.items():
                 self._curves.add_scalar(f"loss/{name}", value, step)
             self._curves.add_scalar("learning rate", rate, step)

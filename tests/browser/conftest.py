@@ -71,9 +71,10 @@ def visits(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture
 def shoot(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Takes a picture of the whole page into the ignored folder, named after the test."""
+    """Takes a picture of the whole page into the ignored folder, named after the test's file and the test."""
     SCREENSHOTS.mkdir(exist_ok=True)
-    name = re.sub(r"\W+", "-", request.node.name).removeprefix("test_").strip("-")
+    test = re.sub(r"\W+", "-", request.node.name).removeprefix("test_").strip("-")
+    name = f"{request.path.stem.removeprefix('test_')}-{test}"
 
     def taken(page: Page, suffix: str = "") -> None:
         page.screenshot(path=SCREENSHOTS / f"{name}{suffix}.png", full_page=True, animations="disabled")

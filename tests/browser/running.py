@@ -36,16 +36,17 @@ PATIENCE_S = 120
 
 @dataclass(frozen=True)
 class Site:
-    """A running page: its address, the folder of its uploads, the file that its output goes to, and its process."""
+    """A running page: its address, the folder of its temporary files, the file that its output goes to, and its
+    process."""
 
     address: str
-    uploads: Path
+    temporary: Path
     log: Path
     pid: int
 
     def files(self) -> list[Path]:
-        """What lies in the folder of uploads."""
-        return [path for path in self.uploads.rglob("*") if path.is_file()]
+        """What lies in the folder of temporary files, uploads among it."""
+        return [path for path in self.temporary.rglob("*") if path.is_file()]
 
 
 def find_chromium() -> str | None:
@@ -56,15 +57,16 @@ def find_chromium() -> str | None:
 
 @contextmanager
 def serve(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Site]:
-    """Run `python app.py` on a free port until the block ends; `folder` takes its uploads and its output."""
+    """Run `python app.py` on a free port until the block ends; `folder` takes its temporary files and its output."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    uploads, log = folder / "uploads", folder / "page.log"
-    uploads.mkdir(parents=True, exist_ok=True)
+    temporary, log = folder / "temporary", folder / "page.log"
+    temporary.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port), *arguments]
     # A short heartbeat lets the program notice within a second that a page was left.
-    environment = os.environ | {"GRADIO_TEMP_DIR": str(uploads), "GRADIO_HEARTBEAT_INTERVAL": "1"}
+    environment = os.environ | {"TMPDIR": str(temporary), "GRADIO_HEARTBEAT_INTERVAL": "1"}
+    environment.pop("GRADIO_TEMP_DIR", None)
     with log.open("w") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
@@ -72,7 +74,7 @@ def serve(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Site]:
         try:
             address = f"http://127.0.0.1:{port}"
             _wait_for(address, process, log)
-            yield Site(address, uploads, log, process.pid)
+            yield Site(address, temporary, log, process.pid)
         finally:
             process.terminate()
             try:

@@ -84,6 +84,12 @@ def test_from_photos_to_a_model_card(work: Path, capsys: pytest.CaptureFixture[s
     assert main(["prepare", *data, *cache, "--size", "48", "--margin", "6", "--processes", "1"]) == 0
     assert main(["fit", *recipe, *cache, *split, "--output", run]) == 0
     assert main(["calibrate", *recipe, "--run", run, *cache, *split, "--output", str(checkpoint)]) == 0
+    page = (work / "run" / "report.html").read_text()
+    assert "Do not publish: contains pictures of the data set" in page
+    assert "split-conformal" in page
+    training = load(checkpoint).config.training
+    assert training["recipe"]["fit"]["batch_size"] == 4
+    assert {"seed", "commit", "data_sha256", "versions"} <= training.keys()
     evaluate = ["evaluate", *data, *split, "--weights", str(checkpoint), "--report", str(report)]
     assert main(evaluate) == 0
     assert main(evaluate) == 0
@@ -153,6 +159,24 @@ def test_a_second_stage_is_mixed_with_the_weights_it_started_from(work: Path) ->
     assert main(["fit", *recipe, *cache, *split, *start, "--output", str(work / "run")]) == 0
     assert main([*calibrate, *start, "--output", str(second)]) == 0
     assert 0 <= load(second).config.training["share_of_start"] < 1
+
+
+def test_training_from_shards(work: Path) -> None:
+    """The training photos come from tar files alone; the cache holds no crop of theirs."""
+    cache, split = ["--cache", str(work / "crops")], ["--split", str(work / "split.csv")]
+    data, size = ["--data", f"utkface={work / 'UTKFace'}"], ["--size", "48", "--margin", "6"]
+    shards = ["--shards", str(work / "shards")]
+    assert main(["prepare", *data, *split, *shards, *size, "--processes", "1"]) == 0
+    tune = work / "tune"
+    tune.mkdir()
+    names = [row.split(",")[0] for row in (work / "split.csv").read_text().splitlines() if ",tune," in row]
+    for name in names:
+        (work / "UTKFace" / name).rename(tune / name)
+    assert main(["prepare", "--data", f"utkface={tune}", *cache, *size, "--processes", "1"]) == 0
+    fit = ["fit", "--recipe", str(work / "tiny.toml"), *cache, *split, "--output", str(work / "run")]
+    assert main([*fit, *shards]) == 0
+    assert (work / "run" / "report.html").is_file()
+    assert main([*fit, "--shards", str(work / "nowhere")]) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,36 @@
+"""How soon the page is there: `pytest tests/benchmarks/test_start.py -s`. Asserts no time.
+
+Prints medians of a few starts on a warm disk, each a `python app.py` of its own that a new browser window opens.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from playwright.sync_api import expect, sync_playwright
+
+from tests.browser.running import PATIENCE_S, launch_browser, open_page, serve
+
+STARTS = 5
+
+
+def test_start(tmp_path: Path) -> None:
+    seconds = []
+    with sync_playwright() as playwright:
+        browser = launch_browser(playwright)
+        for number in range(STARTS + 1):
+            started = time.perf_counter()
+            with serve(tmp_path / str(number)) as site:
+                answered = time.perf_counter()
+                page = open_page(browser.new_context(), site)
+                ready = time.perf_counter()
+                page.click("#example-hopper")
+                expect(page.locator("#age")).to_be_visible(timeout=1000 * PATIENCE_S)
+                seconds.append((answered - started, ready - started, time.perf_counter() - ready))
+                page.context.close()
+        browser.close()
+    answered, ready, predicted = np.median(seconds[1:], axis=0)  # the first start warms the disk
+    print(
+        f"\nmedians of {STARTS} starts: the page answers after {answered:.1f} s and says that the model is ready after "
+        f"{ready:.1f} s; the first portrait's age stands there {predicted:.2f} s after the click"
+    )
