@@ -5,12 +5,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cilf.errors import CilfError
-from train.datasets import DATASETS, DatasetError, Sample, read_split, select
+from train.datasets import DATASETS, DatasetError, read_data, read_splits, select
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -122,20 +121,6 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", type=Path, action="append", required=True, metavar="FILE.csv", help="filename,split,group"
     )
-
-
-def read_splits(paths: list[Path]) -> dict[str, str]:
-    """All split files as one: file name → split."""
-    return {name: split for path in paths for name, split in read_split(path).items()}
-
-
-def read_data(entries: list[str]) -> Iterator[tuple[str, list[Sample]]]:
-    """`NAME=FOLDER` entries → name and samples of each data set. Raises DatasetError."""
-    for entry in entries:
-        name, _, folder = entry.partition("=")
-        if name not in DATASETS:
-            raise DatasetError(f"Unknown data set {name!r}; known: {', '.join(DATASETS)}.")
-        yield name, DATASETS[name].read(Path(folder))
 
 
 def _prepare(options: argparse.Namespace) -> int:

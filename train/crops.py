@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -48,11 +49,12 @@ class CropCache:
 def prepare(samples: list[Sample], folder: Path, size: int, margin: int, processes: int) -> CropCache:
     """Align every sample into `folder`; a sample whose picture cannot be read is left out with a warning.
 
-    A cache that already holds the same samples at the same size is used as it is.
+    A cache that already holds the same photos at the same size is used; labels that have changed since are put right.
     """
     wanted = {"size": size, "margin": margin, "names": [sample.name for sample in samples]}
     index = folder / "index.json"
     if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["wanted"] == wanted:
+        _relabel(index, samples)
         return load(folder)
     folder.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
@@ -75,10 +77,22 @@ def prepare(samples: list[Sample], folder: Path, size: int, margin: int, process
             kept.append(sample)
             detected.append(found)
     crops.flush()
-    rows = [asdict(sample) | {"path": str(sample.path)} for sample in kept]
-    stored = {"wanted": wanted, "detected": detected, "samples": rows}
+    stored = {"wanted": wanted, "detected": detected, "samples": [_row(sample) for sample in kept]}
     index.write_text(json.dumps(stored), encoding="utf-8")
     return load(folder)
+
+
+def _row(sample: Sample) -> dict[str, Any]:
+    return asdict(sample) | {"path": str(sample.path)}
+
+
+def _relabel(index: Path, samples: list[Sample]) -> None:
+    """Write the samples' present labels into an index that holds the same photos."""
+    stored = json.loads(index.read_text(encoding="utf-8"))
+    present = {sample.name: _row(sample) for sample in samples}
+    rows = [present[row["name"]] for row in stored["samples"]]
+    if rows != stored["samples"]:
+        index.write_text(json.dumps(stored | {"samples": rows}), encoding="utf-8")
 
 
 def load(folder: Path) -> CropCache:
