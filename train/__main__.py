@@ -6,10 +6,14 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cilf.errors import CilfError
-from train.datasets import DATASETS, DatasetError, read_data, read_splits, select
+from train import commands as more_commands
+from train.datasets import DATASETS, DatasetError, Sample, read_data, read_splits, select
+
+if TYPE_CHECKING:
+    from train.recipe import Recipe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint on one part of one data set")
     _add_data(evaluate)
-    evaluate.add_argument("--split", type=Path, action="append", required=True, metavar="FILE.csv")
+    evaluate.add_argument(
+        "--split", type=Path, action="append", default=[], metavar="FILE.csv", help="without it every photo"
+    )
     evaluate.add_argument("--part", default="test", help="which part of the split")
     evaluate.add_argument("--weights", help="folder or Hub repository; without it the bundled checkpoint")
     evaluate.add_argument("--report", type=Path, help="write the full report to this JSON file")
@@ -72,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=FILE.csv",
         help="another system's predictions for the same photos (columns filename, age_pred); may be repeated",
     )
+    evaluate.add_argument(
+        "--zero-shot",
+        action="store_true",
+        help="prompts alone, with --clip; of our own towers where it is not given",
+    )
+    evaluate.add_argument("--clip", metavar="MODEL/WEIGHTS", help="any that open_clip knows")
+    evaluate.add_argument("--device", default="cpu", help="as PyTorch names it")
     evaluate.set_defaults(run=_evaluate)
 
     studies = commands.add_parser("ablate", help="add the method's parts one by one; compare age prompts")
@@ -103,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     publish = commands.add_parser("publish", help="upload the page and its weights to a Hugging Face Space")
     publish.add_argument("--space", required=True, metavar="USER/NAME", help="made where it does not exist")
     publish.set_defaults(run=_publish)
+    more_commands.add(commands)
     return parser
 
 
@@ -140,7 +154,7 @@ def _fit(options: argparse.Namespace) -> int:
     recipe = read_recipe(options.recipe)
     splits = read_splits(options.split)
     train = [subset(options.cache / name, splits, "train", share) for name, share in recipe.shares.items()]
-    tune = subset(options.cache / "utkface", splits, "tune")
+    tune = subset(options.cache / _first(recipe), splits, "tune")
     start = load(options.start).model.state_dict() if options.start else None
     try:
         fit(recipe, train, tune, options.output, resume=options.resume, start=start)
@@ -148,6 +162,11 @@ def _fit(options: argparse.Namespace) -> int:
         logging.info("%s", stop)
         return 130
     return 0
+
+
+def _first(recipe: "Recipe") -> str:
+    """The recipe's first data set: the one that choices and calibration are made on."""
+    return next(iter(recipe.shares))
 
 
 def _calibrate(options: argparse.Namespace) -> int:
@@ -160,7 +179,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     recipe, splits = read_recipe(options.recipe), read_splits(options.split)
     model, step = averaged_model(recipe, options.folder)
     held = [subset(options.cache / name, splits, "held") for name in recipe.shares]
-    tune, cal = (subset(options.cache / "utkface", splits, part) for part in ("tune", "cal"))
+    tune, cal = (subset(options.cache / _first(recipe), splits, part) for part in ("tune", "cal"))
     share = blend(model, load(options.start).model.state_dict(), tune) if options.start else 0.0
     ensemble, config = calibrate(model, recipe, held, tune, cal, step, share)
     save(options.output, model, ensemble, config)
@@ -171,25 +190,58 @@ def _evaluate(options: argparse.Namespace) -> int:
     from cilf.estimator import AgeEstimator
     from train import rivals
     from train.evaluate import decisions, predict, report, table, write
+    from train.points import label_table
 
-    splits = read_splits(options.split)
+    chosen, part = _chosen(options)
+    if options.zero_shot or options.clip:
+        return _evaluate_prompts(options, chosen, part)
     files = dict(entry.partition("=")[::2] for entry in options.rival)
     others = {name: rivals.read_rival(Path(file)) for name, file in files.items()}
-    estimator = AgeEstimator.from_pretrained(options.weights)
-    [(name, samples)] = read_data(options.data)
-    chosen = select(samples, splits, options.part)
-    if not chosen:
-        raise DatasetError(f"No picture of {name} is in the part {options.part!r} of the split.")
+    estimator = AgeEstimator.from_pretrained(options.weights, device=options.device)
     predictions = predict(estimator, chosen)
-    found = report(predictions, dataset=name, part=options.part, estimator=estimator)
+    found = report(predictions, dataset=chosen[0].dataset, part=part, estimator=estimator)
     found |= {"rivals": rivals.compare(predictions, others)} if others else {}
     if options.predictions:
         rivals.write(predictions, options.predictions)
     if options.report:
         write(found, options.report)
-    print(table(found) + "\n\n" + decisions(found))
+    print(table(found) + "\n\n" + decisions(found) + label_table(found))
     if others:
         print("\n" + rivals.table(found["rivals"]))
+    return 0
+
+
+def _chosen(options: argparse.Namespace) -> tuple[list[Sample], str]:
+    """The photos to measure, and what part of their set they are."""
+    splits = read_splits(options.split)
+    if len(options.data) != 1:
+        raise DatasetError("evaluate measures one data set at a time; give --data once.")
+    [(name, samples)] = read_data(options.data)
+    if not options.split:
+        return samples, "all"
+    chosen = select(samples, splits, options.part)
+    if not chosen:
+        raise DatasetError(f"No picture of {name} is in the part {options.part!r} of the split.")
+    return chosen, options.part
+
+
+def _evaluate_prompts(options: argparse.Namespace, chosen: list[Sample], part: str) -> int:
+    from train import rivals, zero_shot
+    from train.captions import TEMPLATES
+    from train.points import point_report, table, write
+
+    if options.clip:
+        model = zero_shot.public_clip(options.clip, options.device)
+    else:
+        model = zero_shot.own_towers(options.weights, options.device)
+    predictions = zero_shot.predict(model, chosen)
+    about = {"mode": model.kind, "clip": model.name, "templates": list(TEMPLATES)}
+    found = point_report(predictions, dataset=chosen[0].dataset, part=part, **about)
+    if options.predictions:
+        rivals.write(predictions, options.predictions)
+    if options.report:
+        write(found, options.report)
+    print(f"{model.kind}: {model.name}\n\n{table(found)}")
     return 0
 
 

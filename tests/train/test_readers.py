@@ -3,9 +3,12 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.train.trees import LOST, TREES, cacd, fgnet, touch, write
+from train.crops import prepare
 from train.datasets import DATASETS, DatasetError, Sample, table
 from train.datasets.adience import GROUPS, group_of_label
 from train.datasets.scface import ScFace
@@ -224,3 +227,16 @@ def test_labels_of_another_kind_are_one_sentence(
         DATASETS[name].read(tmp_path)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_crop_cache_learns_labels_that_came_later(tmp_path: Path, grace_hopper: np.ndarray) -> None:
+    """FACES gets exact ages when `ages.csv` is put there: the faces need not be cut out again."""
+    root = tmp_path / "FACES"
+    root.mkdir()
+    Image.fromarray(grace_hopper).crop((150, 60, 390, 300)).save(root / "004_o_m_a_a.jpg")
+    prepare(DATASETS["faces"].read(root), tmp_path / "crops", 32, 4, 1)
+    write(root / "ages.csv", [("subject", "age"), ("004", 77)])
+    written = (tmp_path / "crops" / "crops.npy").stat().st_mtime_ns
+    [sample] = prepare(DATASETS["faces"].read(root), tmp_path / "crops", 32, 4, 1).samples
+    assert (sample.age, sample.group, sample.subject, sample.fold) == (77, None, "004", "a")
+    assert (tmp_path / "crops" / "crops.npy").stat().st_mtime_ns == written
