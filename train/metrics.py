@@ -28,9 +28,8 @@ def cumulative_curve(truth: Ages, age: Ages, last: int = 10) -> dict[str, float]
 def epsilon_error(truth: Ages, age: Ages, deviation: Ages) -> float:
     """ε-error of apparent age, 1 − mean exp(−(age − μ)² / 2σ²), where μ and σ are mean and standard deviation of the
     votes (Escalera et al., ChaLearn LAP 2015). Where all votes agree, σ = 0, only their age is free of error."""
-    distance = np.abs(age - truth)
-    spread = np.where(deviation > 0, deviation, np.finfo(float).tiny)
-    return float(1 - np.exp(-0.5 * np.minimum(distance / spread, 1e6) ** 2).mean())
+    spread = np.maximum(deviation, 1e-6)  # years
+    return float(1 - np.exp(-0.5 * ((age - truth) / spread) ** 2).mean())
 
 
 def accuracy(truth: Ages, age: Ages) -> dict[str, float]:

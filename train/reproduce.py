@@ -5,7 +5,6 @@ done is kept: a second call goes on where the first stopped.
 """
 
 import json
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,12 @@ from train.crops import prepare
 from train.datasets import Sample
 from train.evaluate import predict
 from train.fit import averaged_model, fit, subset
-from train.points import point_report
+from train.metrics import cumulative_score, mean_absolute_error
+from train.points import by_label, point_report
 from train.points import write as write_report
-from train.protocols import Protocol, Split, divide
+from train.protocols import Protocol, Split, divide, protocol
 from train.protocols import write as write_split
 from train.recipe import Recipe
-
-log = logging.getLogger(__name__)
 
 MARGIN = 0.125  # of the crop's side: as much context as the bundled checkpoint's crops have
 
@@ -81,7 +79,7 @@ def reproduce(
         protocol=rules.name,
         division=rules.title,
         seed=seed,
-        splits={name: _errors(table) for name, table in tables.items()},
+        splits={name: _errors(table, dataset) for name, table in tables.items()},
     )
     write_report(found, folder / "report.json")
     return found
@@ -113,15 +111,26 @@ def _run(
     return pd.DataFrame(json.loads(stored.read_text(encoding="utf-8")))
 
 
-def _errors(table: pd.DataFrame) -> dict[str, float]:
-    error = np.abs(table["age"] - table["truth"])
-    return {"count": len(table), "mae": float(error.mean()), "cs5": float((error <= 5).mean())}
+def _errors(table: pd.DataFrame, dataset: str) -> dict[str, float]:
+    """Every measure that the labels allow, of one split."""
+    truth, age = (table[column].to_numpy(dtype=np.float64) for column in ("truth", "age"))
+    found = by_label(table, dataset)
+    groups = found.get("age_groups", {})
+    return {
+        "count": len(table),
+        "mae": mean_absolute_error(truth, age),
+        "cs5": cumulative_score(truth, age),
+        **{name: groups[name] for name in ("accuracy", "one_off", "group_mae") if name in groups},
+        **({"epsilon_error": found["epsilon_error"]} if "epsilon_error" in found else {}),
+    }
 
 
 def summary(found: dict[str, Any]) -> str:
-    """How the splits' errors spread, in one line."""
-    errors = [row["mae"] for row in found["splits"].values()]
-    return (
-        f"{found['protocol']}: MAE {found['all']['mae']:.2f} years over {found['all']['count']} tested photos; "
-        f"mean of {len(errors)} splits {np.mean(errors):.2f} ± {np.std(errors):.2f}."
-    )
+    """The protocol's own measures: their mean over splits and how far the splits lie apart, in one line."""
+    rows = list(found["splits"].values())
+    said = []
+    for name in protocol(found["protocol"]).measures:
+        if name in rows[0]:
+            values = [row[name] for row in rows]
+            said.append(f"{name} {np.mean(values):.3f} ± {np.std(values):.3f}")
+    return f"{found['protocol']}, mean of {len(rows)} split(s): {', '.join(said)}."

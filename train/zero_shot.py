@@ -97,7 +97,7 @@ def _from_open_clip(
         name=name,
         kind="zero-shot",
         size=size[0] if isinstance(size, tuple) else size,
-        scale=float(clip.logit_scale.exp()),
+        scale=clip.logit_scale.exp().item(),
         encode_image=encode_image,
         encode_text=encode_text,
     )
@@ -139,7 +139,7 @@ def own_towers(source: str | None, device: str = "cpu") -> PromptModel:
         name=checkpoint.source,
         kind="prompt-only",
         size=model.towers.config.image_size,
-        scale=float(model.scale),
+        scale=model.scale.item(),
         encode_image=encode_image,
         encode_text=model.towers.encode_text,
     )

@@ -39,7 +39,7 @@ def test_a_protocol_from_photos_to_its_figure(work: Path, capsys: pytest.Capture
     assert found["all"]["count"] == found["splits"]["exclusive-80-20"]["count"] >= 6
     assert found["all"]["mae"] == pytest.approx(found["splits"]["exclusive-80-20"]["mae"])
     said = capsys.readouterr().out
-    assert "exclusive-80-20: MAE" in said
+    assert "exclusive-80-20, mean of 1 split(s): mae" in said
     assert (output / "exclusive-80-20" / "checkpoint" / "model.safetensors").is_file()
     split = ["--split", str(output / "splits" / "exclusive-80-20.csv")]
 

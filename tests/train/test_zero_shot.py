@@ -34,7 +34,7 @@ def oracle(scale: float = 100.0) -> PromptModel:
         "zero-shot",
         size=32,
         scale=scale,
-        encode_image=lambda crops: torch.stack([direction(int(crop[16, 16, 0])) for crop in crops]),
+        encode_image=lambda crops: torch.stack([direction(min(int(crop[16, 16, 0]), 100)) for crop in crops]),
         encode_text=lambda texts: torch.stack(
             [direction(int(re.findall(r"\d+", text)[0])) for text in texts]
         ),
