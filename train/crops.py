@@ -11,7 +11,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -77,22 +76,10 @@ def prepare(samples: list[Sample], folder: Path, size: int, margin: int, process
             kept.append(sample)
             detected.append(found)
     crops.flush()
-    stored = {"wanted": wanted, "detected": detected, "samples": [_row(sample) for sample in kept]}
+    rows = [asdict(sample) | {"path": str(sample.path)} for sample in kept]
+    stored = {"wanted": wanted, "detected": detected, "samples": rows}
     index.write_text(json.dumps(stored), encoding="utf-8")
     return load(folder)
-
-
-def _row(sample: Sample) -> dict[str, Any]:
-    return asdict(sample) | {"path": str(sample.path)}
-
-
-def _relabel(index: Path, samples: list[Sample]) -> None:
-    """Write the samples' present labels into an index that holds the same photos."""
-    stored = json.loads(index.read_text(encoding="utf-8"))
-    present = {sample.name: _row(sample) for sample in samples}
-    rows = [present[row["name"]] for row in stored["samples"]]
-    if rows != stored["samples"]:
-        index.write_text(json.dumps(stored | {"samples": rows}), encoding="utf-8")
 
 
 def load(folder: Path) -> CropCache:
@@ -137,3 +124,12 @@ def _crop(job: tuple[Sample, int, int]) -> tuple[np.ndarray, bool] | str:
         return str(error)
     face = main_face(photo, _finder)
     return align(photo, face, size, margin), face.keypoints is not None
+
+
+def _relabel(index: Path, samples: list[Sample]) -> None:
+    """Write the samples' present labels into an index that holds the same photos."""
+    stored = json.loads(index.read_text(encoding="utf-8"))
+    present = {sample.name: asdict(sample) | {"path": str(sample.path)} for sample in samples}
+    rows = [present[row["name"]] for row in stored["samples"]]
+    if rows != stored["samples"]:
+        index.write_text(json.dumps(stored | {"samples": rows}), encoding="utf-8")
