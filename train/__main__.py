@@ -194,7 +194,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     chosen, part = _chosen(options)
     if options.zero_shot or options.clip:
-        return _evaluate_prompts(options, chosen, part)
+        return more_commands.evaluate_prompts(options, chosen, part)
     files = dict(entry.partition("=")[::2] for entry in options.rival)
     others = {name: rivals.read_rival(Path(file)) for name, file in files.items()}
     estimator = AgeEstimator.from_pretrained(options.weights, device=options.device)
@@ -223,26 +223,6 @@ def _chosen(options: argparse.Namespace) -> tuple[list[Sample], str]:
     if not chosen:
         raise DatasetError(f"No picture of {name} is in the part {options.part!r} of the split.")
     return chosen, options.part
-
-
-def _evaluate_prompts(options: argparse.Namespace, chosen: list[Sample], part: str) -> int:
-    from train import rivals, zero_shot
-    from train.captions import TEMPLATES
-    from train.points import point_report, table, write
-
-    if options.clip:
-        model = zero_shot.public_clip(options.clip, options.device)
-    else:
-        model = zero_shot.own_towers(options.weights, options.device)
-    predictions = zero_shot.predict(model, chosen)
-    about = {"mode": model.kind, "clip": model.name, "templates": list(TEMPLATES)}
-    found = point_report(predictions, dataset=chosen[0].dataset, part=part, **about)
-    if options.predictions:
-        rivals.write(predictions, options.predictions)
-    if options.report:
-        write(found, options.report)
-    print(f"{model.kind}: {model.name}\n\n{table(found)}")
-    return 0
 
 
 def _ablate(options: argparse.Namespace) -> int:

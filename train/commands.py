@@ -1,4 +1,4 @@
-"""The commands about data sets and protocols: `show`, `split`, `reproduce` and `compare`."""
+"""The commands about data sets and protocols: `show`, `split`, `reproduce` and `compare`; `evaluate --zero-shot`."""
 
 import argparse
 import logging
@@ -124,4 +124,25 @@ def _compare(options: argparse.Namespace) -> int:
     if rows.empty:
         raise DatasetError(f"{options.first} and {options.second} have no photo in common.")
     print(rivals.paired_table(rows, options.first.stem, options.second.stem))
+    return 0
+
+
+def evaluate_prompts(options: argparse.Namespace, chosen: list[Sample], part: str) -> int:
+    """`evaluate --zero-shot`: the photos through prompts alone."""
+    from train import rivals, zero_shot
+    from train.captions import TEMPLATES
+    from train.points import point_report, table, write
+
+    if options.clip:
+        model = zero_shot.public_clip(options.clip, options.device)
+    else:
+        model = zero_shot.own_towers(options.weights, options.device)
+    predictions = zero_shot.predict(model, chosen)
+    about = {"mode": model.kind, "clip": model.name, "templates": list(TEMPLATES)}
+    found = point_report(predictions, dataset=chosen[0].dataset, part=part, **about)
+    if options.predictions:
+        rivals.write(predictions, options.predictions)
+    if options.report:
+        write(found, options.report)
+    print(f"{model.kind}: {model.name}\n\n{table(found)}")
     return 0

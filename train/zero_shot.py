@@ -25,6 +25,7 @@ from tqdm import tqdm
 from cilf.errors import WeightsError
 from cilf.faces import FaceFinder, align
 from cilf.images import open_photo
+from cilf.model import CILF
 from cilf.weights import load
 from train.captions import TEMPLATES
 from train.crops import main_face
@@ -124,9 +125,13 @@ def own_towers(source: str | None, device: str = "cpu") -> PromptModel:
     tower's own was never taught to lie near texts.
 
     Raises:
-        WeightsError: the checkpoint cannot be loaded.
+        WeightsError: the checkpoint cannot be loaded, or has no text tower.
     """
     checkpoint = load(source)
+    if not isinstance(checkpoint.model, CILF):
+        raise WeightsError(
+            f"{checkpoint.source} has no text tower: prompts say nothing to it; name another --clip."
+        )
     model = checkpoint.model.to(device).eval()
     with torch.inference_mode():
         age_text = model.encode_ages()
