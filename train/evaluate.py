@@ -18,17 +18,9 @@ from cilf.estimator import AgeEstimator
 from cilf.prediction import FacePrediction
 from train.datasets import Sample
 from train.metrics import decision_quality, summary
+from train.points import BANDS, by_label, labels
 
 ADULT = 18  # years
-
-BANDS = {
-    "0–12": (0, 12),
-    "13–17": (13, 17),
-    "18–29": (18, 29),
-    "30–44": (30, 44),
-    "45–59": (45, 59),
-    "60+": (60, 200),
-}
 
 
 def predict(
@@ -43,10 +35,7 @@ def predict(
         low, high = found.interval
         rows.append(
             {
-                "name": sample.name,
-                "truth": float(sample.age),
-                "gender": sample.gender,
-                "race": sample.race,
+                **labels(sample),
                 "age": found.age,
                 "initial_age": found.initial_age,
                 "age_low": low,
@@ -91,6 +80,7 @@ def report(table: pd.DataFrame, *, dataset: str, part: str, estimator: AgeEstima
         "detected": int(table["detected"].sum()),
         "over_18": _decisions(table),
         "groups": {name: _measure(rows) for name, rows in groups.items() if len(rows)},
+        **by_label(table, dataset),
     }
 
 
