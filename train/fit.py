@@ -127,7 +127,7 @@ def fit(
     torch.manual_seed(config.seed)
     system = build_system(recipe, start)
     if config.precision == "bf16" and device.type == "cpu":
-        depthwise_in_float32(system.image_network)
+        depthwise_in_float32(system.model.image_network)
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:
         system.model = convert_sync_batchnorm(system.model)
     optimizer = make_optimizer(system.model, config)

@@ -34,11 +34,6 @@ class System(nn.Module, ABC):
 
     model: Any
 
-    @property
-    @abstractmethod
-    def image_network(self) -> nn.Module:
-        """The part of the network that sees pixels."""
-
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted terms of the loss by name, and their sum as `loss`.
@@ -77,12 +72,6 @@ class CilfSystem(System):
         super().__init__()
         self.recipe = recipe
         self.model = model
-
-    @property
-    def image_network(self) -> nn.Module:
-        """See `System.image_network`."""
-        visual: nn.Module = self.model.towers.clip.visual
-        return visual
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See `System.forward`."""
