@@ -1,9 +1,10 @@
 """The one door for users: a photo in, one `FacePrediction` per face out."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,8 +17,13 @@ from cilf.faces import Face, FaceFinder, align, whole_picture
 from cilf.folding import fold_batch_norm
 from cilf.hub import Progress
 from cilf.images import open_photo
+from cilf.model import CILF
 from cilf.prediction import FacePrediction, NoFace
 from cilf.weights import Checkpoint, load
+
+NO_TEXTS = "these weights compare no texts with faces: they have no text tower; load weights of CILF for that"
+
+log = logging.getLogger(__name__)
 
 BATCH = 16  # crops at once; bounds the memory that a group photo takes
 
@@ -45,10 +51,11 @@ class AgeEstimator:
         # Before the move, since a device that is only lent is not there yet.
         with torch.inference_mode():
             self._age_text = checkpoint.model.encode_ages().to(self._device)
-        self._scale = checkpoint.model.scale.item()
+        self._prompted = checkpoint.model if isinstance(checkpoint.model, CILF) else None
+        self._scale = self._prompted.scale.item() if self._prompted else 1.0
         self._model = checkpoint.model.to(self._device)
-        fold_batch_norm(self._model.towers.clip.visual)
-        self._model.towers.clip.visual.to(memory_format=torch.channels_last)  # as crops lie in memory
+        fold_batch_norm(self._model.image_network)
+        self._model.image_network.to(memory_format=torch.channels_last)  # as crops lie in memory
         self._ensemble = checkpoint.ensemble.to(self._device)
         self._finder = finder or FaceFinder()
         self._max_faces = max_faces
@@ -70,7 +77,8 @@ class AgeEstimator:
         """Load a model.
 
         Args:
-            source: None for the bundled weights, a folder, or `user/repository` on the Hugging Face Hub.
+            source: None for the bundled weights of CILF, "mtmsa" for the bundled ones of MTMSA, a folder, or
+                `user/repository` on the Hugging Face Hub.
             revision: branch, tag or commit of a Hub repository.
             device: where the model computes, as PyTorch names it.
             face_model: MediaPipe's detector file; None looks for it (see `cilf.faces.FaceFinder`).
@@ -97,6 +105,16 @@ class AgeEstimator:
     def sha256(self) -> str:
         """Of the weights file: which weights exactly."""
         return self._checkpoint.config.sha256
+
+    @property
+    def kind(self) -> Literal["cilf", "mtmsa"]:
+        """Which system the weights are of."""
+        return self._checkpoint.config.model.kind
+
+    @property
+    def compares_texts(self) -> bool:
+        """Whether faces can be compared with prompts."""
+        return self._prompted is not None
 
     @property
     def epsilon(self) -> float:
@@ -126,7 +144,8 @@ class AgeEstimator:
 
         Args:
             photo: a path, a PIL image, or an HxWx3 uint8 RGB array.
-            prompts: texts to compare with each face; None compares with none.
+            prompts: texts to compare with each face; None compares with none, and so do weights without a text tower
+                (`compares_texts`), whatever is given.
             no_face: what to do with a photo without a face: give no prediction, or take the whole picture as the face.
             tiles: look for small faces too; without it the detector takes a few milliseconds.
             max_faces: keep only so many, the largest ones; None keeps as many as the estimator was made for.
@@ -141,6 +160,9 @@ class AgeEstimator:
         if no_face not in ("skip", "whole"):
             raise UsageError(f"no_face is {no_face!r}; give 'skip' or 'whole'")
         texts = _texts(prompts or ())
+        if texts and not self.compares_texts:
+            log.warning("%s", NO_TEXTS)
+            texts = []
         picture = open_photo(photo)
         faces = self._finder.find(picture, tiles=tiles)
         max_faces = self._max_faces if max_faces is None else max_faces
@@ -149,8 +171,7 @@ class AgeEstimator:
             faces = [face for face in faces if face in largest]
         if not faces and no_face == "whole":
             faces = [whole_picture(picture)]
-        size = self._checkpoint.config.model.clip.image_size
-        crops = [align(picture, face, size) for face in faces]
+        crops = [align(picture, face, self._model.image_size) for face in faces]
         predictions: list[FacePrediction] = []
         for start in range(0, len(faces), BATCH):
             chunk = slice(start, start + BATCH)
@@ -161,9 +182,13 @@ class AgeEstimator:
         """Cosine in [−1, 1] of the face's fused embedding and each prompt's text embedding; the photo is not needed.
 
         Raises:
-            UsageError: `prompts` is one text instead of several, or holds an empty one.
+            UsageError: `prompts` is one text instead of several, or holds an empty one; or the weights have no text
+                tower (`compares_texts`).
         """
-        return self._score(face.embedding, _texts(prompts))
+        texts = _texts(prompts)
+        if not self.compares_texts:
+            raise UsageError(NO_TEXTS)
+        return self._score(face.embedding, texts)
 
     def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
         """Shares that sum to 1: softmax over the given prompts at the temperature learned in training."""
@@ -176,7 +201,9 @@ class AgeEstimator:
 
     def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """Prompt → its words that no training caption held; prompts without such words are left out."""
-        found = {prompt: self._model.towers.unknown_words(prompt) for prompt in _texts(prompts)}
+        if self._prompted is None:
+            raise UsageError(NO_TEXTS)
+        found = {prompt: self._prompted.towers.unknown_words(prompt) for prompt in _texts(prompts)}
         return {prompt: words for prompt, words in found.items() if words}
 
     @torch.inference_mode()
@@ -214,10 +241,10 @@ class AgeEstimator:
         return self._similarities(torch.from_numpy(embedding).to(self._device), self._encode(texts), texts)
 
     def _encode(self, texts: list[str]) -> Tensor | None:
-        if not texts:
+        if not texts or self._prompted is None:
             return None
         with self._tokenizer_lock:
-            return self._model.towers.encode_text(texts)
+            return self._prompted.towers.encode_text(texts)
 
     def _similarities(self, embedding: Tensor, prompts: Tensor | None, texts: list[str]) -> dict[str, float]:
         if prompts is None:

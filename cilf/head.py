@@ -1,5 +1,6 @@
 """Age head: a distribution over ages from cosines of image and age prompts (METHOD 7)."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ class AgeEstimate:
     Attributes:
         logits: (B, K) log-probabilities up to a constant.
         probabilities: (B, K).
-        age: (B,) expectation in years; within the range of ages.
+        age: (B,) expectation in years (of a Gaussian, its mean); within the range of ages.
         spread: (B,) standard deviation in years.
         entropy: (B,) nats.
     """
@@ -26,20 +27,32 @@ class AgeEstimate:
     entropy: Float[Tensor, " batch"]
 
 
-class AgeHead(nn.Module):
+class Head(nn.Module, ABC):
+    """Whatever ends in an `AgeEstimate`, with a temperature that is fitted after training on held-back photos."""
+
+    temperature: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("temperature", torch.ones(()))
+
+    @abstractmethod
+    def tempered(self, estimate: AgeEstimate, temperature: float) -> AgeEstimate:
+        """The estimate with its distribution flatter (above 1) or sharper (below 1) by a temperature."""
+
+
+class AgeHead(Head):
     """l_k = exp(s)⟨g, T′_k⟩ / t, p = softmax(l), age = Σ p_k k.
 
     s is learned (start ln(1/0.07) as in CLIP, exp(s) at most 100). The temperature t is not: it is fitted after
     training on held-back photos, because a flat p pulls the expectation to mid-range (METHOD 7).
     """
 
-    temperature: Tensor
     ages: Tensor
 
     def __init__(self, num_ages: int) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
-        self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("ages", torch.arange(num_ages, dtype=torch.float32), persistent=False)
 
     def forward(
@@ -48,6 +61,10 @@ class AgeHead(nn.Module):
         """Both of unit length."""
         cosines = torch.einsum("bd,bkd->bk", embedding, age_text)
         return self.summarise(self.log_scale.exp().clamp(max=100) * cosines / self.temperature)
+
+    def tempered(self, estimate: AgeEstimate, temperature: float) -> AgeEstimate:
+        """softmax(l / temperature), whose expectation moves with it."""
+        return self.summarise(estimate.logits / temperature)
 
     def summarise(self, logits: Float[Tensor, "batch age"]) -> AgeEstimate:
         """Moments of softmax(logits)."""

@@ -1,12 +1,14 @@
 """CILF: the whole differentiable model, put together from its parts."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cilf.age_model import AgeModel, Description
 from cilf.clip import ClipConfig, ClipTowers
 from cilf.fourierformer import FourierFusion, FusionConfig
 from cilf.head import AgeEstimate, AgeHead
@@ -20,6 +22,12 @@ class ModelConfig:
     clip: ClipConfig
     prompts: PromptConfig
     fusion: FusionConfig
+    kind: Literal["cilf"] = "cilf"
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square crops in pixels."""
+        return self.clip.image_size
 
 
 @dataclass(frozen=True)
@@ -51,27 +59,14 @@ class Prediction:
         return torch.einsum("bdhw,bd->bhw", self.grid, contrast)
 
 
-@dataclass(frozen=True)
-class Description:
-    """What inference keeps of a batch of B crops.
-
-    Attributes:
-        embedding: (B, D) fused image embedding, unit length.
-        estimate: the age head's distribution and its moments.
-        relevance: (B, H, W), see `Prediction.relevance`.
-    """
-
-    embedding: Float[Tensor, "batch embed"]
-    estimate: AgeEstimate
-    relevance: Float[Tensor, "batch rows columns"]
-
-
-class CILF(nn.Module):
+class CILF(AgeModel):
     """CLIP towers → age prompts → FourierFormer fusion → context-aware prompts → age head.
 
     The error ensemble and the interval are not part of it: they are fitted afterwards, on other photos
     (`cilf.correction`, `cilf.conformal`).
     """
+
+    head: AgeHead
 
     def __init__(
         self,
@@ -87,6 +82,22 @@ class CILF(nn.Module):
         self.fusion = fusion
         self.prompting = prompting
         self.head = head
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square crops in pixels."""
+        return self.towers.config.image_size
+
+    @property
+    def embed_dim(self) -> int:
+        """Width D of the space that images and texts share."""
+        return self.towers.embed_dim
+
+    @property
+    def image_network(self) -> nn.Module:
+        """The image tower."""
+        visual: nn.Module = self.towers.clip.visual
+        return visual
 
     def forward(
         self, pixels: Float[Tensor, "batch 3 height width"], age_text: Float[Tensor, "age embed"]

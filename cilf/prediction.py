@@ -40,10 +40,12 @@ class FacePrediction:
         status: `accepted` (first estimated error at or under the threshold), `corrected` (brought under it) or
             `low_confidence` (still above it).
         distribution: (101,) probabilities of the ages 0 to 100, from the age head.
-        similarities: prompt -> cosine of the fused embedding and the prompt's text embedding, in [-1, 1].
-        heatmap: (H, W) float32, how much each grid cell of the crop speaks for the estimated age, in [0, 1].
+        similarities: prompt -> cosine of the fused embedding and the prompt's text embedding, in [-1, 1]; empty from
+            weights without a text tower.
+        heatmap: (H, W) float32, how much each grid cell of the crop counts for the estimated age, in [0, 1].
         crop: (S, S, 3) uint8 RGB, the aligned face that the model saw.
-        embedding: (D,) float32 unit vector, the fused image embedding; kept so that prompts can be re-scored.
+        embedding: (D,) float32 unit vector, the image embedding (CILF's fused one); kept so that prompts can be
+            re-scored.
         decision: the checkpoint's calibration of `over`.
     """
 

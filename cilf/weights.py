@@ -15,18 +15,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cilf import hub
+from cilf.age_model import AgeModel
 from cilf.conformal import IntervalConfig
-from cilf.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble
+from cilf.correction import CorrectionConfig, EnsembleConfig
 from cilf.decision import DecisionConfig
 from cilf.errors import DamagedError, WeightsError
 from cilf.hub import Progress
-from cilf.model import CILF, ModelConfig, build_model
+from cilf.systems import ErrorNetwork, SystemConfig, build, build_errors
 
 log = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS, REPORT, CARD = "config.json", "model.safetensors", "report.json", "README.md"
 FILES = (CONFIG, WEIGHTS, REPORT, CARD)
 NAME = "compact"
+BUNDLED = (NAME, "mtmsa")
 ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for the bundled one"
 
 
@@ -35,7 +37,8 @@ class CheckpointConfig:
     """Everything beside the tensors.
 
     Attributes:
-        model, ensemble: how to build the networks.
+        model: how to build the network of either system.
+        ensemble: how to build the error ensemble; None where the network's own distribution says what error to expect.
         correction, interval, decision: the calibrated rules.
         mirror: whether each crop is described together with its mirror image.
         training: what made the weights (recipe, seed, data, commit); for people, not read by the program.
@@ -43,8 +46,8 @@ class CheckpointConfig:
         format: version of this layout.
     """
 
-    model: ModelConfig
-    ensemble: EnsembleConfig
+    model: SystemConfig
+    ensemble: EnsembleConfig | None
     correction: CorrectionConfig
     interval: IntervalConfig
     decision: DecisionConfig = field(default_factory=DecisionConfig)
@@ -62,15 +65,15 @@ class Checkpoint:
     card that lie beside the weights, None and "" where they do not.
     """
 
-    model: CILF
-    ensemble: ErrorEnsemble
+    model: AgeModel
+    ensemble: ErrorNetwork
     config: CheckpointConfig
     source: str
     report: dict[str, Any] | None = None
     card: str = ""
 
 
-def save(folder: Path, model: CILF, ensemble: ErrorEnsemble, config: CheckpointConfig) -> None:
+def save(folder: Path, model: AgeModel, ensemble: ErrorNetwork, config: CheckpointConfig) -> None:
     """Write weights (fp16) and configuration into `folder`, creating it."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -96,8 +99,8 @@ def load(
     """Load a checkpoint.
 
     Args:
-        source: None for the bundled one, a folder, or `user/repository` on the Hugging Face Hub (fetched once, then
-            read from the Hub's cache, also without a network).
+        source: None for the bundled one, a folder, a name in `BUNDLED`, or `user/repository` on the Hugging Face Hub
+            (fetched once, then read from the Hub's cache, also without a network).
         revision: branch, tag or commit of a Hub repository.
         progress: told the bytes downloaded so far and in all; None draws a bar where stderr is a terminal.
 
@@ -105,8 +108,8 @@ def load(
         WeightsError: nothing is there, a file is missing, damaged or not a CILF checkpoint, or the Hub cannot be
             reached; or a revision is given for what is not on the Hub.
     """
-    if revision is not None and (source is None or Path(source).is_dir()):
-        what = "the bundled checkpoint" if source is None else f"the folder '{source}'"
+    if revision is not None and (source is None or source in BUNDLED or Path(source).is_dir()):
+        what = "the bundled checkpoint" if source is None or source in BUNDLED else f"the folder '{source}'"
         raise WeightsError(f"{what} has no revision '{revision}'; give one for a Hub repository alone")
     if source is None:
         folder = bundled()
@@ -114,11 +117,14 @@ def load(
     elif Path(source).is_dir():
         folder = Path(source)
         said = f"folder {folder}"
+    elif source in BUNDLED:
+        folder = bundled(str(source))
+        said = f"{source} (bundled)"
     else:
         folder = _from_hub(str(source), revision, progress)
         said = f"{source} (Hugging Face Hub{f', {revision}' if revision else ''})"
     config = read_config(folder)
-    model, ensemble = build_model(config.model), ErrorEnsemble(config.ensemble)
+    model, ensemble = build(config.model), build_errors(config.ensemble)
     tensors = _read_tensors(folder / WEIGHTS, config.sha256)
     try:
         _parts(model, ensemble).load_state_dict(tensors)
@@ -131,7 +137,7 @@ def load(
         ensemble.eval(),
         config,
         said,
-        _read_report(folder / REPORT),
+        read_report(folder),
         (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else "",
     )
 
@@ -158,7 +164,7 @@ def check(folder: Path) -> CheckpointConfig:
     """
     config = read_config(folder)
     _check_sum(folder / WEIGHTS, config.sha256)
-    _read_report(folder / REPORT)
+    read_report(folder)
     return config
 
 
@@ -196,16 +202,20 @@ def _fetch(name: str, revision: str | None, progress: Progress | None) -> Path:
     return folder
 
 
-def bundled() -> Path:
-    """The folder of the checkpoint that comes with the package. Raises WeightsError when it is not there."""
+def bundled(name: str = NAME) -> Path:
+    """The folder of a checkpoint that comes with the package. Raises WeightsError when it is not there."""
     package = Path(__file__).parent
-    for folder in (package / "checkpoints" / NAME, package.parent / "checkpoints" / NAME):
+    for folder in (package / "checkpoints" / name, package.parent / "checkpoints" / name):
         if (folder / CONFIG).is_file():
             return folder
-    raise WeightsError("the bundled checkpoint is missing from this installation; install the package again")
+    raise WeightsError(
+        f"the bundled checkpoint {name!r} is missing from this installation; install the package again"
+    )
 
 
-def _read_report(path: Path) -> dict[str, Any] | None:
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """A checkpoint's evaluation report, None where there is none. Raises WeightsError when it is damaged."""
+    path = folder / REPORT
     if not path.is_file():
         return None
     try:

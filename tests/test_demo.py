@@ -53,6 +53,8 @@ class FakeEstimator:
     """Finds `faces` in every photo, or none in a plain one; the cosine of a prompt grows with its length."""
 
     epsilon = EPSILON
+    kind = "cilf"
+    compares_texts = True
     source = "a stand-in"
     sha256 = "0123456789abcdef"
     report = None

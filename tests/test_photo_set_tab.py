@@ -55,6 +55,8 @@ class StandIn(CountingEstimator):
     """Sees as many faces as the first pixel's red says, in arrays as the page hands them over."""
 
     epsilon = 4.5
+    kind = "cilf"
+    compares_texts = True
     source = "a stand-in"
     sha256 = "0" * 64
     report = None

@@ -1,5 +1,7 @@
 """A model small enough for tests to build, run and train in a second: the same parts, with random weights."""
 
+from pathlib import Path
+
 import torch
 
 from cilf.clip import ClipConfig
@@ -7,8 +9,9 @@ from cilf.conformal import IntervalConfig
 from cilf.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble
 from cilf.fourierformer import FusionConfig
 from cilf.model import CILF, ModelConfig, build_model
+from cilf.mtmsa import MTMSA, GaussianError, MTMSAConfig
 from cilf.prompts import PromptConfig
-from cilf.weights import CheckpointConfig
+from cilf.weights import CheckpointConfig, save
 
 CLIP = ClipConfig(
     architecture={
@@ -34,6 +37,26 @@ CHECKPOINT = CheckpointConfig(
     correction=CorrectionConfig(epsilon=4.0),
     interval=IntervalConfig(edges=(30.0,), quantiles=(1.5, 1.2), floor=2.0),
 )
+
+MTMSA_MODEL = MTMSAConfig(image_size=64, trunk="test_resnet", dilations=(1, 2), width=16, reduction=4)
+MTMSA_CHECKPOINT = CheckpointConfig(
+    model=MTMSA_MODEL,
+    ensemble=None,
+    correction=CorrectionConfig(epsilon=9.0, max_iterations=0),
+    interval=IntervalConfig(edges=(30.0,), quantiles=(1.5, 1.2), floor=2.0),
+    training={"data": ["utkface"]},
+)
+
+
+def mtmsa() -> MTMSA:
+    torch.manual_seed(0)
+    return MTMSA(MTMSA_MODEL).eval()
+
+
+def mtmsa_checkpoint(folder: Path) -> Path:
+    """Random weights of MTMSA in `folder`."""
+    save(folder, mtmsa(), GaussianError(), MTMSA_CHECKPOINT)
+    return folder
 
 
 def model() -> CILF:

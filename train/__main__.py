@@ -5,13 +5,16 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cilf.errors import CilfError
-from train.datasets import DATASETS, DatasetError, Sample, read_split, select
+from train import commands as more_commands
+from train.datasets import DATASETS, DatasetError, Sample, read_data, read_splits, select
+
+if TYPE_CHECKING:
+    from train.recipe import AnyRecipe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -86,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint on one part of one data set")
     _add_data(evaluate)
-    evaluate.add_argument("--split", type=Path, action="append", required=True, metavar="FILE.csv")
+    evaluate.add_argument(
+        "--split", type=Path, action="append", default=[], metavar="FILE.csv", help="without it every photo"
+    )
     evaluate.add_argument("--part", default="test", help="which part of the split")
     evaluate.add_argument("--weights", help="folder or Hub repository; without it the bundled checkpoint")
     evaluate.add_argument("--report", type=Path, help="write the full report to this JSON file")
@@ -100,6 +105,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=FILE.csv",
         help="another system's predictions for the same photos (columns filename, age_pred); may be repeated",
     )
+    evaluate.add_argument(
+        "--zero-shot",
+        action="store_true",
+        help="prompts alone, with --clip; of our own towers where it is not given",
+    )
+    evaluate.add_argument("--clip", metavar="MODEL/WEIGHTS", help="any that open_clip knows")
+    evaluate.add_argument("--device", default="cpu", help="as PyTorch names it")
     evaluate.set_defaults(run=_evaluate)
 
     studies = commands.add_parser("ablate", help="add the method's parts one by one; compare age prompts")
@@ -138,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         "--private", action="store_true", help="make a new repository that others do not see"
     )
     publish.set_defaults(run=_publish)
+    more_commands.add(commands)
     return parser
 
 
@@ -156,20 +169,6 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", type=Path, action="append", required=True, metavar="FILE.csv", help="filename,split,group"
     )
-
-
-def read_splits(paths: list[Path]) -> dict[str, str]:
-    """All split files as one: file name → split."""
-    return {name: split for path in paths for name, split in read_split(path).items()}
-
-
-def read_data(entries: list[str]) -> Iterator[tuple[str, list[Sample]]]:
-    """`NAME=FOLDER` entries → name and samples of each data set. Raises DatasetError."""
-    for entry in entries:
-        name, _, folder = entry.partition("=")
-        if name not in DATASETS:
-            raise DatasetError(f"Unknown data set {name!r}; known: {', '.join(DATASETS)}.")
-        yield name, DATASETS[name].read(Path(folder))
 
 
 def _prepare(options: argparse.Namespace) -> int:
@@ -202,7 +201,7 @@ def _fit(options: argparse.Namespace) -> int:
         ]
     else:
         train = [subset(options.cache / name, splits, "train", s) for name, s in recipe.shares.items()]
-    tune = subset(options.cache / "utkface", splits, "tune")
+    tune = subset(options.cache / _first(recipe), splits, "tune")
     start = load(options.start).model.state_dict() if options.start else None
     how: dict[str, Any] = {"resume": options.resume, "parts": options.parts, "workers": options.workers}
     try:
@@ -213,6 +212,11 @@ def _fit(options: argparse.Namespace) -> int:
     if _process() == 0:
         logging.info("%s", page.after_fit(model, tune, options.output))
     return 0
+
+
+def _first(recipe: "AnyRecipe") -> str:
+    """The recipe's first data set: the one that choices and calibration are made on."""
+    return next(iter(recipe.shares))
 
 
 def _calibrate(options: argparse.Namespace) -> int:
@@ -227,7 +231,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     recipe, splits = read_recipe(options.recipe), read_splits(options.split)
     model, step = averaged_model(recipe, options.folder)
     held = [subset(options.cache / name, splits, "held") for name in recipe.shares]
-    tune, cal = (subset(options.cache / "utkface", splits, part) for part in ("tune", "cal"))
+    tune, cal = (subset(options.cache / _first(recipe), splits, part) for part in ("tune", "cal"))
     share = blend(model, load(options.start).model.state_dict(), tune) if options.start else 0.0
     ensemble, config = calibrate(model, recipe, held, tune, cal, step, share)
     config = replace(config, training=config.training | provenance.read(options.folder))
@@ -238,36 +242,54 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from cilf.estimator import AgeEstimator
-    from train import rivals
+    from cilf.weights import load
+    from train import attributes, rivals
     from train.evaluate import decisions, predict, report, table, write
+    from train.points import label_table
 
-    splits = read_splits(options.split)
+    chosen, part = _chosen(options)
+    if options.zero_shot or options.clip:
+        return more_commands.evaluate_prompts(options, chosen, part)
     files = dict(entry.partition("=")[::2] for entry in options.rival)
     others = {name: rivals.read_rival(Path(file)) for name, file in files.items()}
-    estimator = AgeEstimator.from_pretrained(options.weights)
-    [(name, samples)] = read_data(options.data)
-    chosen = select(samples, splits, options.part)
-    if not chosen:
-        raise DatasetError(f"No picture of {name} is in the part {options.part!r} of the split.")
-    predictions = predict(estimator, chosen)
-    found = report(predictions, dataset=name, part=options.part, estimator=estimator)
+    checkpoint = load(options.weights)
+    estimator = AgeEstimator(checkpoint, device=options.device)
+    predictions = predict(estimator, chosen, attributes.guesser(checkpoint, estimator))
+    found = report(predictions, dataset=chosen[0].dataset, part=part, estimator=estimator)
+    found |= {"attributes": attributes.accuracy(predictions)}
     found |= {"rivals": rivals.compare(predictions, others)} if others else {}
     if options.predictions:
         rivals.write(predictions, options.predictions)
     if options.report:
         write(found, options.report)
-    print(table(found) + "\n\n" + decisions(found))
+    print(table(found) + "\n\n" + decisions(found) + label_table(found))
+    if found["attributes"]:
+        print("\n" + attributes.table(found["attributes"]))
     if others:
         print("\n" + rivals.table(found["rivals"]))
     return 0
 
 
+def _chosen(options: argparse.Namespace) -> tuple[list[Sample], str]:
+    """The photos to measure, and what part of their set they are."""
+    splits = read_splits(options.split)
+    if len(options.data) != 1:
+        raise DatasetError("evaluate measures one data set at a time; give --data once.")
+    [(name, samples)] = read_data(options.data)
+    if not options.split:
+        return samples, "all"
+    chosen = select(samples, splits, options.part)
+    if not chosen:
+        raise DatasetError(f"No picture of {name} is in the part {options.part!r} of the split.")
+    return chosen, options.part
+
+
 def _ablate(options: argparse.Namespace) -> int:
     from train.ablate import ablate, compare_prompts, frozen_towers, prompt_table, table
     from train.cache import subset
-    from train.recipe import read_recipe
+    from train.recipe import read_cilf_recipe
 
-    recipe, splits = read_recipe(options.recipe), read_splits(options.split)
+    recipe, splits = read_cilf_recipe(options.recipe), read_splits(options.split)
     parts = {
         part: [subset(options.cache / name, splits, part, share) for name, share in recipe.shares.items()]
         for part in ("train", "held")

@@ -97,6 +97,7 @@ def frozen_towers(
     towers = towers_recipe(recipe, epochs)
     fit(towers, parts["train"], parts["tune"][0], folder / "towers", resume=True)
     trained, _ = averaged_model(towers, folder / "towers")
+    assert isinstance(trained, CILF)  # of a recipe of CILF
     return trained, {
         name: extract(trained, subsets, folder / f"features-{name}.pt") for name, subsets in parts.items()
     }

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from cilf.model import CILF
+from cilf.age_model import AgeModel
 from train.cache import Subset
 from train.calibrate import describe, fit_temperature, rescale
 
@@ -22,7 +22,7 @@ SHARES = (0.0, 0.25, 0.5, 0.75)
 AGES = (13, 18, 60)  # years, where the bands of `even_error` begin after the first
 
 
-def blend(model: CILF, start: Mapping[str, Tensor], tune: Subset) -> float:
+def blend(model: AgeModel, start: Mapping[str, Tensor], tune: Subset) -> float:
     """Bring `model` to the best of some places between itself and `start`, by `even_error` on `tune`.
 
     Gives the share of `start` in it, in [0, 1).

@@ -18,16 +18,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from cilf.age_model import AgeModel
 from cilf.conformal import IntervalConfig, conformal_quantile
-from cilf.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble, correct
+from cilf.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble, ErrorModel, correct
 from cilf.decision import DecisionConfig
 from cilf.head import AgeEstimate
 from cilf.model import CILF
+from cilf.systems import ErrorNetwork, build_errors
 from cilf.weights import CheckpointConfig
 from train.augment import AugmentConfig, augment, draw, plain
 from train.cache import Subset
 from train.metrics import gain
-from train.recipe import Recipe
+from train.recipe import AnyRecipe, stored_model
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +73,19 @@ def join(parts: list[Described]) -> Described:
 
 
 def calibrate(
-    model: CILF, recipe: Recipe, held: list[Subset], tune: Subset, cal: Subset, step: int, share: float = 0.0
-) -> tuple[ErrorEnsemble, CheckpointConfig]:
+    model: AgeModel,
+    recipe: AnyRecipe,
+    held: list[Subset],
+    tune: Subset,
+    cal: Subset,
+    step: int,
+    share: float = 0.0,
+) -> tuple[ErrorNetwork, CheckpointConfig]:
     """Fit and choose everything that a checkpoint holds beside the trained model, whose temperature is set.
 
-    `step` and `share` (of the weights that the run started from, `train.blend`) are only put down.
+    CILF gets an error ensemble and a rule of correction. MTMSA, whose Gaussian says itself what error to expect, gets
+    neither and never corrects. `step` and `share` (of the weights that the run started from, `train.blend`) are only
+    put down.
     """
     tuned = {mirror: describe(model, tune, mirror=mirror) for mirror in (False, True)}
     fitted = {mirror: fit_temperature(model, described) for mirror, described in tuned.items()}
@@ -85,12 +95,18 @@ def calibrate(
     temperature = fitted[mirror][0]
     model.head.temperature.fill_(temperature)
     on_tune = rescale(model, tuned[mirror], temperature)
-    views = [
-        join([describe(model, part, mirror=mirror, view=view) for part in held]) for view in range(VIEWS)
-    ]
-    ensemble_config = EnsembleConfig(embed_dim=model.towers.embed_dim)
-    ensemble = fit_ensemble(ensemble_config, views, on_tune)
-    rule, chosen = choose_correction(ensemble, on_tune)
+    ensemble: ErrorNetwork
+    ensemble_config: EnsembleConfig | None
+    if isinstance(model, CILF):
+        views = [
+            join([describe(model, part, mirror=mirror, view=view) for part in held]) for view in range(VIEWS)
+        ]
+        ensemble_config = EnsembleConfig(embed_dim=model.embed_dim)
+        ensemble = fit_ensemble(ensemble_config, views, on_tune)
+        rule, chosen = choose_correction(ensemble, on_tune)
+    else:
+        ensemble_config, ensemble, chosen = None, build_errors(None), {}
+        rule = never_correct(first_errors(ensemble, on_tune))
     on_cal = describe(model, cal, mirror=mirror)
     interval = calibrate_interval(ensemble, rule, on_tune, on_cal)
     decision = DecisionConfig(
@@ -107,9 +123,8 @@ def calibrate(
         "tune_mae": round(tune_mae, 4),
         "correction_on_tune": chosen,
     }
-    clip = replace(recipe.model.clip, pretrained=None)
     return ensemble, CheckpointConfig(
-        model=replace(recipe.model, clip=clip),
+        model=stored_model(recipe),
         ensemble=ensemble_config,
         correction=rule,
         interval=interval,
@@ -120,10 +135,12 @@ def calibrate(
 
 
 @torch.no_grad()
-def describe(model: CILF, subset: Subset, *, mirror: bool, view: int = 0, batch_size: int = 64) -> Described:
+def describe(
+    model: AgeModel, subset: Subset, *, mirror: bool, view: int = 0, batch_size: int = 64
+) -> Described:
     """Run the model in fp32 over a subset's crops; views above 0 are lightly augmented ones."""
     age_text = model.encode_ages()
-    size, parts = model.towers.config.image_size, []
+    size, parts = model.image_size, []
     for start in range(0, len(subset.rows), batch_size):
         rows = subset.rows[start : start + batch_size]
         crops = torch.from_numpy(subset.cache.crops[rows])
@@ -137,19 +154,26 @@ def describe(model: CILF, subset: Subset, *, mirror: bool, view: int = 0, batch_
     return join(parts)
 
 
-def fit_temperature(model: CILF, tune: Described) -> tuple[float, float]:
-    """The head's temperature with the smallest mean absolute error on `tune`, and that error in years."""
+def fit_temperature(model: AgeModel, tune: Described) -> tuple[float, float]:
+    """The head's temperature with the smallest mean absolute error on `tune`, and that error in years.
+
+    A Gaussian's mean does not move with its temperature: of equal errors the likeliest distribution wins.
+    """
     grid = np.round(np.arange(0.2, 2.01, 0.05), 2)
-    errors = [
-        float((model.head.summarise(tune.estimate.logits / t).age - tune.truth).abs().mean()) for t in grid
-    ]
-    best = int(np.argmin(errors))
-    return float(grid[best]), errors[best]
+    found = []
+    for temperature in grid:
+        estimate = model.head.tempered(tune.estimate, float(temperature))
+        whole = tune.truth.round().long().clamp(0, estimate.logits.shape[1] - 1)
+        surprise = F.cross_entropy(estimate.logits, whole)
+        error = float((estimate.age - tune.truth).abs().mean())
+        found.append((round(error, 6), float(surprise), float(temperature)))
+    smallest, _, best = min(found)
+    return best, smallest
 
 
-def rescale(model: CILF, described: Described, temperature: float) -> Described:
+def rescale(model: AgeModel, described: Described, temperature: float) -> Described:
     """The same photos with the head at another temperature than 1."""
-    return replace(described, estimate=model.head.summarise(described.estimate.logits / temperature))
+    return replace(described, estimate=model.head.tempered(described.estimate, temperature))
 
 
 def fit_ensemble(
@@ -207,7 +231,7 @@ def _ensemble_error(ensemble: ErrorEnsemble, tune: Described, max_age: float) ->
 class Tabulated:
     """The ensemble on a grid of whole ages, read off linearly between them: makes trying many rules cheap."""
 
-    def __init__(self, ensemble: ErrorEnsemble, described: Described, num_ages: int) -> None:
+    def __init__(self, ensemble: ErrorModel, described: Described, num_ages: int) -> None:
         grid = torch.arange(num_ages, dtype=torch.float32).expand(len(described.truth), -1)
         with torch.no_grad():
             self._table = ensemble(described.embedding, described.estimate, grid)
@@ -222,7 +246,7 @@ class Tabulated:
         return below * (1 - part) + above * part
 
 
-def choose_correction(ensemble: ErrorEnsemble, tune: Described) -> tuple[CorrectionConfig, dict[str, Any]]:
+def choose_correction(ensemble: ErrorModel, tune: Described) -> tuple[CorrectionConfig, dict[str, Any]]:
     """The best rule of `search_correction`; "never correct" unless its gain exceeds both `LEAST_GAIN` and its own
     standard error. Gives the rule and what it did on `tune`."""
     never, best = search_correction(ensemble, tune)
@@ -235,16 +259,16 @@ def choose_correction(ensemble: ErrorEnsemble, tune: Described) -> tuple[Correct
     return best, found
 
 
-def search_correction(ensemble: ErrorEnsemble, tune: Described) -> tuple[CorrectionConfig, CorrectionConfig]:
+def search_correction(ensemble: ErrorModel, tune: Described) -> tuple[CorrectionConfig, CorrectionConfig]:
     """The rule that never corrects, and the rule with the smallest mean absolute error on `tune`."""
     num_ages = tune.estimate.logits.shape[1]
     tabulated = Tabulated(ensemble, tune, num_ages)
     surprise = -tune.estimate.logits.log_softmax(dim=1)
     scale = float((surprise - surprise.min(dim=1, keepdim=True).values).quantile(0.9))
-    first = tabulated(tune.embedding, tune.estimate, tune.estimate.age.unsqueeze(1)).mean(dim=0)[:, 0]
+    first = first_errors(tabulated, tune)
     before, truth = tune.estimate.age.numpy(), tune.truth.numpy()
     quantiles = {q: float(first.quantile(q)) for q in (0.0, 0.25, 0.5, MOSTLY_ACCEPTED)}
-    never = CorrectionConfig(epsilon=quantiles[MOSTLY_ACCEPTED], mismatch_scale=scale, max_iterations=0)
+    never = replace(never_correct(first), mismatch_scale=scale)
     best, best_gain = never, 0.0
     choices = itertools.product(
         quantiles.values(),
@@ -262,6 +286,18 @@ def search_correction(ensemble: ErrorEnsemble, tune: Described) -> tuple[Correct
     return never, best
 
 
+@torch.no_grad()
+def first_errors(errors: ErrorModel, described: Described) -> Float[Tensor, " photo"]:
+    """The expected error of each photo's first estimate, in years."""
+    age = described.estimate.age.unsqueeze(1)
+    return errors(described.embedding, described.estimate, age).mean(dim=0)[:, 0]
+
+
+def never_correct(first: Float[Tensor, " photo"]) -> CorrectionConfig:
+    """The rule that leaves every estimate as it is, and calls those with the largest expected errors uncertain."""
+    return CorrectionConfig(epsilon=float(first.quantile(MOSTLY_ACCEPTED)), max_iterations=0)
+
+
 def _two(found: dict[str, float]) -> tuple[float, float]:
     return found["mean_gain"], found["standard_error"]
 
@@ -275,7 +311,7 @@ def corrected_ages(
 
 
 def calibrate_interval(
-    ensemble: ErrorEnsemble, rule: CorrectionConfig, tune: Described, cal: Described, coverage: float = 0.9
+    ensemble: ErrorModel, rule: CorrectionConfig, tune: Described, cal: Described, coverage: float = 0.9
 ) -> IntervalConfig:
     """Interval of the corrected age: the floor with the narrowest intervals on `tune`, the quantiles on `cal`."""
     on_tune, on_cal = _corrected(ensemble, rule, tune), _corrected(ensemble, rule, cal)
@@ -289,7 +325,7 @@ def calibrate_interval(
 
 
 def reliability(
-    ensemble: ErrorEnsemble,
+    ensemble: ErrorModel,
     config: CheckpointConfig,
     tune: Described,
     cal: Described,
@@ -321,7 +357,7 @@ def _mean_width(corrected: pd.DataFrame, config: IntervalConfig) -> float:
     return float(np.mean([high - low for low, high in ends]))
 
 
-def _corrected(ensemble: ErrorEnsemble, rule: CorrectionConfig, described: Described) -> pd.DataFrame:
+def _corrected(ensemble: ErrorModel, rule: CorrectionConfig, described: Described) -> pd.DataFrame:
     """One row per photo: corrected age, its estimated error and its real one, in years."""
     corrections = correct(ensemble, described.embedding, described.estimate, rule)
     age = np.array([correction.age for correction in corrections])

@@ -5,8 +5,12 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from cilf.mtmsa import MTMSAConfig
 from cilf.weights import CheckpointConfig
+from train import attributes
 from train.evaluate import BANDS, decisions, table
+
+NAMES = {"cilf": "CILF compact", "mtmsa": "MTMSA"}
 
 USE = """\
 ## Use
@@ -14,7 +18,7 @@ USE = """\
 ```python
 from cilf import AgeEstimator
 
-for face in AgeEstimator.from_pretrained().predict("family.jpg"):
+for face in AgeEstimator.from_pretrained(SOURCE).predict("family.jpg"):
     print(face.age, face.interval, face.status)
 ```
 
@@ -23,18 +27,37 @@ for access control, policing, hiring, insurance, border or asylum cases, nor as 
 Make-up, masks, sunglasses, strong profile, very small or soft faces and heavy filters mislead it.
 """
 
-DATA = """\
+UTKFACE = (
+    "UTKFace (Zhang, Song, Qi, CVPR 2017; non-commercial research only, the photos' copyright stays with their\n"
+    "owners)"
+)
+
+# Of each system, what it started from and learned from.
+DATA = {
+    "cilf": f"""\
 ## Data
 
 The image tower started from EfficientNet-Lite0's published ImageNet weights (Apache-2.0); everything else from random
-ones. Trained on UTKFace (Zhang, Song, Qi, CVPR 2017; non-commercial research only, the photos' copyright stays with
-their owners) and All-Age-Faces (Cheng et al., 2019; no licence stated). Because of these sets **the weights are
+ones. Trained on {UTKFACE}
+and All-Age-Faces (Cheng et al., 2019; no licence stated). Because of these sets **the weights are
 for non-commercial research only**, unlike the code. UTKFace's labels are noisy: groups of near-duplicate
 pictures carry ages 4.2 years apart on average. All-Age-Faces shows mostly Asian faces. The captions that taught
 the text tower were made from the labels (age, gender, race): similarity to such words shows what the labels
 taught, nothing more, and words outside them are unknown to it. Race words are those of the labels, assigned by
 other people or programs, not by the persons shown.
+""",
+    "mtmsa": f"""\
+## Data
 
+Trained from random weights on {UTKFACE}.
+Because of this set **the weights are for non-commercial research only**, unlike the code. Its labels
+are noisy: groups of near-duplicate pictures carry ages 4.2 years apart on average. Gender and race are those of the
+labels, assigned by other people or programs, not by the persons shown. The two heads that learned them are there to
+shape what the age head builds on; the estimator gives out neither.
+""",
+}
+
+PARTS = """\
 Photos for fitting, for the error ensemble, for choices, for calibration and for this test are disjoint, and
 groups of near-duplicates lie in one part whole.
 """
@@ -42,13 +65,15 @@ groups of near-duplicates lie in one part whole.
 
 def card(config: CheckpointConfig, found: dict[str, Any]) -> str:
     """Markdown with the Hub's metadata. `found` is the report that `train.evaluate` wrote for this checkpoint."""
+    kind = config.model.kind
     parts = [
-        f"---\n{_metadata(found).to_yaml()}\n---\n",
-        "# CILF compact\n",
+        f"---\n{_metadata(kind, found).to_yaml()}\n---\n",
+        f"# {NAMES[kind]}\n",
         _description(config),
-        _results(found),
-        USE,
-        DATA,
+        _results(config, found),
+        USE.replace("SOURCE", '"mtmsa"' if kind == "mtmsa" else ""),
+        DATA[kind],
+        PARTS,
         _limits(found),
     ]
     return "\n".join(parts)
@@ -59,7 +84,7 @@ def write(config: CheckpointConfig, found: dict[str, Any], path: Path) -> None:
     path.write_text(card(config, found), encoding="utf-8")
 
 
-def _metadata(found: dict[str, Any]) -> ModelCardData:
+def _metadata(kind: str, found: dict[str, Any]) -> ModelCardData:
     measured = found["all"]
     metrics = {
         "mae": ("Mean absolute error (years)", measured["mae"]),
@@ -84,15 +109,18 @@ def _metadata(found: dict[str, Any]) -> ModelCardData:
         license_name="non-commercial-research",
         pipeline_tag="image-classification",
         library_name="cilf",
-        tags=["age-estimation", "clip", "face"],
-        model_name="CILF compact",
+        tags=["age-estimation", "clip" if kind == "cilf" else "resnet", "face"],
+        model_name=NAMES[kind],
         eval_results=results,
     )
 
 
 def _description(config: CheckpointConfig) -> str:
-    vision = config.model.clip.architecture["vision_cfg"]
     rule = config.correction
+    if isinstance(config.model, MTMSAConfig):
+        return _description_of_mtmsa(config.model, rule.epsilon)
+    assert config.ensemble is not None  # CILF's checkpoints have one
+    vision = config.model.clip.architecture["vision_cfg"]
     if rule.max_iterations:
         does = f"An estimate whose estimated error is above ε = {rule.epsilon:.2f} years is corrected step by step."
     else:
@@ -107,19 +135,48 @@ def _description(config: CheckpointConfig) -> str:
     )
 
 
-def _results(found: dict[str, Any]) -> str:
+def _description_of_mtmsa(config: MTMSAConfig, epsilon: float) -> str:
+    return (
+        f"The second system: age from one aligned face of {config.image_size} px by a ResNet34 with dilated "
+        "multi-scale attention, whose heads for gender and race were trained along with that for the age. The age is a "
+        "Gaussian, learned by the KL divergence from a Dirac at the label. It has no text tower, so it compares no "
+        "prompts, and no error ensemble, so it never corrects; an estimate whose Gaussian expects an error above "
+        f"ε = {epsilon:.2f} years is marked as of low confidence.\n"
+    )
+
+
+def _corrected(config: CheckpointConfig, found: dict[str, Any]) -> str:
+    if not config.correction.max_iterations and config.ensemble is None:
+        return ""
     gained = found["all"]["correction"]
+    return (
+        f"Correction: {gained['share_changed']:.1%} of the estimates changed, {gained['share_better']:.1%} for the "
+        f"better and {gained['share_worse']:.1%} for the worse; mean gain {gained['mean_gain']:.3f} ± "
+        f"{gained['standard_error']:.3f} years.\n\n"
+    )
+
+
+def _attributes(found: dict[str, Any]) -> str:
+    """How well the labels of gender and race are told; empty where that was not measured."""
+    if not found.get("attributes"):
+        return ""
+    said = (
+        "Measured for comparison between systems (heads where there are some, else the best of a few prompts); the "
+        "estimator gives out neither."
+    )
+    return f"### Gender and race\n\n{said}\n\n{attributes.table(found['attributes'])}\n\n"
+
+
+def _results(config: CheckpointConfig, found: dict[str, Any]) -> str:
     return (
         f"## Results\n\nUTKFace `{found['part']}`, {found['all']['count']} photos, each through the public door "
         f"(`python -m train evaluate`, full report in `report.json`; looks at this part so far: "
         f"{len(found['test_looks'])}). "
         f"Ages in years; CS@5 is the share within 5 years.\n\n{table(found)}\n\n"
-        f"Correction: {gained['share_changed']:.1%} of the estimates changed, {gained['share_better']:.1%} for the "
-        f"better and {gained['share_worse']:.1%} for the worse; mean gain {gained['mean_gain']:.3f} ± "
-        f"{gained['standard_error']:.3f} years.\n\n### 18 or over?\n\n"
+        f"{_corrected(config, found)}### 18 or over?\n\n"
         "`face.over(18)` says yes, no or unsure. Calibrated so that of the people under 18 at most 5 % get a yes, of "
         "the others at most 5 % a no, and likewise of those within five years of 18. On the same test photos:\n\n"
-        f"{decisions(found)}\n\n### By age, gender and race\n\n{_groups(found)}\n"
+        f"{decisions(found)}\n\n{_attributes(found)}### By age, gender and race\n\n{_groups(found)}\n"
     )
 
 

@@ -29,11 +29,12 @@ log = logging.getLogger(__name__)
 def prepare(samples: list[Sample], folder: Path, size: int, margin: int, processes: int) -> CropCache:
     """Align every sample into `folder`; a sample whose picture cannot be read is left out with a warning.
 
-    A cache that already holds the same samples at the same size is used as it is.
+    A cache that already holds the same photos at the same size is used; labels that have changed since are put right.
     """
     wanted = {"size": size, "margin": margin, "names": [sample.name for sample in samples]}
     index = folder / "index.json"
     if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["wanted"] == wanted:
+        _relabel(index, samples)
         return load(folder)
     folder.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
@@ -121,3 +122,12 @@ def _crop(job: tuple[Sample, int, int]) -> tuple[np.ndarray, bool] | str:
         return str(error)
     face = main_face(photo, _finder)
     return align(photo, face, size, margin), face.keypoints is not None
+
+
+def _relabel(index: Path, samples: list[Sample]) -> None:
+    """Write the samples' present labels into an index that holds the same photos."""
+    stored = json.loads(index.read_text(encoding="utf-8"))
+    present = {sample.name: asdict(sample) | {"path": str(sample.path)} for sample in samples}
+    rows = [present[row["name"]] for row in stored["samples"]]
+    if rows != stored["samples"]:
+        index.write_text(json.dumps(stored | {"samples": rows}), encoding="utf-8")

@@ -6,6 +6,7 @@ largest box counts where there are several. Each look at a `test` part is writte
 
 import datetime
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +18,24 @@ from cilf.estimator import AgeEstimator
 from cilf.prediction import FacePrediction
 from train.datasets import Sample
 from train.metrics import decision_quality, summary
+from train.points import BANDS, by_label, labels
 
 ADULT = 18  # years
 
-BANDS = {
-    "0–12": (0, 12),
-    "13–17": (13, 17),
-    "18–29": (18, 29),
-    "30–44": (30, 44),
-    "45–59": (45, 59),
-    "60+": (60, 200),
-}
 
-
-def predict(estimator: AgeEstimator, samples: list[Sample]) -> pd.DataFrame:
-    """One row per sample: its name and labels, and what the estimator says of its largest face."""
+def predict(
+    estimator: AgeEstimator,
+    samples: list[Sample],
+    also: Callable[[FacePrediction], dict[str, Any]] = lambda face: {},
+) -> pd.DataFrame:
+    """One row per sample: its name and labels, what the estimator says of its largest face, and what `also` adds."""
     rows = []
     for sample in tqdm(samples, desc="evaluate", unit="photo"):
         found = max(estimator.predict(sample.path, no_face="whole"), key=_area)
         low, high = found.interval
         rows.append(
             {
-                "name": sample.name,
-                "truth": float(sample.age),
-                "gender": sample.gender,
-                "race": sample.race,
+                **labels(sample),
                 "age": found.age,
                 "initial_age": found.initial_age,
                 "age_low": low,
@@ -50,6 +44,7 @@ def predict(estimator: AgeEstimator, samples: list[Sample]) -> pd.DataFrame:
                 "status": found.status,
                 "iterations": found.iterations,
                 "detected": found.detection_score is not None,
+                **also(found),
             }
         )
     return pd.DataFrame(rows)
@@ -85,6 +80,7 @@ def report(table: pd.DataFrame, *, dataset: str, part: str, estimator: AgeEstima
         "detected": int(table["detected"].sum()),
         "over_18": _decisions(table),
         "groups": {name: _measure(rows) for name, rows in groups.items() if len(rows)},
+        **by_label(table, dataset),
     }
 
 

@@ -25,7 +25,8 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cilf.model import CILF, build_model
+from cilf.age_model import AgeModel
+from cilf.systems import build
 from train import provenance
 from train.cache import Subset
 from train.loading import Batch, Cached, Schedule, Source
@@ -38,7 +39,7 @@ from train.optimise import (
     update_average,
 )
 from train.processes import gather_rows, one_for_all, start_processes
-from train.recipe import FitConfig, Recipe
+from train.recipe import AnyRecipe, FitConfig, stored_model
 from train.shards import ShardSet, Streamed
 from train.system import System, build_system
 from train.watch import Watch
@@ -84,7 +85,7 @@ class Run:
 
 
 def fit(
-    recipe: Recipe,
+    recipe: AnyRecipe,
     train: Sequence[Subset] | Sequence[ShardSet],
     tune: Subset,
     folder: Path,
@@ -95,7 +96,7 @@ def fit(
     stop_at: int | None = None,
     parts: int = 1,
     workers: int | None = None,
-) -> CILF:
+) -> AgeModel:
     """Train and give the averaged model.
 
     Args:
@@ -126,7 +127,7 @@ def fit(
     torch.manual_seed(config.seed)
     system = build_system(recipe, start)
     if config.precision == "bf16" and device.type == "cpu":
-        depthwise_in_float32(system.image_network)
+        depthwise_in_float32(system.model.image_network)
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:
         system.model = convert_sync_batchnorm(system.model)
     optimizer = make_optimizer(system.model, config)
@@ -179,14 +180,14 @@ def fit(
             if stop:
                 raise Interrupted(f"Stopped at step {run.step} of {steps}; continue with --resume.")
     run.model.load_state_dict(run.average)
-    model: CILF = run.model.eval()
+    model: AgeModel = run.model.eval()
     return model
 
 
-def averaged_model(recipe: Recipe, folder: Path) -> tuple[CILF, int]:
+def averaged_model(recipe: AnyRecipe, folder: Path) -> tuple[AgeModel, int]:
     """The averaged model of a run, in eval mode, and the step it is of."""
     state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-    model = build_model(replace(recipe.model, clip=replace(recipe.model.clip, pretrained=None)))
+    model = build(stored_model(recipe))
     model.load_state_dict(state["average"])
     return model.eval(), state["step"]
 

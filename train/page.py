@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from cilf.correction import ErrorEnsemble
-from cilf.model import CILF
+from cilf.age_model import AgeModel
+from cilf.correction import ErrorModel
 from cilf.weights import CheckpointConfig
 from train import provenance
 from train.cache import Subset
@@ -69,7 +69,7 @@ class Shown:
         return np.array([float(self.subset.cache.samples[row].age) for row in self.subset.rows])
 
 
-def after_fit(model: CILF, tune: Subset, folder: Path) -> Path:
+def after_fit(model: AgeModel, tune: Subset, folder: Path) -> Path:
     """The page of a run that has just ended; its intervals are those of the age head's own distribution."""
     found = describe(model.cpu(), tune, mirror=False)
     truth, age = found.truth.numpy(), found.estimate.age.numpy()
@@ -78,7 +78,12 @@ def after_fit(model: CILF, tune: Subset, folder: Path) -> Path:
 
 
 def after_calibration(
-    model: CILF, ensemble: ErrorEnsemble, config: CheckpointConfig, tune: Subset, cal: Subset, folder: Path
+    model: AgeModel,
+    ensemble: ErrorModel,
+    config: CheckpointConfig,
+    tune: Subset,
+    cal: Subset,
+    folder: Path,
 ) -> Path:
     """The page once more, of the checkpoint made from the run: corrected ages and conformal intervals, whose quantiles
     are taken on `cal` at each level and tried on `tune`."""

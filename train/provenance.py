@@ -13,7 +13,7 @@ from torch import Tensor
 
 from train.datasets import DatasetError
 from train.processes import check_same
-from train.recipe import Recipe
+from train.recipe import AnyRecipe
 
 RUN = "run.json"
 LIBRARIES = ("torch", "timm", "open_clip_torch", "numpy")
@@ -27,7 +27,7 @@ class Fingerprinted(Protocol):
 
 
 def describe(
-    recipe: Recipe, train: Sequence[Fingerprinted], start: Mapping[str, Tensor] | None, processes: int
+    recipe: AnyRecipe, train: Sequence[Fingerprinted], start: Mapping[str, Tensor] | None, processes: int
 ) -> dict[str, Any]:
     """JSON values; raises ProcessError when the processes' data differ.
 

@@ -3,6 +3,7 @@
 Through the Hub's own client, which sends binaries to its storage for large files; a plain push with git is refused.
 """
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ PARTS = (
     "app.py",
     "assets",
     "checkpoints/compact",
+    "checkpoints/mtmsa",
     "cilf",
     "packages.txt",
     "requirements.txt",
@@ -123,7 +125,7 @@ def files(root: Path = ROOT) -> list[str]:
 def _addressed(card: Path, repository: str) -> bytes:
     """The card, whose example loads the bundled weights, with an example that loads these."""
     text = card.read_text(encoding="utf-8")
-    return text.replace("from_pretrained()", f'from_pretrained("{repository}")').encode()
+    return re.sub(r"from_pretrained\([^)]*\)", f'from_pretrained("{repository}")', text).encode()
 
 
 @contextmanager

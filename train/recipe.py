@@ -1,19 +1,22 @@
 """A recipe: everything that decides a training run, read from one TOML file."""
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import open_clip
 
 from cilf.clip import WORD, ClipConfig
+from cilf.errors import UsageError
 from cilf.fourierformer import FusionConfig
 from cilf.model import ModelConfig
+from cilf.mtmsa import MTMSAConfig
 from cilf.prompts import PromptConfig
 from train.augment import AugmentConfig
 from train.captions import TEMPLATES, vocabulary
 from train.losses import LossConfig
+from train.mtmsa import MTMSALossConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -71,20 +74,53 @@ class Recipe:
     fit: FitConfig
 
 
-def read_recipe(name: str | Path) -> Recipe:
+@dataclass(frozen=True)
+class MTMSARecipe:
+    """The same of MTMSA."""
+
+    shares: dict[str, float]
+    model: MTMSAConfig
+    loss: MTMSALossConfig
+    augment: AugmentConfig
+    fit: FitConfig
+
+
+AnyRecipe = Recipe | MTMSARecipe
+
+
+def read_recipe(name: str | Path) -> AnyRecipe:
     """Read a recipe by its name in `train/recipes`, or by its path. Raises FileNotFoundError or TypeError.
 
     A recipe with `base = NAME` is that other recipe with the values that it gives itself put in place.
     """
     table = _table(name)
     fit = table["fit"] | {"sizes": tuple((share, size) for share, size in table["fit"]["sizes"])}
-    return Recipe(
-        shares={name: options["share"] for name, options in table["data"].items()},
-        model=_model_config(table),
-        loss=LossConfig(**table["loss"]),
-        augment=AugmentConfig(**table["augment"]),
-        fit=FitConfig(**fit),
-    )
+    shares = {name: options["share"] for name, options in table["data"].items()}
+    augment, optimisation = AugmentConfig(**table["augment"]), FitConfig(**fit)
+    if table["model"].get("kind") == "mtmsa":
+        model = MTMSAConfig(**_with_tuples(table["model"]))
+        return MTMSARecipe(shares, model, MTMSALossConfig(**table["loss"]), augment, optimisation)
+    return Recipe(shares, _model_config(table), LossConfig(**table["loss"]), augment, optimisation)
+
+
+def read_cilf_recipe(name: str | Path) -> Recipe:
+    """`read_recipe` for what speaks of CILF's parts. Raises UsageError for a recipe of MTMSA."""
+    recipe = read_recipe(name)
+    if isinstance(recipe, MTMSARecipe):
+        raise UsageError(f"the recipe '{name}' is of MTMSA, which has no such parts; give one of CILF")
+    return recipe
+
+
+def stored_model(recipe: AnyRecipe) -> ModelConfig | MTMSAConfig:
+    """How to build the recipe's network for weights that are at hand, without published ones to start from."""
+    if isinstance(recipe, MTMSARecipe):
+        return recipe.model
+    return replace(recipe.model, clip=replace(recipe.model.clip, pretrained=None))
+
+
+def _with_tuples(options: dict[str, Any]) -> dict[str, Any]:
+    """TOML's lists as tuples, which frozen configurations hold."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
 
 
 def _table(name: str | Path) -> dict[str, Any]:
@@ -105,10 +141,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 def _model_config(table: dict[str, Any]) -> ModelConfig:
     prompts = PromptConfig(templates=TEMPLATES, **table["prompts"])
     fusion = FusionConfig(**table["fusion"])
-    options: dict[str, Any] = table["model"]
-    for key in ("mean", "std"):
-        if key in options:
-            options[key] = tuple(options[key])
+    options = _with_tuples(table["model"])
     if "pretrained" in options:
         name = options["pretrained"].rsplit("/", 1)[0]
         architecture = open_clip.get_model_config(name)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from train.datasets import DatasetError
-from train.metrics import bootstrap_range, cumulative_score, mean_absolute_error
+from train.metrics import bootstrap_range, cumulative_score, mean_absolute_error, paired_bootstrap
 
 GROUPS = {"all": (0, 200), "0–12": (0, 12), "13–17": (13, 17), "18–59": (18, 59), "60+": (60, 200)}
 
@@ -21,6 +21,44 @@ def read_rival(path: Path) -> pd.Series:
         raise DatasetError(
             f"{path} is no CSV file with the columns filename and age_pred ({error})."
         ) from error
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """What `write` wrote: age_true, age_pred and, where known, subject by file name. Raises DatasetError."""
+    try:
+        rows = pd.read_csv(path, dtype={"subject": str}).set_index("filename")
+        kept = [column for column in ("age_true", "age_pred", "subject") if column in rows]
+        return rows[kept].astype({"age_true": float, "age_pred": float})
+    except (OSError, KeyError, ValueError) as error:
+        raise DatasetError(
+            f"{path} is no CSV file with the columns filename, age_true and age_pred ({error})."
+        ) from error
+
+
+def paired_table(rows: pd.DataFrame, first: str, second: str) -> str:
+    """Two models on common photos, in Markdown: errors and the second's gain over the first, by true age.
+
+    `rows` has age_true_first, age_pred_first, age_pred_second and, where persons are known, subject_first.
+    """
+    lines = [
+        f"| true age | photos | MAE of {first} | MAE of {second} | gain of {second} (95 % range) | p |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, ages in GROUPS.items():
+        part = rows[rows["age_true_first"].between(*ages)]
+        if part.empty:
+            continue
+        truth = part["age_true_first"].to_numpy()
+        before, after = (np.abs(part[f"age_pred_{one}"].to_numpy() - truth) for one in ("first", "second"))
+        people = part.get("subject_first", part.get("subject"))
+        known = people is not None and people.notna().all()
+        found = paired_bootstrap(before, after, list(people) if known else None)
+        low, high = found["gain_range"]
+        lines.append(
+            f"| {name} | {len(part)} | {before.mean():.2f} | {after.mean():.2f} "
+            f"| {found['gain']:+.2f} ({low:+.2f} to {high:+.2f}) | {found['p']:.3f} |"
+        )
+    return "\n".join(lines)
 
 
 def write(predictions: pd.DataFrame, path: Path) -> None:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
-from cilf.correction import ErrorEnsemble
+from cilf.correction import ErrorModel
 from cilf.weights import Checkpoint
 from train.cache import Subset
 from train.calibrate import Described, Tabulated, corrected_ages, describe, join, search_correction
@@ -64,20 +64,20 @@ def _effect(ensemble: Tabulated, part: Described, rule: Any) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def _estimated(ensemble: ErrorEnsemble, part: Described) -> Float[np.ndarray, " photo"]:
+def _estimated(ensemble: ErrorModel, part: Described) -> Float[np.ndarray, " photo"]:
     """The ensemble's estimated error of the first estimate, in years."""
     found = ensemble(part.embedding, part.estimate, part.estimate.age.unsqueeze(1))
     return found.mean(dim=0)[:, 0].double().numpy()
 
 
 @torch.inference_mode()
-def _wanted(ensemble: ErrorEnsemble, part: Described) -> Float[np.ndarray, " photo"]:
+def _wanted(ensemble: ErrorModel, part: Described) -> Float[np.ndarray, " photo"]:
     """The whole age at which the ensemble expects the smallest error."""
     ages = torch.arange(part.estimate.logits.shape[1], dtype=torch.float32).expand(len(part.truth), -1)
     return ensemble(part.embedding, part.estimate, ages).mean(dim=0).argmin(dim=1).double().numpy()
 
 
-def calibration(ensemble: ErrorEnsemble, part: Described, bins: int = 10) -> dict[str, Any]:
+def calibration(ensemble: ErrorModel, part: Described, bins: int = 10) -> dict[str, Any]:
     """Estimated against real errors of the first estimate, in bins of as many photos each, ascending."""
     estimated = _estimated(ensemble, part)
     real = np.abs(part.estimate.age.numpy() - part.truth.numpy())
@@ -90,7 +90,7 @@ def calibration(ensemble: ErrorEnsemble, part: Described, bins: int = 10) -> dic
     }
 
 
-def _controls(ensemble: ErrorEnsemble, held: Described, part: Described, rule: Any) -> dict[str, Any]:
+def _controls(ensemble: ErrorModel, held: Described, part: Described, rule: Any) -> dict[str, Any]:
     truth, base = part.truth.numpy(), part.estimate.age.double().numpy()
     order = np.argsort(held.estimate.age.numpy())
     monotone = isotonic_regression(held.truth.double().numpy()[order]).x

@@ -11,15 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cilf.age_model import AgeModel
 from cilf.model import CILF, build_model
+from cilf.mtmsa import MTMSA
 from train.augment import plain
 from train.cache import Subset
 from train.captions import agreement, caption
 from train.imagenet import load_imagenet
 from train.loading import Batch
 from train.losses import label_distribution, total_loss
+from train.mtmsa import Labels, labels, multi_task_loss
 from train.processes import gather, gather_rows
-from train.recipe import Recipe
+from train.recipe import AnyRecipe, MTMSARecipe, Recipe
 
 
 class System(nn.Module, ABC):
@@ -30,11 +33,6 @@ class System(nn.Module, ABC):
     """
 
     model: Any
-
-    @property
-    @abstractmethod
-    def image_network(self) -> nn.Module:
-        """The part of the network that sees pixels."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -50,16 +48,21 @@ class System(nn.Module, ABC):
         """(N,) ages in years of the subset's crops at `size` pixels, before any correction."""
 
 
-def build_system(recipe: Recipe, start: dict[str, Tensor] | None = None) -> System:
+def build_system(recipe: AnyRecipe, start: dict[str, Tensor] | None = None) -> System:
     """The system that a recipe describes, on the CPU, its network with weights `start` where they are given."""
-    model = build_model(recipe.model)
-    model.towers.clip.visual.to(memory_format=torch.channels_last)
+    system: System
+    if isinstance(recipe, MTMSARecipe):
+        system = MTMSASystem(recipe, MTMSA(recipe.model))
+    else:
+        system = CilfSystem(recipe, build_model(recipe.model))
+    model: AgeModel = system.model
+    model.image_network.to(memory_format=torch.channels_last)
     if recipe.fit.imagenet:
-        load_imagenet(model.towers.clip.visual.trunk)
+        load_imagenet(model.image_network.get_submodule("trunk"))
     if start is not None:
         model.load_state_dict(start)
         model.head.temperature.fill_(1)  # it was fitted after training, and will be again
-    return CilfSystem(recipe, model)
+    return system
 
 
 class CilfSystem(System):
@@ -69,12 +72,6 @@ class CilfSystem(System):
         super().__init__()
         self.recipe = recipe
         self.model = model
-
-    @property
-    def image_network(self) -> nn.Module:
-        """See `System.image_network`."""
-        visual: nn.Module = self.model.towers.clip.visual
-        return visual
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See `System.forward`."""
@@ -107,13 +104,39 @@ class CilfSystem(System):
         return predict_ages(self.model, subset, size)
 
 
+class MTMSASystem(System):
+    """MTMSA: the age's Gaussian, gender and race (METHOD 10)."""
+
+    def __init__(self, recipe: MTMSARecipe, model: MTMSA) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.model = model
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """See `System.forward`."""
+        recipe, pixels = self.recipe, batch.pixels
+        wanted = labels(batch.samples, recipe.model)
+        values = [value.to(pixels.device) for value in (wanted.age, wanted.gender, wanted.race)]
+        chance = random.Random(f"{recipe.fit.seed}/{batch.step}")  # in all processes the same
+        if chance.random() < recipe.fit.mixup_share:
+            weight = chance.betavariate(recipe.fit.mixup, recipe.fit.mixup)
+            pixels, *values = (_mixed(value, weight) for value in (pixels, *values))
+        prediction = self.model(pixels.to(memory_format=torch.channels_last))
+        with torch.autocast(pixels.device.type, enabled=False):
+            return multi_task_loss(prediction, Labels(*values), recipe.loss)
+
+    def predict_ages(self, subset: Subset, size: int) -> np.ndarray:
+        """See `System.predict_ages`."""
+        return predict_ages(self.model, subset, size)
+
+
 def _mixed(value: Tensor, weight: float) -> Tensor:
     """Mixup (Zhang et al., ICLR 2018). The batch is in random order, so its reverse is a random partner for each."""
     return weight * value + (1 - weight) * value.flip(0)
 
 
 @torch.inference_mode()
-def predict_ages(model: CILF, subset: Subset, size: int, batch_size: int = 64) -> np.ndarray:
+def predict_ages(model: AgeModel, subset: Subset, size: int, batch_size: int = 64) -> np.ndarray:
     """(N,) ages in years of the subset's crops at `size` pixels, before any correction."""
     model.eval()
     age_text = model.encode_ages()
@@ -123,5 +146,5 @@ def predict_ages(model: CILF, subset: Subset, size: int, batch_size: int = 64) -
         crops = torch.from_numpy(subset.cache.crops[subset.rows[start : start + batch_size]])
         pixels = plain(crops, size, subset.cache.margin).to(device, memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
-            ages.append(model(pixels, age_text).estimate.age.float().cpu())
+            ages.append(model.describe(pixels, age_text, mirror=False).estimate.age.float().cpu())
     return torch.cat(ages).numpy()

@@ -100,12 +100,12 @@ def distribution(face: FacePrediction) -> str:
 
 
 def heat_map(face: FacePrediction) -> str:
-    """Where in the face the model found what speaks for the age: the crop beside the crop under the heat map."""
+    """Where in the face the model found what counts for the age: the crop beside the crop under the heat map."""
     warm = jpeg_address(overlay_heat(face.crop, face.heatmap))
     return f"""
 <section class="cilf-card" aria-labelledby="cilf-heat">
   <h2 id="cilf-heat">Where the model looked</h2>
-  <p class="cilf-lead">How much each part of the face speaks for the estimated age.</p>
+  <p class="cilf-lead">How much each part of the face counts for the estimated age.</p>
   <div class="cilf-pair">
     <img src="{jpeg_address(face.crop)}" alt="The face, cut out and turned upright">
     <img src="{warm}" alt="{escape(_hottest(face.heatmap))}">

@@ -54,6 +54,7 @@ def _facts(estimator: Estimator, report: Report | None) -> str:
   <h2 id="cilf-in-use">In use</h2>
   <p class="cilf-lead" id="in-use">{escape(estimator.source)}</p>
   <dl class="cilf-facts">
+    <dt>System</dt><dd>{escape(texts.SYSTEMS[estimator.kind])}</dd>
     <dt>Off by</dt><dd>{_headline(report)}</dd>
     <dt>Interval</dt><dd>{_interval(report)}</dd>
     <dt>SHA-256</dt><dd><code>{escape(estimator.sha256)}</code></dd>

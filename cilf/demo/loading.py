@@ -27,6 +27,16 @@ class Estimator(Protocol):
         ...
 
     @property
+    def kind(self) -> Literal["cilf", "mtmsa"]:
+        """Which system the weights are of."""
+        ...
+
+    @property
+    def compares_texts(self) -> bool:
+        """Whether faces can be compared with prompts."""
+        ...
+
+    @property
     def source(self) -> str:
         """What is loaded and from where."""
         ...

@@ -12,6 +12,7 @@ from cilf.demo.loading import Estimator, ModelHost
 from cilf.demo.panel import panel
 from cilf.demo.programs import programs
 from cilf.demo.settings import Settings
+from cilf.demo.side_by_side import bundled_reports, side_by_side
 from cilf.errors import CilfError
 from cilf.hub import Progress
 
@@ -45,6 +46,7 @@ class ModelTab:
             with gr.Column(scale=5, min_width=280):
                 self.facts = panel(charts.message(texts.NO_MODEL_YET, "hint"), elem_id="model-facts")
                 self._lay_out_loading(settings.alone)
+                self.systems = panel(elem_id="model-systems")
                 self.limits = panel(elem_id="model-limits")
                 self.programs = panel(elem_id="programs")
             with gr.Column(scale=7, min_width=280):
@@ -62,7 +64,7 @@ class ModelTab:
             panel(f'<h2>Other weights</h2><p class="cilf-lead">{texts.LOAD_LEAD}</p>')
             self.source = gr.Textbox(
                 label="Folder or Hub name",
-                placeholder="user/repository; empty for the bundled weights",
+                placeholder="user/repository, or mtmsa; empty for the bundled CILF",
                 elem_id="weights-source",
             )
             self.revision = gr.Textbox(
@@ -129,12 +131,13 @@ class ModelTab:
         return [self.programs, *self._described()]
 
     def _described(self) -> list[gr.HTML]:
-        return [self.facts, self.limits, self.measured, self.adult, self.card]
+        return [self.facts, self.systems, self.limits, self.measured, self.adult, self.card]
 
     def _describe(self, estimator: Estimator) -> Updates:
         found = evidence.of(estimator)
         return {
             self.facts: found.facts,
+            self.systems: side_by_side(bundled_reports()),
             self.limits: found.limits,
             self.measured: found.measured,
             self.adult: found.adult,

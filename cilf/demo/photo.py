@@ -279,6 +279,8 @@ class PhotoTab:
 
 
 def _scores(estimator: Estimator, face: FacePrediction, text: str) -> str:
+    if not estimator.compares_texts:
+        return charts.prompt_scores({}, {}, {}, texts.NO_TEXTS)
     lines = texts.prompt_lines(text)
     scored = lines[: texts.MAX_PROMPTS]
     if not scored:

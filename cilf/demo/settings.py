@@ -21,7 +21,7 @@ class Settings:
         host: address to listen on.
         port: None takes the first free one from 7860.
         share: also give the page a public address through Gradio's tunnel.
-        weights: folder or Hugging Face Hub id; None for the bundled ones.
+        weights: folder, Hugging Face Hub id, or the name of bundled ones; None for those of CILF.
         device: where the model computes, as PyTorch names it.
         mcp: offer the endpoints to language models as tools.
         max_faces: of each photo keep only so many faces; None keeps all.
@@ -75,7 +75,7 @@ def read(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.en
     parser.add_argument(
         "--weights",
         default=environment.get("CILF_WEIGHTS") or None,
-        help="folder or Hugging Face Hub id of other weights; default CILF_WEIGHTS, or the bundled ones",
+        help="folder or Hugging Face Hub id of other weights, or mtmsa; default CILF_WEIGHTS, or the bundled CILF",
     )
     parser.add_argument(
         "--device",

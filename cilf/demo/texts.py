@@ -26,6 +26,7 @@ NO_FACE = "No face was found in this picture. Is the face cut out tightly, or tu
 WHOLE_PICTURE = "Take the whole picture as one face"
 FORGOTTEN = "This photo is no longer in memory. Please choose it again."
 UNEXPECTED = "Something went wrong with this picture. Please try another one."
+NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
 MAX_PROMPTS = 24
@@ -67,7 +68,7 @@ def story(face: FacePrediction, epsilon: float) -> str:
     """How the estimate was corrected, in one or two sentences."""
     first = face.trace[0]
     off = f"{first.estimated_error:.1f} years off"
-    opening = f"First guess {first.age:.1f} years; the error ensemble expects it to be {off}"
+    opening = f"First guess {first.age:.1f} years, expected to be {off}"
     if face.status == "accepted":
         return f"{opening}. That is within the limit of {epsilon:.1f}, so it was kept."
     taken = [step for step in face.trace[1:] if step.accepted]
@@ -182,8 +183,18 @@ ON_THE_NETWORK = (
 NO_MODEL_YET = "The model is still loading; this takes a few seconds."
 OWNER_CHOOSES = "Whoever runs this page chooses its weights, when they start it with --weights."
 LOAD_LEAD = (
-    "A folder with a CILF checkpoint, or the name of one on the Hugging Face Hub. The model in use stays until the "
-    "new one works, and photos in view keep theirs."
+    "A folder with a CILF checkpoint, the name of one on the Hugging Face Hub, or “mtmsa” for the second system. The "
+    "model in use stays until the new one works, and photos in view keep theirs."
+)
+SYSTEMS = {
+    "cilf": "CILF: fuses image and text; an error ensemble judges each estimate; compares faces with words",
+    "mtmsa": (
+        "MTMSA: a ResNet34 with dilated multi-scale attention; its Gaussian says itself what error to expect, so it "
+        "never corrects; it has no text tower, so it compares no words"
+    ),
+}
+SYSTEMS_LEAD = (
+    "Both come with the program and were measured on the same test photos, of which neither learned."
 )
 NO_REPORT = "No measurements came with these weights: nobody can say how far to trust them."
 NO_CARD = "No model card came with these weights."

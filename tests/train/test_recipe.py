@@ -14,7 +14,7 @@ def test_every_recipe_can_be_read(name: str) -> None:
     shares = [share for share, _ in recipe.fit.sizes]
     assert shares[0] == 0
     assert shares == sorted(shares)
-    assert recipe.fit.sizes[-1][1] == recipe.model.clip.image_size
+    assert recipe.fit.sizes[-1][1] == recipe.model.image_size
 
 
 def test_a_recipe_on_another_changes_only_what_it_says(tmp_path: Path) -> None:

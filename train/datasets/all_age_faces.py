@@ -1,10 +1,9 @@
-"""All-Age-Faces: 13,322 mostly Asian faces named `NNNNNAyy.jpg` (Cheng et al., "Exploiting effective facial patches
-for robust gender recognition", Tsinghua Science and Technology 2019). No licence is stated by its makers."""
+"""All-Age-Faces: 13,322 mostly Asian faces named `NNNNNAyy.jpg` (Cheng et al., 2019)."""
 
 import re
 from pathlib import Path
 
-from train.datasets.base import DatasetError, Sample
+from train.datasets.base import Facts, Sample, some
 
 NAME = re.compile(r"(\d{5})A(\d{2})\.jpg")
 LAST_FEMALE = 7380  # serials up to this one are female, as the set's description says
@@ -15,6 +14,16 @@ class AllAgeFaces:
     """Age and serial number from the file name; the gender follows from the serial number."""
 
     name = "all-age-faces"
+    facts = Facts(
+        title="All-Age-Faces",
+        paper="Cheng et al.: Exploiting effective facial patches for robust gender recognition, Tsinghua Science and "
+        "Technology 24(3), 2019",
+        licence="none stated by its makers",
+        source="https://github.com/JingchunCheng/All-Age-Faces-Dataset",
+        labels="file name",
+        subjects="each photo shows another person, as its makers say",
+        photos=13322,
+    )
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of their names. Raises DatasetError when the folder holds none."""
@@ -24,9 +33,7 @@ class AllAgeFaces:
             match = NAME.fullmatch(path.name)
             if match:
                 gender = "female" if int(match[1]) <= LAST_FEMALE else "male"
-                samples.append(Sample(path, path.name, int(match[2]), gender, "asian", self.name))
-        if not samples:
-            raise DatasetError(
-                f"No All-Age-Faces picture in {folder}: looked for NNNNNAyy.jpg, like 00000A02.jpg."
-            )
-        return samples
+                samples.append(
+                    Sample(path, path.name, int(match[2]), gender, "asian", self.name, subject=match[1])
+                )
+        return some(samples, folder, "NNNNNAyy.jpg, like 00000A02.jpg", self.facts)

@@ -1,10 +1,15 @@
-"""What every data set gives: a list of labelled photos."""
+"""What every data set gives: a list of labelled photos, and what must be known of the set before it is used."""
 
 import csv
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+Groups = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -13,11 +18,16 @@ class Sample:
 
     Attributes:
         path: the photo.
-        name: file name, unique within its data set; what split files list.
-        age: years.
+        name: file name, unique among all data sets; what split files list. Where a set's own names are plain numbers,
+            the set's name and the folder stand before it.
+        age: years; where the label is an age group, the middle of the group.
         gender: "male", "female" or None where the set does not say.
         race: the set's own word in lower case, or None.
         dataset: registry name of the set.
+        subject: who is shown, unique within the set; None where the set does not say.
+        group: number of the age group in the set's `Facts.groups` where the label is a group, else None.
+        fold: the part or fold into which the set's makers put the photo (of CACD2000: the person's rank), or None.
+        deviation: standard deviation in years of the votes whose mean `age` is, or None.
     """
 
     path: Path
@@ -26,18 +36,116 @@ class Sample:
     gender: str | None
     race: str | None
     dataset: str
+    subject: str | None = None
+    group: int | None = None
+    fold: str | None = None
+    deviation: float | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What somebody must know before using a set.
+
+    Attributes:
+        title: the set's name as its makers write it.
+        paper: what to cite.
+        licence: what it may be used for, in its makers' terms.
+        source: where to get it or apply for it.
+        labels: where the ages come from.
+        subjects: what tells persons apart; None where nothing does.
+        photos: how many the published set has; None where we could not confirm a number.
+        groups: first and last age of each age group, ascending, where the labels are groups.
+    """
+
+    title: str
+    paper: str
+    licence: str
+    source: str
+    labels: str
+    subjects: str | None
+    photos: int | None
+    groups: Groups = ()
 
 
 class Dataset(Protocol):
     """A reader: root folder → samples in a fixed order. Raises DatasetError naming the first thing it misses."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def facts(self) -> Facts: ...
 
     def read(self, root: Path) -> list[Sample]: ...
 
 
 class DatasetError(Exception):
     """A data set's folder or split file is not as published; the message names what was looked for."""
+
+
+def middle(group: tuple[int, int]) -> float:
+    """The age that stands for an age group, in years."""
+    return sum(group) / 2
+
+
+def required(path: Path, facts: Facts) -> Path:
+    """The path, when something is there. Raises DatasetError."""
+    if not path.exists():
+        raise DatasetError(
+            f"{facts.title} is not there as published: looked for {path}. Where to get it: {facts.source}"
+        )
+    return path
+
+
+def complete(samples: list[Sample], facts: Facts) -> list[Sample]:
+    """The samples of a list of labels, when the photo of each is there. Raises DatasetError."""
+    missing = [sample.path for sample in samples if not sample.path.is_file()]
+    if missing:
+        raise DatasetError(
+            f"{facts.title} is not wholly unpacked: {len(missing)} of its {len(samples)} listed photos are missing; "
+            f"the first one looked for is {missing[0]}."
+        )
+    if not samples:
+        raise DatasetError(
+            f"The labels of {facts.title} list no photo with an age; looked for one in its files."
+        )
+    return samples
+
+
+def some(samples: list[Sample], folder: Path, pattern: str, facts: Facts) -> list[Sample]:
+    """The samples that file names gave, when there are any; a warning where there are fewer than published.
+
+    Raises DatasetError.
+    """
+    if not samples:
+        raise DatasetError(
+            f"No {facts.title} photo in {folder}: looked for {pattern}. Where to get it: {facts.source}"
+        )
+    if facts.photos and len(samples) < facts.photos:
+        log.warning(
+            "%s: %d of the %d published photos in %s", facts.title, len(samples), facts.photos, folder
+        )
+    return samples
+
+
+def read_table(
+    path: Path, columns: Iterable[str], facts: Facts, delimiter: str = ","
+) -> Iterator[dict[str, str]]:
+    """Rows of a published label file. Raises DatasetError when it is missing or lacks a column."""
+    with required(path, facts).open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file, delimiter=delimiter)
+        missing = [column for column in columns if column not in (rows.fieldnames or ())]
+        if missing:
+            raise DatasetError(f"{path} of {facts.title} lacks the column(s) {', '.join(missing)}.")
+        yield from rows
+
+
+def years(text: str | None, path: Path) -> float:
+    """A number of years from a label file. Raises DatasetError."""
+    try:
+        return float(text or "")
+    except ValueError:
+        raise DatasetError(f"{path} gives the age {text!r}, which is no number of years.") from None
 
 
 def read_split(path: Path) -> dict[str, str]:
@@ -50,6 +158,18 @@ def read_split(path: Path) -> dict[str, str]:
         if missing:
             raise DatasetError(f"The split file {path} lacks the column(s) {', '.join(sorted(missing))}.")
         return {row["filename"]: row["split"] for row in rows}
+
+
+def read_splits(paths: Iterable[Path]) -> dict[str, str]:
+    """All split files as one: file name → split. Raises DatasetError when two disagree about a photo."""
+    found: dict[str, str] = {}
+    for path in paths:
+        for name, split in read_split(path).items():
+            if found.setdefault(name, split) != split:
+                raise DatasetError(
+                    f"{path} puts {name} into {split!r}, another split file into {found[name]!r}."
+                )
+    return found
 
 
 def select(samples: Iterable[Sample], splits: dict[str, str], wanted: str) -> list[Sample]:

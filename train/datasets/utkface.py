@@ -1,12 +1,9 @@
-"""UTKFace: 200×200 aligned faces named `[age]_[gender]_[race]_[time].jpg.chip.jpg` (Zhang, Song, Qi, CVPR 2017).
-
-Non-commercial research only; the photos' copyright stays with their owners.
-"""
+"""UTKFace: 200×200 aligned faces named `[age]_[gender]_[race]_[time].jpg.chip.jpg` (Zhang, Song, Qi, CVPR 2017)."""
 
 import re
 from pathlib import Path
 
-from train.datasets.base import DatasetError, Sample
+from train.datasets.base import Facts, Sample, some
 
 # Three published names lack the race, and one lacks the dot before its first "jpg".
 NAME = re.compile(r"(\d{1,3})_([01])_(?:([0-4])_)?\d+\.?jpg(\.chip\.jpg)?")
@@ -18,6 +15,15 @@ class UTKFace:
     """Labels from the file names; files that do not follow the pattern are left out."""
 
     name = "utkface"
+    facts = Facts(
+        title="UTKFace",
+        paper="Zhang, Song, Qi: Age Progression/Regression by Conditional Adversarial Autoencoder, CVPR 2017",
+        licence="non-commercial research only; the photos' copyright stays with their owners",
+        source="https://susanqq.github.io/UTKFace/",
+        labels="file name; estimated by a program and checked by people",
+        subjects=None,
+        photos=23708,
+    )
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of their names. Raises DatasetError when the folder holds none."""
@@ -28,8 +34,4 @@ class UTKFace:
                 age, gender = int(match[1]), GENDERS[int(match[2])]
                 race = RACES[int(match[3])] if match[3] else None
                 samples.append(Sample(path, path.name, age, gender, race, self.name))
-        if not samples:
-            raise DatasetError(
-                f"No UTKFace picture in {root}: looked for [age]_[gender]_[race]_[time].jpg.chip.jpg."
-            )
-        return samples
+        return some(samples, root, "[age]_[gender]_[race]_[time].jpg.chip.jpg", self.facts)

@@ -1,0 +1,97 @@
+"""Measures of point estimates, with no intervals: for prompts alone, and for what a label's own kind asks for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from train.datasets import DATASETS, Sample
+from train.groups import as_markdown, group_report
+from train.metrics import accuracy, bootstrap_range, cumulative_curve, epsilon_error
+
+BANDS = {
+    "0–12": (0, 12),
+    "13–17": (13, 17),
+    "18–29": (18, 29),
+    "30–44": (30, 44),
+    "45–59": (45, 59),
+    "60+": (60, 200),
+}
+
+
+def labels(sample: Sample) -> dict[str, Any]:
+    """What is known of a photo, as the first columns of a table of predictions."""
+    return {
+        "name": sample.name,
+        "truth": float(sample.age),
+        "gender": sample.gender,
+        "race": sample.race,
+        "subject": sample.subject,
+        "group": sample.group,
+        "deviation": sample.deviation,
+    }
+
+
+def by_label(table: pd.DataFrame, dataset: str) -> dict[str, Any]:
+    """What the kind of a set's labels asks for: the CS(θ) curve for ages, accuracy and 1-off for age groups (whose
+    middle is all that an error in years could be measured against), the ε-error for means of votes."""
+    truth, age = (table[column].to_numpy(dtype=np.float64) for column in ("truth", "age"))
+    found: dict[str, Any] = {"cs_curve": cumulative_curve(truth, age)}
+    if table["group"].notna().all():
+        groups = DATASETS[dataset].facts.groups
+        found["age_groups"] = group_report(table["group"].to_numpy(dtype=np.int64), age, groups)
+    if table["deviation"].notna().all():
+        found["epsilon_error"] = epsilon_error(truth, age, table["deviation"].to_numpy(dtype=np.float64))
+    return found
+
+
+def point_report(table: pd.DataFrame, *, dataset: str, part: str, **about: Any) -> dict[str, Any]:
+    """Errors of all photos and by true age, gender and race, as JSON values; `about` is put in front."""
+    groups = {f"age {name}": table[table["truth"].between(*ages)] for name, ages in BANDS.items()}
+    for column in ("gender", "race"):
+        groups |= {f"{column} {value}": rows for value, rows in table.groupby(column)}
+    return {
+        **about,
+        "dataset": dataset,
+        "part": part,
+        "all": _measure(table),
+        "detected": int(table["detected"].sum()),
+        "groups": {name: _measure(rows) for name, rows in groups.items() if len(rows)},
+        **by_label(table, dataset),
+    }
+
+
+def _measure(rows: pd.DataFrame) -> dict[str, Any]:
+    truth, age = (rows[column].to_numpy(dtype=np.float64) for column in ("truth", "age"))
+    return {"count": len(rows), **accuracy(truth, age), "mae_range": bootstrap_range(np.abs(age - truth))}
+
+
+def write(found: dict[str, Any], path: Path) -> None:
+    """Write a point report."""
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def table(found: dict[str, Any]) -> str:
+    """A point report in Markdown."""
+    lines = ["| photos | count | MAE, years (95 % range) | bias | CS@5 |", "|---|---|---|---|---|"]
+    for name, row in {"all": found["all"], **found["groups"]}.items():
+        low, high = row["mae_range"]
+        lines.append(
+            f"| {name} | {row['count']} | {row['mae']:.2f} ({low:.2f}–{high:.2f}) | {row['bias']:+.2f} "
+            f"| {row['cs5']:.1%} |"
+        )
+    return "\n".join(lines) + label_table(found)
+
+
+def label_table(found: dict[str, Any]) -> str:
+    """What `by_label` found, for below a table; empty where only the CS(θ) curve was asked for."""
+    said = ""
+    if "age_groups" in found:
+        said += "\n\nThe labels are age groups; errors in years are against their middles.\n\n" + as_markdown(
+            found["age_groups"]
+        )
+    if "epsilon_error" in found:
+        said += f"\n\nε-error {found['epsilon_error']:.3f}"
+    return said

@@ -1,0 +1,137 @@
+"""One command a row: a protocol from photos to its figure, split by split.
+
+Each split is written, its photos cut out, the recipe trained, calibrated and measured through the public door. What is
+done is kept: a second call goes on where the first stopped.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cilf.estimator import AgeEstimator
+from cilf.faces import FaceFinder
+from cilf.weights import load, save
+from train.cache import subset
+from train.calibrate import calibrate
+from train.crops import prepare
+from train.datasets import Sample
+from train.evaluate import predict
+from train.fit import averaged_model, fit
+from train.metrics import cumulative_score, mean_absolute_error
+from train.points import by_label, point_report
+from train.points import write as write_report
+from train.protocols import Protocol, Split, divide, protocol
+from train.protocols import write as write_split
+from train.recipe import AnyRecipe
+
+MARGIN = 0.125  # of the crop's side: as much context as the bundled checkpoint's crops have
+
+
+def reproduce(
+    rules: Protocol,
+    samples: list[Sample],
+    recipe: AnyRecipe,
+    folder: Path,
+    *,
+    start: str | None = None,
+    seed: int = 0,
+    processes: int = 1,
+    finder: FaceFinder | None = None,
+) -> dict[str, Any]:
+    """Train and measure every split of a protocol; the report goes to `folder/report.json`.
+
+    Args:
+        rules: the protocol.
+        samples: of one data set.
+        recipe: what to train and how; its own data sets are replaced by this one.
+        folder: of the row: crops, splits and one run a split.
+        start: a checkpoint to start each split from; a person of it must not be in this set.
+        seed: of the division.
+        processes: that cut out faces.
+        finder: of faces, when a photo is measured.
+
+    Returns:
+        The point report over all tested photos, with `splits`: the errors of each.
+
+    Raises:
+        DatasetError: the set does not fit the protocol.
+        Interrupted: training was stopped; call again to go on.
+    """
+    dataset = samples[0].dataset
+    splits = divide(rules, samples, seed)
+    recipe = replace(recipe, shares={dataset: 1.0})
+    size = recipe.model.image_size
+    finder = finder or FaceFinder()
+    prepare(samples, folder / "crops", size, max(1, round(MARGIN * size)), processes)
+    tables = {}
+    for split in tqdm(splits, desc=rules.name, unit="split"):
+        write_split(split, folder / "splits")
+        tables[split.name] = _run(split, samples, recipe, folder, start, finder)
+    whole = pd.concat(tables.values(), ignore_index=True)
+    found = point_report(
+        whole,
+        dataset=dataset,
+        part="test",
+        protocol=rules.name,
+        division=rules.title,
+        seed=seed,
+        splits={name: _errors(table, dataset) for name, table in tables.items()},
+    )
+    write_report(found, folder / "report.json")
+    return found
+
+
+def _run(
+    split: Split,
+    samples: list[Sample],
+    recipe: AnyRecipe,
+    folder: Path,
+    start: str | None,
+    finder: FaceFinder,
+) -> pd.DataFrame:
+    """Predictions for one split's test photos, from the disk where an earlier call made them."""
+    run = folder / split.name
+    stored = run / "predictions.json"
+    if not stored.is_file():
+        cache = folder / "crops"
+        parts = {part: subset(cache, split.parts, part) for part in ("train", "held", "tune", "cal")}
+        weights = load(start).model.state_dict() if start else None
+        fit(recipe, [parts["train"]], parts["tune"], run, resume=True, start=weights)
+        model, step = averaged_model(recipe, run)
+        ensemble, config = calibrate(model, recipe, [parts["held"]], parts["tune"], parts["cal"], step)
+        save(run / "checkpoint", model, ensemble, config)
+        estimator = AgeEstimator(load(run / "checkpoint"), finder)
+        tested = [sample for sample in samples if split.parts.get(sample.name) == "test"]
+        rows = predict(estimator, tested).to_dict(orient="records")
+        stored.write_text(json.dumps(rows, default=float), encoding="utf-8")
+    return pd.DataFrame(json.loads(stored.read_text(encoding="utf-8")))
+
+
+def _errors(table: pd.DataFrame, dataset: str) -> dict[str, float]:
+    """Every measure that the labels allow, of one split."""
+    truth, age = (table[column].to_numpy(dtype=np.float64) for column in ("truth", "age"))
+    found = by_label(table, dataset)
+    groups = found.get("age_groups", {})
+    return {
+        "count": len(table),
+        "mae": mean_absolute_error(truth, age),
+        "cs5": cumulative_score(truth, age),
+        **{name: groups[name] for name in ("accuracy", "one_off", "group_mae") if name in groups},
+        **({"epsilon_error": found["epsilon_error"]} if "epsilon_error" in found else {}),
+    }
+
+
+def summary(found: dict[str, Any]) -> str:
+    """The protocol's own measures: their mean over splits and how far the splits lie apart, in one line."""
+    rows = list(found["splits"].values())
+    said = []
+    for name in protocol(found["protocol"]).measures:
+        if name in rows[0]:
+            values = [row[name] for row in rows]
+            said.append(f"{name} {np.mean(values):.3f} ± {np.std(values):.3f}")
+    return f"{found['protocol']}, mean of {len(rows)} split(s): {', '.join(said)}."
