@@ -91,16 +91,14 @@ def test_from_photos_to_a_model_card(work: Path, capsys: pytest.CaptureFixture[s
     assert training["recipe"]["fit"]["batch_size"] == 4
     assert {"seed", "commit", "data_sha256", "versions"} <= training.keys()
     evaluate = ["evaluate", *data, *split, "--weights", str(checkpoint), "--report", str(report)]
-    assert main(evaluate) == 0
-    assert main(evaluate) == 0
-    assert main(["card", str(checkpoint)]) == 0
     ours = str(work / "ours.csv")
     assert main([*evaluate, "--predictions", ours]) == 0
     assert main([*evaluate, "--rival", f"itself={ours}"]) == 0
+    assert main(["card", str(checkpoint)]) == 0
     found = json.loads(report.read_text())
     assert found["rivals"]["itself"]["all"]["gain"] == 0
     assert found["all"]["count"] == 6
-    assert len(found["test_looks"]) == 4
+    assert len(found["test_looks"]) == 2
     assert "| all | 6 |" in capsys.readouterr().out
     estimator = AgeEstimator.from_pretrained(checkpoint)
     assert estimator.report == found
