@@ -96,7 +96,7 @@ def test_from_photos_to_a_model_card(work: Path, capsys: pytest.CaptureFixture[s
     assert main([*evaluate, "--rival", f"itself={ours}"]) == 0
     assert main(["card", str(checkpoint)]) == 0
     found = json.loads(report.read_text())
-    assert found["rivals"]["itself"]["all"]["gain"] == 0
+    assert found["rivals"]["itself"]["all"]["gain"] == pytest.approx(0, abs=1e-9)
     assert found["all"]["count"] == 6
     assert len(found["test_looks"]) == 2
     assert "| all | 6 |" in capsys.readouterr().out
