@@ -121,10 +121,10 @@ def _parser() -> argparse.ArgumentParser:
         "--run", dest="folder", type=Path, default=Path("runs/ablation"), help="kept between calls"
     )
     studies.add_argument("--output", type=Path, default=Path("checkpoints/compact/ablation.json"))
-    studies.add_argument("--epochs", type=int, default=6, help="of the contrastive training of the towers")
-    studies.add_argument("--steps", type=int, default=600, help="of each fit on the frozen towers")
+    studies.add_argument("--epochs", type=int, default=4, help="of the contrastive training of the towers")
+    studies.add_argument("--steps", type=int, default=300, help="of each fit on the frozen towers")
     studies.add_argument("--seeds", type=int, default=5, help="fits of each row")
-    studies.add_argument("--prompt-seeds", type=int, default=3, help="fits of each family of prompts")
+    studies.add_argument("--prompt-seeds", type=int, default=1, help="fits of each family of prompts")
     studies.set_defaults(run=_ablate)
 
     correction = commands.add_parser(

@@ -110,7 +110,7 @@ def ablate(
     folder: Path,
     *,
     seeds: int = 5,
-    steps: int = 600,
+    steps: int = 300,
 ) -> dict[str, Any]:
     """Fit every row with every seed and compare. What is done already is read from `folder`."""
     templates = recipe.model.prompts.templates
@@ -422,8 +422,8 @@ def compare_prompts(
     features: dict[str, Features],
     folder: Path,
     *,
-    seeds: int = 3,
-    steps: int = 600,
+    seeds: int = 1,
+    steps: int = 300,
 ) -> dict[str, Any]:
     """Every family of age prompts: as it is, and with fusion and head fitted to it (`train.prompt_study`)."""
     rows = []
