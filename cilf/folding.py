@@ -8,7 +8,7 @@ def fold_batch_norm(network: nn.Module) -> None:
 
     A normalisation that brings its activation along, as timm's do, leaves the activation in its place. Order among a
     module's children is taken for the order of computation, which holds for timm's and torchvision's convolutional
-    networks. Saves the bundled image tower a third of its time on a CPU.
+    networks.
     """
     before: tuple[str, nn.Conv2d] | None = None
     for name, child in list(network.named_children()):

@@ -50,8 +50,8 @@ class SpectralFilter(nn.Module):
     `kernel_size=1` they are dense over channels at each frequency: channel evolution. Transforms run in fp32 and
     `ortho`, so that the DC bin does not dwarf the others; the result has the input's dtype.
 
-    Inside, channels lie last in memory and both networks run as one over twice the channels: on a CPU the depth-wise
-    filters then take a third of the time.
+    Inside, channels lie last in memory and both networks run as one over twice the channels, which a CPU's depth-wise
+    convolutions like best.
     """
 
     def __init__(
