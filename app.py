@@ -103,7 +103,7 @@ def _model_state(host: ModelHost) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line, start to load the model, and serve the page."""
+    """Read the command line, put the page together, and serve it while the model loads."""
     settings = read(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
@@ -112,9 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"app.py: {error}")
     load = partial(age_estimator, device=settings.device, max_faces=settings.max_faces)
     host = ModelHost(partial(load, settings.weights))
-    host.start()
     sets = PhotoSets(host)
     page = build_page(host, load, settings, sets)
+    host.start()  # not earlier: PyTorch's import would hold up the page's
     if zero_gpu.is_here():
         host.wait()  # what lies on a lent GPU has to be there when the page starts
     serving.serve(page, settings, SetRoutes(sets).routes())
