@@ -58,4 +58,4 @@ class AgeModel(nn.Module, ABC):
         mirror: bool,
     ) -> Description:
         """RGB crops with values in [0, 1]; `age_text` from `encode_ages`. With `mirror` the crop and its mirror image
-        are described and averaged, at twice the cost."""
+        are both looked at and averaged, at about twice the cost."""

@@ -7,11 +7,11 @@ argument for one.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -143,7 +143,6 @@ ErrorModel = Callable[[Tensor, AgeEstimate, Tensor], Tensor]
 """(embedding, estimate, candidate ages) → estimated errors, shapes as in `ErrorEnsemble.forward`."""
 
 
-@torch.no_grad()
 def correct(
     ensemble: ErrorModel,
     embedding: Float[Tensor, "batch embed"],
@@ -157,36 +156,69 @@ def correct(
     exceeds margin + κ standard deviations. Ends when the estimated error is at most ε, a candidate is refused, the step
     is under 0.1 year, or after `max_iterations`.
     """
-    count, num_ages = estimate.logits.shape
-    grid = torch.arange(num_ages, dtype=torch.float32, device=embedding.device).expand(count, -1)
-    age = estimate.age.float()
-    errors = ensemble(embedding, estimate, age.unsqueeze(1))[..., 0]
-    traces = [[TraceStep(0, float(a), float(e), True)] for a, e in zip(age, errors.mean(dim=0), strict=True)]
-    active = errors.mean(dim=0) > config.epsilon
-    energy = (
-        ensemble(embedding, estimate, grid).mean(dim=0) if config.max_iterations and active.any() else None
-    )
-    for iteration in range(1, config.max_iterations + 1):
-        if energy is None or not active.any():
-            break
-        cost = energy + config.tether * (grid - age.unsqueeze(1)).abs()
-        if config.mismatch:
-            cost = cost + config.mismatch * mismatch(estimate.logits, config.mismatch_scale)
-        candidate = _refined_minimum(cost)
-        found = ensemble(embedding, estimate, candidate.unsqueeze(1))[..., 0]
-        gain = errors - found
-        won = gain.mean(dim=0) > config.margin + config.caution * gain.std(dim=0, correction=0)
-        far = (candidate - age).abs() >= SMALLEST_STEP
-        taken = active & won & far
-        for index in torch.nonzero(active).flatten().tolist():
-            step = TraceStep(
-                iteration, float(candidate[index]), float(found[:, index].mean()), bool(taken[index])
-            )
-            traces[index].append(step)
-        age = torch.where(taken, candidate, age)
-        errors = torch.where(taken, found, errors)
-        active = taken & (errors.mean(dim=0) > config.epsilon)
+    traces: list[list[TraceStep]] = [[] for _ in range(len(estimate.age))]
+    for iteration, step in enumerate(_steps(ensemble, embedding, estimate, config)):
+        values = (value.tolist() for value in (step.age, step.error, step.tried, step.taken))
+        for trace, (age, error, tried, taken) in zip(traces, zip(*values, strict=True), strict=True):
+            if tried:
+                trace.append(TraceStep(iteration, age, error, taken))
     return [_finish(tuple(trace), config.epsilon) for trace in traces]
+
+
+def corrected_ages(
+    ensemble: ErrorModel,
+    embedding: Float[Tensor, "batch embed"],
+    estimate: AgeEstimate,
+    config: CorrectionConfig,
+) -> Float[Tensor, " batch"]:
+    """The ages that `correct` ends with, without their story: for trying many rules on many faces."""
+    age = estimate.age.float()
+    for step in _steps(ensemble, embedding, estimate, config):
+        age = torch.where(step.taken, step.age, age)
+    return age
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One round of the loop for all faces: candidate ages and their mean estimated errors in years, whether a face was
+    still being corrected, and whether it took the candidate."""
+
+    age: Float[Tensor, " batch"]
+    error: Float[Tensor, " batch"]
+    tried: Bool[Tensor, " batch"]
+    taken: Bool[Tensor, " batch"]
+
+
+def _steps(
+    ensemble: ErrorModel, embedding: Tensor, estimate: AgeEstimate, config: CorrectionConfig
+) -> Iterator[_Step]:
+    """The rounds of the loop, the first estimates before them."""
+    with torch.no_grad():
+        count, num_ages = estimate.logits.shape
+        grid = torch.arange(num_ages, dtype=torch.float32, device=embedding.device).expand(count, -1)
+        age = estimate.age.float()
+        errors = ensemble(embedding, estimate, age.unsqueeze(1))[..., 0]
+        everyone = torch.ones_like(age, dtype=torch.bool)
+        yield _Step(age, errors.mean(dim=0), everyone, everyone)
+        active = errors.mean(dim=0) > config.epsilon
+        if not config.max_iterations or not active.any():
+            return
+        energy = ensemble(embedding, estimate, grid).mean(dim=0)
+        if config.mismatch:
+            energy = energy + config.mismatch * mismatch(estimate.logits, config.mismatch_scale)
+        for _ in range(config.max_iterations):
+            candidate = _refined_minimum(energy + config.tether * (grid - age.unsqueeze(1)).abs())
+            found = ensemble(embedding, estimate, candidate.unsqueeze(1))[..., 0]
+            gain = errors - found
+            won = gain.mean(dim=0) > config.margin + config.caution * gain.std(dim=0, correction=0)
+            far = (candidate - age).abs() >= SMALLEST_STEP
+            taken = active & won & far
+            yield _Step(candidate, found.mean(dim=0), active, taken)
+            age = torch.where(taken, candidate, age)
+            errors = torch.where(taken, found, errors)
+            active = taken & (errors.mean(dim=0) > config.epsilon)
+            if not active.any():
+                return
 
 
 def _refined_minimum(cost: Float[Tensor, "batch age"]) -> Float[Tensor, " batch"]:

@@ -14,9 +14,9 @@ from torch import Tensor
 from cilf.correction import correct
 from cilf.errors import UsageError
 from cilf.faces import Face, FaceFinder, align, whole_picture
-from cilf.folding import fold_batch_norm
 from cilf.hub import Progress
 from cilf.images import open_photo
+from cilf.inference import speed_up
 from cilf.model import CILF
 from cilf.prediction import FacePrediction, NoFace
 from cilf.weights import Checkpoint, load
@@ -54,8 +54,7 @@ class AgeEstimator:
         self._prompted = checkpoint.model if isinstance(checkpoint.model, CILF) else None
         self._scale = self._prompted.scale.item() if self._prompted else 1.0
         self._model = checkpoint.model.to(self._device)
-        fold_batch_norm(self._model.image_network)
-        self._model.image_network.to(memory_format=torch.channels_last)  # as crops lie in memory
+        speed_up(self._model.image_network)
         self._ensemble = checkpoint.ensemble.to(self._device)
         self._finder = finder or FaceFinder()
         self._max_faces = max_faces

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 PadMode = Literal["circular", "zeros"]
 
+SLOPE = 0.1  # of the networks' leaky ReLU, as in Fourmer
+
 
 @dataclass(frozen=True)
 class FusionConfig:
@@ -50,8 +52,8 @@ class SpectralFilter(nn.Module):
     `kernel_size=1` they are dense over channels at each frequency: channel evolution. Transforms run in fp32 and
     `ortho`, so that the DC bin does not dwarf the others; the result has the input's dtype.
 
-    Inside, channels lie last in memory and both networks run as one over twice the channels, which a CPU's depth-wise
-    convolutions like best.
+    Inside, channels lie last in memory; there a CPU is quickest when the depth-wise networks run as one over twice the
+    channels, and the dense ones as matrix products.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class SpectralFilter(nn.Module):
         super().__init__()
         self.axes = tuple(range(1, dims + 1))
         self.pad_mode = pad_mode
-        self.padding = kernel_size // 2
+        self.kernel_size = kernel_size
         convolution = nn.Conv1d if dims == 1 else nn.Conv2d
         groups = channels if kernel_size == 3 else 1
 
@@ -76,13 +78,34 @@ class SpectralFilter(nn.Module):
         # Transforms in fp32: cuFFT's half precision needs power-of-two sizes. The networks follow the autocast around.
         signal = (x if x.dtype == torch.float64 else x.float()).movedim(1, -1)
         spectrum = torch.fft.rfftn(signal, dim=self.axes, norm="ortho")
-        parts = torch.cat([spectrum.real, spectrum.imag], dim=-1)
-        first, second = zip(self.real, self.imaginary, strict=True)
-        parts = self._convolve(F.leaky_relu(self._convolve(parts, *first), 0.1), *second)
-        real, imaginary = parts.to(signal.dtype).chunk(2, dim=-1)
+        filters = self._dense if self.kernel_size == 1 else self._depthwise
+        real, imaginary = (part.to(signal.dtype) for part in filters(spectrum.real, spectrum.imag))
         sizes = [signal.shape[axis] for axis in self.axes]  # an odd last axis is lost in the spectrum's shape
         filtered = torch.fft.irfftn(torch.complex(real, imaginary), s=sizes, dim=self.axes, norm="ortho")
         return filtered.movedim(-1, 1).to(x.dtype)
+
+    def _dense(
+        self,
+        real: Float[Tensor, "batch *frequency channel"],
+        imaginary: Float[Tensor, "batch *frequency channel"],
+    ) -> list[Float[Tensor, "batch *frequency channel"]]:
+        def layer(x: Tensor, one: nn.Module) -> Tensor:
+            return F.linear(x, one.get_parameter("weight").flatten(1), one.get_parameter("bias"))
+
+        return [
+            layer(F.leaky_relu(layer(part, first), SLOPE), second)
+            for part, (first, second) in ((real, self.real), (imaginary, self.imaginary))
+        ]
+
+    def _depthwise(
+        self,
+        real: Float[Tensor, "batch *frequency channel"],
+        imaginary: Float[Tensor, "batch *frequency channel"],
+    ) -> tuple[Float[Tensor, "batch *frequency channel"], ...]:
+        first, second = zip(self.real, self.imaginary, strict=True)
+        parts = torch.cat([real, imaginary], dim=-1)
+        parts = self._convolve(F.leaky_relu(self._convolve(parts, *first), SLOPE), *second)
+        return parts.chunk(2, dim=-1)
 
     def _convolve(
         self, parts: Float[Tensor, "batch *frequency channels"], real: nn.Module, imaginary: nn.Module
@@ -90,15 +113,14 @@ class SpectralFilter(nn.Module):
         """`real` on the first half of the channels, `imaginary` on the second."""
         weight = torch.cat([real.get_parameter("weight"), imaginary.get_parameter("weight")])
         bias = torch.cat([real.get_parameter("bias"), imaginary.get_parameter("bias")])
-        rows = self.padding
+        rows = columns = self.kernel_size // 2
         if len(self.axes) == 1:  # as a picture of one row
             parts, weight, rows = parts.unsqueeze(1), weight.unsqueeze(2), 0
         # rfft keeps half of the last axis, which therefore has ends; the axis before it is whole, so periodic.
         if rows and self.pad_mode == "circular":
             parts = torch.cat([parts[:, -rows:], parts, parts[:, :rows]], dim=1)
             rows = 0
-        groups = parts.shape[-1] // weight.shape[1]
-        filtered = F.conv2d(parts.movedim(-1, 1), weight, bias, padding=(rows, self.padding), groups=groups)
+        filtered = F.conv2d(parts.movedim(-1, 1), weight, bias, padding=(rows, columns), groups=len(weight))
         filtered = filtered.movedim(1, -1)
         return filtered.squeeze(1) if len(self.axes) == 1 else filtered
 

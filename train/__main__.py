@@ -76,9 +76,11 @@ def _parser() -> argparse.ArgumentParser:
 
     calibrate = commands.add_parser("calibrate", help="make a checkpoint from a finished run")
     calibrate.add_argument("--recipe", default="compact", help="the run's recipe")
-    calibrate.add_argument(
+    trained = calibrate.add_mutually_exclusive_group()
+    trained.add_argument(
         "--run", dest="folder", type=Path, default=Path("runs/compact"), help="folder of the run"
     )
+    trained.add_argument("--weights", help="calibrate this checkpoint anew instead of a run")
     _add_cache(calibrate)
     calibrate.add_argument(
         "--start",
@@ -224,14 +226,17 @@ def _calibrate(options: argparse.Namespace) -> int:
     from train import page, provenance
     from train.blend import blend
     from train.cache import subset
-    from train.calibrate import calibrate
+    from train.calibrate import calibrate, recalibrate
     from train.fit import averaged_model
     from train.recipe import read_recipe
 
     recipe, splits = read_recipe(options.recipe), read_splits(options.split)
-    model, step = averaged_model(recipe, options.folder)
     held = [subset(options.cache / name, splits, "held") for name in recipe.shares]
     tune, cal = (subset(options.cache / _first(recipe), splits, part) for part in ("tune", "cal"))
+    if options.weights:
+        save(options.output, *recalibrate(load(options.weights), recipe, held, tune, cal))
+        return 0
+    model, step = averaged_model(recipe, options.folder)
     share = blend(model, load(options.start).model.state_dict(), tune) if options.start else 0.0
     ensemble, config = calibrate(model, recipe, held, tune, cal, step, share)
     config = replace(config, training=config.training | provenance.read(options.folder))

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import trange
 
-from cilf.correction import EnsembleConfig, correct
+from cilf.correction import EnsembleConfig, corrected_ages
 from cilf.head import AgeEstimate
 from cilf.model import CILF, build_model
 from train.cache import Subset
@@ -370,7 +370,7 @@ def _corrected(model: CILF, described: dict[str, list[Described]], seed: int) ->
     errors = {}
     for part in ("tune", "test"):
         found = cooled(described[part][0])
-        ages = torch.tensor([item.age for item in correct(ensemble, found.embedding, found.estimate, rule)])
+        ages = corrected_ages(ensemble, found.embedding, found.estimate, rule)
         errors[part] = ages - found.truth
     return errors
 

@@ -20,12 +20,19 @@ from torch.nn import functional as F
 
 from cilf.age_model import AgeModel
 from cilf.conformal import IntervalConfig, conformal_quantile
-from cilf.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble, ErrorModel, correct
+from cilf.correction import (
+    CorrectionConfig,
+    EnsembleConfig,
+    ErrorEnsemble,
+    ErrorModel,
+    correct,
+    corrected_ages,
+)
 from cilf.decision import DecisionConfig
 from cilf.head import AgeEstimate
 from cilf.model import CILF
 from cilf.systems import ErrorNetwork, build_errors
-from cilf.weights import CheckpointConfig
+from cilf.weights import Checkpoint, CheckpointConfig
 from train.augment import AugmentConfig, augment, draw, plain
 from train.cache import Subset
 from train.metrics import gain
@@ -111,9 +118,9 @@ def calibrate(
     interval = calibrate_interval(ensemble, rule, on_tune, on_cal)
     decision = DecisionConfig(
         tuple(on_cal.truth.tolist()),
-        tuple(round(float(age), 2) for age in corrected_ages(ensemble, on_cal, rule)),
+        tuple(round(float(age), 2) for age in ages_after(rule, ensemble, on_cal)),
     )
-    tune_mae = float(np.abs(corrected_ages(ensemble, on_tune, rule) - on_tune.truth.numpy()).mean())
+    tune_mae = float(np.abs(ages_after(rule, ensemble, on_tune) - on_tune.truth.numpy()).mean())
     training = {
         "seed": recipe.fit.seed,
         "steps": step,
@@ -132,6 +139,17 @@ def calibrate(
         mirror=mirror,
         training=training,
     )
+
+
+def recalibrate(
+    checkpoint: Checkpoint, recipe: AnyRecipe, held: list[Subset], tune: Subset, cal: Subset
+) -> tuple[AgeModel, ErrorNetwork, CheckpointConfig]:
+    """As `calibrate`, for the network of a checkpoint, when the code around it has changed since."""
+    before = checkpoint.config
+    steps, share = before.training["steps"], before.training["share_of_start"]
+    ensemble, config = calibrate(checkpoint.model, recipe, held, tune, cal, steps, share)
+    config = replace(config, model=before.model, training=before.training | config.training)
+    return checkpoint.model, ensemble, config
 
 
 @torch.no_grad()
@@ -251,7 +269,7 @@ def choose_correction(ensemble: ErrorModel, tune: Described) -> tuple[Correction
     standard error. Gives the rule and what it did on `tune`."""
     never, best = search_correction(ensemble, tune)
     before = tune.estimate.age.numpy()
-    found = gain(tune.truth.numpy(), before, corrected_ages(ensemble, tune, best))
+    found = gain(tune.truth.numpy(), before, ages_after(best, ensemble, tune))
     if found["mean_gain"] < max(LEAST_GAIN, found["standard_error"]):
         log.info("correction: best gain on tune %.3f ± %.3f years; left off", *_two(found))
         return never, {"best_refused": found}
@@ -280,7 +298,7 @@ def search_correction(ensemble: ErrorModel, tune: Described) -> tuple[Correction
     )
     for epsilon, tether, weight, caution, margin, iterations in choices:
         rule = CorrectionConfig(epsilon, tether, weight, scale, caution, margin, iterations)
-        found = gain(truth, before, corrected_ages(tabulated, tune, rule))["mean_gain"]
+        found = gain(truth, before, ages_after(rule, tabulated, tune))["mean_gain"]
         if found > best_gain:
             best, best_gain = rule, found
     return never, best
@@ -302,12 +320,9 @@ def _two(found: dict[str, float]) -> tuple[float, float]:
     return found["mean_gain"], found["standard_error"]
 
 
-def corrected_ages(
-    ensemble: Any, described: Described, rule: CorrectionConfig
-) -> Float[np.ndarray, " photo"]:
+def ages_after(rule: CorrectionConfig, ensemble: ErrorModel, described: Described) -> np.ndarray:
     """Ages in years after correction by a rule."""
-    corrections = correct(ensemble, described.embedding, described.estimate, rule)
-    return np.array([correction.age for correction in corrections], dtype=np.float32)
+    return corrected_ages(ensemble, described.embedding, described.estimate, rule).numpy()
 
 
 def calibrate_interval(

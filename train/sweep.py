@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from cilf.correction import ErrorModel
 from cilf.weights import Checkpoint
 from train.cache import Subset
-from train.calibrate import Described, Tabulated, corrected_ages, describe, join, search_correction
+from train.calibrate import Described, Tabulated, ages_after, describe, join, search_correction
 from train.metrics import bootstrap_range, gain, mean_absolute_error
 
 ITERATIONS = (1, 2, 3, 5)
@@ -54,7 +54,7 @@ def sweep(checkpoint: Checkpoint, held: list[Subset], tune: Subset, test: Subset
 
 def _effect(ensemble: Tabulated, part: Described, rule: Any) -> dict[str, Any]:
     truth, before = part.truth.numpy(), part.estimate.age.numpy()
-    after = corrected_ages(ensemble, part, rule)
+    after = ages_after(rule, ensemble, part)
     fall = np.abs(before - truth) - np.abs(after - truth)
     return (
         {"mae": mean_absolute_error(truth, after)}
@@ -97,7 +97,7 @@ def _controls(ensemble: ErrorModel, held: Described, part: Described, rule: Any)
     wanted = _wanted(ensemble, part)
     ages = {
         "base": base,
-        "correction, best rule on tune": corrected_ages(ensemble, part, rule),
+        "correction, best rule on tune": ages_after(rule, ensemble, part),
         "monotone recalibration on held": np.interp(
             base, held.estimate.age.double().numpy()[order], monotone
         ),

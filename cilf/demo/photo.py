@@ -171,7 +171,10 @@ class PhotoTab:
     def on_empty(self, request: gr.Request) -> Updates:
         """The photo was taken away."""
         self._visits.forget(_page(request))
-        return self._nothing(texts.FIRST_STEP, "hint")
+        updates = self._nothing(texts.FIRST_STEP, "hint")
+        # It is empty already; a paste begins with emptying, and this answer may come after the pasted picture.
+        del updates[self.photo]
+        return updates
 
     def on_whole(self, prompts: str, request: gr.Request) -> Iterator[Updates]:
         """No face was found, and the visitor says that the picture is one."""

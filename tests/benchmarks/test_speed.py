@@ -53,7 +53,7 @@ def test_one_frame(frame: np.ndarray) -> None:
             "detector, with tiles": milliseconds(lambda: finder.find(frame)),
             "alignment": milliseconds(lambda: align(frame, face, size)),
             "image tower": milliseconds(lambda: model.towers.encode_image(views)),
-            "fusion": milliseconds(lambda: model.fusion(image, grid, age_text)),
+            "fusion": milliseconds(lambda: model.fuse(image[:1], grid[:1], age_text)),
             "correction": milliseconds(
                 lambda: correct(checkpoint.ensemble, found.embedding, found.estimate, config.correction)
             ),
