@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _predict(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> None:
-    # All that can be wrong with the arguments comes out before the seconds that the model takes to load.
+    # What is wrong with output or photos comes out before the seconds that the model takes to load.
     if arguments.output is not None:
         check_output(arguments.output)
     photos = _photos(arguments.paths)

@@ -143,6 +143,7 @@ ErrorModel = Callable[[Tensor, AgeEstimate, Tensor], Tensor]
 """(embedding, estimate, candidate ages) → estimated errors, shapes as in `ErrorEnsemble.forward`."""
 
 
+@torch.no_grad()
 def correct(
     ensemble: ErrorModel,
     embedding: Float[Tensor, "batch embed"],
@@ -165,6 +166,7 @@ def correct(
     return [_finish(tuple(trace), config.epsilon) for trace in traces]
 
 
+@torch.no_grad()
 def corrected_ages(
     ensemble: ErrorModel,
     embedding: Float[Tensor, "batch embed"],
@@ -193,32 +195,31 @@ def _steps(
     ensemble: ErrorModel, embedding: Tensor, estimate: AgeEstimate, config: CorrectionConfig
 ) -> Iterator[_Step]:
     """The rounds of the loop, the first estimates before them."""
-    with torch.no_grad():
-        count, num_ages = estimate.logits.shape
-        grid = torch.arange(num_ages, dtype=torch.float32, device=embedding.device).expand(count, -1)
-        age = estimate.age.float()
-        errors = ensemble(embedding, estimate, age.unsqueeze(1))[..., 0]
-        everyone = torch.ones_like(age, dtype=torch.bool)
-        yield _Step(age, errors.mean(dim=0), everyone, everyone)
-        active = errors.mean(dim=0) > config.epsilon
-        if not config.max_iterations or not active.any():
+    count, num_ages = estimate.logits.shape
+    grid = torch.arange(num_ages, dtype=torch.float32, device=embedding.device).expand(count, -1)
+    age = estimate.age.float()
+    errors = ensemble(embedding, estimate, age.unsqueeze(1))[..., 0]
+    everyone = torch.ones_like(age, dtype=torch.bool)
+    yield _Step(age, errors.mean(dim=0), everyone, everyone)
+    active = errors.mean(dim=0) > config.epsilon
+    if not config.max_iterations or not active.any():
+        return
+    energy = ensemble(embedding, estimate, grid).mean(dim=0)
+    if config.mismatch:
+        energy = energy + config.mismatch * mismatch(estimate.logits, config.mismatch_scale)
+    for _ in range(config.max_iterations):
+        candidate = _refined_minimum(energy + config.tether * (grid - age.unsqueeze(1)).abs())
+        found = ensemble(embedding, estimate, candidate.unsqueeze(1))[..., 0]
+        gain = errors - found
+        won = gain.mean(dim=0) > config.margin + config.caution * gain.std(dim=0, correction=0)
+        far = (candidate - age).abs() >= SMALLEST_STEP
+        taken = active & won & far
+        yield _Step(candidate, found.mean(dim=0), active, taken)
+        age = torch.where(taken, candidate, age)
+        errors = torch.where(taken, found, errors)
+        active = taken & (errors.mean(dim=0) > config.epsilon)
+        if not active.any():
             return
-        energy = ensemble(embedding, estimate, grid).mean(dim=0)
-        if config.mismatch:
-            energy = energy + config.mismatch * mismatch(estimate.logits, config.mismatch_scale)
-        for _ in range(config.max_iterations):
-            candidate = _refined_minimum(energy + config.tether * (grid - age.unsqueeze(1)).abs())
-            found = ensemble(embedding, estimate, candidate.unsqueeze(1))[..., 0]
-            gain = errors - found
-            won = gain.mean(dim=0) > config.margin + config.caution * gain.std(dim=0, correction=0)
-            far = (candidate - age).abs() >= SMALLEST_STEP
-            taken = active & won & far
-            yield _Step(candidate, found.mean(dim=0), active, taken)
-            age = torch.where(taken, candidate, age)
-            errors = torch.where(taken, found, errors)
-            active = taken & (errors.mean(dim=0) > config.epsilon)
-            if not active.any():
-                return
 
 
 def _refined_minimum(cost: Float[Tensor, "batch age"]) -> Float[Tensor, " batch"]:

@@ -16,6 +16,8 @@ from cilf.errors import DetectorError
 # The six key points as they follow one another in a mirror image: right and left change places.
 _MIRRORED_ORDER = [1, 0, 2, 3, 5, 4]
 
+_STDERR = threading.Lock()  # held by who redirects the error stream: two at once would put back the wrong one
+
 # Which Debian or Ubuntu package brings a system library that MediaPipe asks for.
 _SYSTEM_PACKAGES = {
     "libGL.so": "libgl1",
@@ -91,7 +93,7 @@ class Detector:
 
     def __init__(self, model: bytes, min_confidence: float) -> None:
         self._lock = threading.Lock()
-        with _quiet_stderr():
+        with _STDERR, _quiet_stderr():
             self._mediapipe, self._detector = _start(model, min_confidence)
             self.look(np.zeros((128, 128, 3), np.uint8))  # the first look is slow and talkative
         weakref.finalize(self, _close, self._detector, self._lock)

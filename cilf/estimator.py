@@ -35,7 +35,10 @@ def _as_it_is(work: Work) -> Work:
 
 
 class AgeEstimator:
-    """Estimates the ages of the faces in photos. Make one with `from_pretrained`; it may be shared between threads."""
+    """Estimates the ages of the faces in photos. Make one with `from_pretrained`; it may be shared between threads.
+
+    It takes over the checkpoint that it is given: its network is changed for inference and can be saved no more.
+    """
 
     def __init__(
         self,
@@ -51,10 +54,10 @@ class AgeEstimator:
         # Before the move, since a device that is only lent is not there yet.
         with torch.inference_mode():
             self._age_text = checkpoint.model.encode_ages().to(self._device)
+        speed_up(checkpoint.model.image_network)
         self._prompted = checkpoint.model if isinstance(checkpoint.model, CILF) else None
         self._scale = self._prompted.scale.item() if self._prompted else 1.0
         self._model = checkpoint.model.to(self._device)
-        speed_up(self._model.image_network)
         self._ensemble = checkpoint.ensemble.to(self._device)
         self._finder = finder or FaceFinder()
         self._max_faces = max_faces
@@ -158,13 +161,15 @@ class AgeEstimator:
         """
         if no_face not in ("skip", "whole"):
             raise UsageError(f"no_face is {no_face!r}; give 'skip' or 'whole'")
+        max_faces = self._max_faces if max_faces is None else max_faces
+        if max_faces is not None and max_faces < 1:
+            raise UsageError(f"max_faces is {max_faces}; give 1 or more")
         texts = _texts(prompts or ())
         if texts and not self.compares_texts:
             log.warning("%s", NO_TEXTS)
             texts = []
         picture = open_photo(photo)
         faces = self._finder.find(picture, tiles=tiles)
-        max_faces = self._max_faces if max_faces is None else max_faces
         if max_faces is not None and len(faces) > max_faces:
             largest = sorted(faces, key=_area, reverse=True)[:max_faces]
             faces = [face for face in faces if face in largest]

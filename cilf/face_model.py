@@ -5,6 +5,7 @@ import os
 import tempfile
 import urllib.request
 from contextlib import suppress
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -75,11 +76,14 @@ def _cached() -> bytes:
 
 
 def _download() -> bytes:
-    way_out = f"copy {URL} by hand and name the copy in the environment variable {VARIABLE} or as model_path"
+    way_out = f"copy {URL} by hand and name the copy in the environment variable {VARIABLE} or as face_model"
     try:
         with urllib.request.urlopen(URL, timeout=_TIMEOUT) as answer:
             model = bytes(answer.read())
-    except OSError as error:  # urllib's errors, time-outs and broken connections are all OSErrors
+    except (
+        OSError,
+        HTTPException,
+    ) as error:  # urllib's own errors and time-outs are OSErrors; a cut answer is not
         raise DetectorError(f"the face detector's model cannot be downloaded ({error}); {way_out}") from error
     if not _is_published(model):
         raise DetectorError(

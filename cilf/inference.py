@@ -4,7 +4,11 @@ from typing import TypeGuard
 
 import torch
 from jaxtyping import Float
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
+
+# Others, such as weight-standardised ones, compute something else with their weights.
+PLAIN: tuple[type[nn.Conv2d], ...] = (nn.Conv2d, Conv2dSame)
 
 
 def speed_up(network: nn.Module) -> None:
@@ -33,7 +37,7 @@ def fold_batch_norm(network: nn.Module) -> None:
             setattr(network, name, getattr(child, "act", nn.Identity()))
         fold_batch_norm(child)
         if not isinstance(child, nn.Identity):
-            before = (name, child) if isinstance(child, nn.Conv2d) else None
+            before = (name, child) if isinstance(child, nn.Conv2d) and type(child) in PLAIN else None
 
 
 class Pointwise(nn.Linear):
@@ -64,7 +68,7 @@ def _multiply(network: nn.Module) -> None:
 
 def _is_pointwise(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     return (
-        isinstance(module, nn.Conv2d)
+        type(module) is nn.Conv2d
         and module.kernel_size == (1, 1)
         and module.stride == (1, 1)
         and module.padding in ((0, 0), "valid")

@@ -21,6 +21,7 @@ from cilf.correction import CorrectionConfig, EnsembleConfig
 from cilf.decision import DecisionConfig
 from cilf.errors import DamagedError, WeightsError
 from cilf.hub import Progress
+from cilf.model import ModelConfig
 from cilf.systems import ErrorNetwork, SystemConfig, build, build_errors
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,12 @@ def load(
         folder = _from_hub(str(source), revision, progress)
         said = f"{source} (Hugging Face Hub{f', {revision}' if revision else ''})"
     config = read_config(folder)
-    model, ensemble = build(config.model), build_errors(config.ensemble)
+    try:
+        model, ensemble = build(config.model), build_errors(config.ensemble)
+    except Exception as error:  # whatever a strange architecture sets off in open_clip or timm
+        raise WeightsError(
+            f"'{folder / CONFIG}' describes no model that can be built; {ELSEWHERE}"
+        ) from error
     tensors = _read_tensors(folder / WEIGHTS, config.sha256)
     try:
         _parts(model, ensemble).load_state_dict(tensors)
@@ -137,8 +143,8 @@ def load(
         ensemble.eval(),
         config,
         said,
-        read_report(folder),
-        (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else "",
+        _own_report(folder, config),
+        (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else "",
     )
 
 
@@ -148,12 +154,15 @@ def read_config(folder: Path) -> CheckpointConfig:
     if not path.is_file():
         raise WeightsError(f"'{folder}' holds no {CONFIG}; {ELSEWHERE}")
     try:
-        return TypeAdapter(CheckpointConfig).validate_json(path.read_bytes())
+        config = TypeAdapter(CheckpointConfig).validate_json(path.read_bytes())
     except ValidationError as error:
         said = f"'{path}' is not a CILF configuration; {ELSEWHERE}"
         if error.errors()[0]["type"] == "json_invalid":
             raise DamagedError(said, path) from error
         raise WeightsError(said) from error
+    if isinstance(config.model, ModelConfig) and config.model.clip.pretrained is not None:
+        raise WeightsError(f"'{path}' asks for weights beside its own; {ELSEWHERE}")
+    return config
 
 
 def check(folder: Path) -> CheckpointConfig:
@@ -222,6 +231,15 @@ def read_report(folder: Path) -> dict[str, Any] | None:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise DamagedError(f"'{path}' is damaged; fetch it again or remove it", path) from error
+
+
+def _own_report(folder: Path, config: CheckpointConfig) -> dict[str, Any] | None:
+    """The report, unless it measures other weights than these."""
+    report = read_report(folder)
+    if report and report.get("weights_sha256", config.sha256) != config.sha256:
+        log.warning("'%s' measures other weights; it is left out", folder / REPORT)
+        return None
+    return report
 
 
 def _parts(model: nn.Module, ensemble: nn.Module) -> nn.ModuleDict:

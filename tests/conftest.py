@@ -1,12 +1,22 @@
 """What all tests share: the two public-domain portraits, and one face finder."""
 
+import os
+
 import matplotlib.cbook
 import numpy as np
 import pytest
 import skimage.data
+import torch
 from PIL import Image
 
 from cilf.faces import FaceFinder
+
+
+def pytest_configure() -> None:
+    """One thread each where several processes share the machine, and for the programs that they start."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cilf.correction import CorrectionConfig, correct, mismatch
+from cilf.correction import CorrectionConfig, correct, corrected_ages, mismatch
 from cilf.head import AgeEstimate, AgeHead
 from tests import tiny
 
@@ -101,7 +101,9 @@ def test_every_trace_keeps_its_promises(
     estimate = estimate_at(torch.tensor(ages))
     rule = CorrectionConfig(epsilon, tether, weight, 5.0, caution, margin, iterations)
     embedding = torch.randn(len(ages), 16, generator=torch.Generator().manual_seed(1))
-    for found in correct(tiny.ensemble(), embedding, estimate, rule):
+    corrections = correct(tiny.ensemble(), embedding, estimate, rule)
+    assert corrected_ages(tiny.ensemble(), embedding, estimate, rule).tolist() == [c.age for c in corrections]
+    for found in corrections:
         kept = [step for step in found.trace if step.accepted]
         assert [step.iteration for step in found.trace] == list(range(len(found.trace)))
         assert len(found.trace) <= iterations + 1

@@ -138,6 +138,7 @@ def test_a_picture_without_a_face(estimator: AgeEstimator) -> None:
     [
         ({"prompts": "one text"}, "give a list"),
         ({"prompts": ["a man", " "]}, "empty"),
+        ({"max_faces": 0}, "1 or more"),
     ],
 )
 def test_wrong_arguments(

@@ -1,6 +1,7 @@
 """The detector's model is found where it lies, fetched at most once, and never used damaged."""
 
 import hashlib
+import http.client
 import io
 import urllib.error
 from pathlib import Path
@@ -106,3 +107,13 @@ def test_a_named_file_that_is_missing_is_an_error(
     with pytest.raises(DetectorError, match=module.VARIABLE):
         face_model()
     assert network.downloads == 0
+
+
+def test_a_download_that_breaks_off_is_told(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cut(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise http.client.IncompleteRead(b"half of")
+
+    monkeypatch.setattr(module.urllib.request, "urlopen", lambda *_, **__: Cut())
+    with pytest.raises(DetectorError, match="cannot be downloaded"):
+        face_model()

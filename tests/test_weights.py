@@ -47,6 +47,29 @@ def test_a_foreign_configuration(folder: Path, text: str) -> None:
         load(folder)
 
 
+def test_a_configuration_that_fits_no_model(folder: Path) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    config["model"]["clip"]["architecture"] = {}
+    (folder / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="no model that can be built"):
+        load(folder)
+
+
+def test_a_configuration_that_asks_for_other_weights(folder: Path) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    config["model"]["clip"]["pretrained"] = "ViT-B-16/openai"
+    (folder / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="beside its own"):
+        load(folder)
+
+
+def test_a_report_of_other_weights_is_left_out(folder: Path) -> None:
+    own = load(folder).config.sha256
+    for sha256, kept in ((own, True), ("0" * 64, False)):
+        (folder / REPORT).write_text(json.dumps({"weights_sha256": sha256}))
+        assert (load(folder).report is not None) == kept
+
+
 def test_missing_weights(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
     with pytest.raises(WeightsError, match="is missing"):

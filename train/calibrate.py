@@ -94,6 +94,7 @@ def calibrate(
     neither and never corrects. `step` and `share` (of the weights that the run started from, `train.blend`) are only
     put down.
     """
+    model.head.temperature.fill_(1)  # what is fitted below counts from there
     tuned = {mirror: describe(model, tune, mirror=mirror) for mirror in (False, True)}
     fitted = {mirror: fit_temperature(model, described) for mirror, described in tuned.items()}
     for mirror, (temperature, error) in fitted.items():
@@ -146,7 +147,7 @@ def recalibrate(
 ) -> tuple[AgeModel, ErrorNetwork, CheckpointConfig]:
     """As `calibrate`, for the network of a checkpoint, when the code around it has changed since."""
     before = checkpoint.config
-    steps, share = before.training["steps"], before.training["share_of_start"]
+    steps, share = before.training["steps"], before.training.get("share_of_start", 0.0)
     ensemble, config = calibrate(checkpoint.model, recipe, held, tune, cal, steps, share)
     config = replace(config, model=before.model, training=before.training | config.training)
     return checkpoint.model, ensemble, config
@@ -177,7 +178,7 @@ def fit_temperature(model: AgeModel, tune: Described) -> tuple[float, float]:
 
     A Gaussian's mean does not move with its temperature: of equal errors the likeliest distribution wins.
     """
-    grid = np.round(np.arange(0.2, 2.01, 0.05), 2)
+    grid = np.round(np.arange(0.05, 2.01, 0.05), 2)
     found = []
     for temperature in grid:
         estimate = model.head.tempered(tune.estimate, float(temperature))

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from cilf.errors import UsageError
 from cilf.mtmsa import MTMSA, GaussianError, MTMSAPrediction
+from cilf.weights import Checkpoint
 from tests import tiny
 from tests.train.made_up import FIT, subset
 from tests.train.test_fit import weights
 from train.augment import AugmentConfig
-from train.calibrate import Described, calibrate, describe, fit_temperature
+from train.calibrate import Described, calibrate, describe, fit_temperature, recalibrate
 from train.datasets import Sample
 from train.fit import Interrupted, averaged_model, fit
 from train.mtmsa import (
@@ -140,3 +141,16 @@ def test_its_recipe_can_be_read() -> None:
 def test_a_study_of_cilfs_parts_refuses_it() -> None:
     with pytest.raises(UsageError, match="give one of CILF"):
         read_cilf_recipe("mtmsa")
+
+
+def test_calibrating_anew_gives_the_same() -> None:
+    """What was fitted before must not count twice."""
+    data, model = subset(), tiny.mtmsa()
+    ensemble, config = calibrate(model, RECIPE, [data], data, data, step=5)
+    temperature = float(model.head.temperature)
+    again, same, found = recalibrate(
+        Checkpoint(model, ensemble, config, "made up"), RECIPE, [data], data, data
+    )
+    assert float(again.head.temperature) == temperature
+    assert isinstance(same, GaussianError)
+    assert found == config
