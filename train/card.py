@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from cilf.mtmsa import MTMSAConfig
 from cilf.weights import CheckpointConfig
 from train import attributes
-from train.evaluate import BANDS, decisions, table
+from train.evaluate import BANDS, decisions, people, table
 
 NAMES = {"cilf": "CILF compact", "mtmsa": "MTMSA"}
 
@@ -183,9 +183,9 @@ def _results(config: CheckpointConfig, found: dict[str, Any]) -> str:
 def _groups(found: dict[str, Any]) -> str:
     """MAE with its range, bias, coverage and count for each race and gender, by age band; empty without photos."""
     groups = found["groups"]
-    people = list(dict.fromkeys(" ".join(name.split()[2:]) for name in groups if len(name.split()) == 4))
+    everybody = list(dict.fromkeys(who for name in groups if (who := people(name))))
     lines = [f"| | {' | '.join(BANDS)} |", "|---" * (len(BANDS) + 1) + "|"]
-    for who in people:
+    for who in everybody:
         cells = []
         for band in BANDS:
             row = groups.get(f"age {band} {who}")

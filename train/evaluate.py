@@ -123,7 +123,7 @@ def table(found: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     rows = {"all": found["all"], "up to age 100": found["up_to_100"]}
-    rows |= {name: row for name, row in found["groups"].items() if len(name.split()) == 2}
+    rows |= {name: row for name, row in found["groups"].items() if not people(name)}
     for name, row in rows.items():
         interval = row["interval"]
         lines.append(
@@ -133,6 +133,13 @@ def table(found: dict[str, Any]) -> str:
             f"| {interval['mean_width']:.1f} |"
         )
     return "\n".join(lines)
+
+
+def people(group: str) -> str:
+    """Gender and race in a group's name: "female east asian" of "age 60+ female east asian", "" of "age 60+" or of
+    "race east asian", which tell one thing alone."""
+    kind, _, *rest = group.split(maxsplit=2)
+    return rest[0] if kind == "age" and rest else ""
 
 
 def decisions(found: dict[str, Any]) -> str:

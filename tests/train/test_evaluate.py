@@ -1,12 +1,15 @@
-"""What a report tells of groups; on made-up predictions."""
+"""What a report tells of groups, and the card made of it; on made-up predictions."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
+import pytest
 
-from train import points
-from train.evaluate import report
+from tests import tiny
+from train import attributes, points
+from train.card import card
+from train.evaluate import report, table
 
 AGES = [5.0, 12.9, 17.5, 18.0, 29.9, 61.0]
 RACES = ["east asian", "white", "latino hispanic", "east asian", "black", "white"]
@@ -48,3 +51,17 @@ def test_every_age_is_in_one_band() -> None:
         assert {name: row["count"] for name, row in found["groups"].items() if name in counts} == counts
     decided = {name: row["count"] for name, row in measured()["over_18"].items()}
     assert decided == {"under 18": 3, "13–17": 1, "18 and over": 3, "18–24": 1}
+
+
+def test_races_of_two_words_have_their_rows() -> None:
+    found = measured()
+    assert "| race east asian | 2 |" in table(found)
+    assert "female" not in table(found).replace("gender female", "")
+    assert "| female latino hispanic | – | 1:" in card(tiny.CHECKPOINT, found)
+
+
+def test_only_what_prompts_can_name_counts_against_them() -> None:
+    found = attributes.accuracy(predictions())
+    assert (found["race"]["count"], found["race"]["accuracy"]) == (6, pytest.approx(2 / 6))
+    named = found["race, where prompts have a word"]
+    assert (named["count"], named["accuracy"]) == (3, pytest.approx(2 / 3))
