@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from train.datasets import Sample
+from train.datasets import DatasetError, Sample
 
 CHUNK = 1024  # crops hashed at a time
 
@@ -82,9 +82,16 @@ class Subset:
 
 
 def subset(folder: Path, splits: dict[str, str], split: str, share: float = 1.0) -> Subset:
-    """The rows of the crop cache in `folder` that `splits` (file name → split) puts into `split`."""
+    """The rows of the crop cache in `folder` that `splits` (file name → split) puts into `split`.
+
+    Raises DatasetError where there are none.
+    """
     cache = load(folder)
     rows = [row for row, sample in enumerate(cache.samples) if splits.get(sample.name) == split]
+    if not rows:
+        raise DatasetError(
+            f"The crop cache {folder} holds no photo of the part {split!r}; give the --split file of this data set too."
+        )
     return Subset(cache, np.array(rows, dtype=int), share)
 
 

@@ -1,0 +1,31 @@
+"""A crop cache says in a sentence what it cannot give."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.train.made_up import subset as made_up
+from train.cache import subset
+from train.datasets import DatasetError
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A folder of caches that holds one, of eight crops of 64 px."""
+    data, folder = made_up(8).cache, tmp_path / "utkface"
+    folder.mkdir()
+    np.save(folder / "crops.npy", data.crops)
+    samples = [asdict(sample) | {"path": str(sample.path)} for sample in data.samples]
+    index = {"wanted": {"margin": data.margin}, "detected": [True] * 8, "samples": samples}
+    (folder / "index.json").write_text(json.dumps(index))
+    return tmp_path
+
+
+def test_an_empty_part_is_refused(cache: Path) -> None:
+    splits = {"0.jpg": "train", "7.jpg": "train"}
+    assert subset(cache / "utkface", splits, "train").rows.tolist() == [0, 7]
+    with pytest.raises(DatasetError, match=r"utkface holds no photo of the part 'tune'"):
+        subset(cache / "utkface", splits, "tune")
