@@ -196,14 +196,16 @@ def _fit(options: argparse.Namespace) -> int:
     from train.shards import open_shards
 
     recipe = read_recipe(options.recipe)
-    splits = read_splits(options.split)
+    splits, size = read_splits(options.split), recipe.model.image_size
     if options.shards:
         train: Any = [
             open_shards(f"{options.shards}/{name}", "train", s) for name, s in recipe.shares.items()
         ]
     else:
-        train = [subset(options.cache / name, splits, "train", s) for name, s in recipe.shares.items()]
-    tune = subset(options.cache / _first(recipe), splits, "tune")
+        train = [
+            subset(options.cache / name, splits, "train", s, size=size) for name, s in recipe.shares.items()
+        ]
+    tune = subset(options.cache / _first(recipe), splits, "tune", size=size)
     start = load(options.start).model.state_dict() if options.start else None
     how: dict[str, Any] = {"resume": options.resume, "parts": options.parts, "workers": options.workers}
     try:
@@ -231,8 +233,9 @@ def _calibrate(options: argparse.Namespace) -> int:
     from train.recipe import read_recipe
 
     recipe, splits = read_recipe(options.recipe), read_splits(options.split)
-    held = [subset(options.cache / name, splits, "held") for name in recipe.shares]
-    tune, cal = (subset(options.cache / _first(recipe), splits, part) for part in ("tune", "cal"))
+    size = recipe.model.image_size
+    held = [subset(options.cache / name, splits, "held", size=size) for name in recipe.shares]
+    tune, cal = (subset(options.cache / _first(recipe), splits, part, size=size) for part in ("tune", "cal"))
     if options.weights:
         save(options.output, *recalibrate(load(options.weights), recipe, held, tune, cal))
         return 0

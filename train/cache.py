@@ -81,12 +81,18 @@ class Subset:
         return digest.hexdigest()
 
 
-def subset(folder: Path, splits: dict[str, str], split: str, share: float = 1.0) -> Subset:
+def subset(folder: Path, splits: dict[str, str], split: str, share: float = 1.0, *, size: int = 0) -> Subset:
     """The rows of the crop cache in `folder` that `splits` (file name → split) puts into `split`.
 
-    Raises DatasetError where there are none.
+    Raises DatasetError where there are none, or where the crops show less than the `size` pixels a side that a model
+    is to see: enlarged, they would teach it blur.
     """
     cache = load(folder)
+    if cache.size < size:
+        raise DatasetError(
+            f"The crops in {folder} are of {cache.size} px, the recipe wants {size}; cut them out anew with "
+            f"`prepare --size {size} --margin {size // 8}`."
+        )
     rows = [row for row, sample in enumerate(cache.samples) if splits.get(sample.name) == split]
     if not rows:
         raise DatasetError(

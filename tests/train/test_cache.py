@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.train.made_up import subset as made_up
+from train.__main__ import main
 from train.cache import subset
 from train.datasets import DatasetError
 
@@ -29,3 +30,17 @@ def test_an_empty_part_is_refused(cache: Path) -> None:
     assert subset(cache / "utkface", splits, "train").rows.tolist() == [0, 7]
     with pytest.raises(DatasetError, match=r"utkface holds no photo of the part 'tune'"):
         subset(cache / "utkface", splits, "tune")
+
+
+@pytest.mark.parametrize("command", ["fit", "calibrate"])
+def test_crops_smaller_than_what_a_recipe_sees_are_refused(
+    command: str, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = cache / "split.csv"
+    rows = [f"{row}.jpg,{part},{row}" for row, part in enumerate(("train", "held", "tune", "cal") * 2)]
+    split.write_text("filename,split,group\n" + "\n".join(rows) + "\n")
+    arguments = [command, "--recipe", "mtmsa", "--cache", str(cache), "--split", str(split)]
+    assert main([*arguments, "--output", str(cache / "output")]) == 2
+    said = capsys.readouterr().err
+    assert "utkface are of 64 px, the recipe wants 112" in said
+    assert "`prepare --size 112 --margin 14`" in said
