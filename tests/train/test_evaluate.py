@@ -1,11 +1,14 @@
 """What a report tells of groups, and the card made of it; on made-up predictions."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import open_clip
 import pandas as pd
 import pytest
 
+from cilf.clip import ClipConfig
 from tests import tiny
 from train import attributes, points
 from train.card import card
@@ -65,3 +68,19 @@ def test_only_what_prompts_can_name_counts_against_them() -> None:
     assert (found["race"]["count"], found["race"]["accuracy"]) == (6, pytest.approx(2 / 6))
     named = found["race, where prompts have a word"]
     assert (named["count"], named["accuracy"]) == (3, pytest.approx(2 / 3))
+
+
+def test_a_card_names_what_was_trained_on_and_measured() -> None:
+    config = replace(tiny.CHECKPOINT, training={"data": ["fgnet"]})
+    said = card(config, measured("agedb"))
+    assert "\nAgeDB `test`, 6 photos" in said
+    assert "name: AgeDB\n" in said
+    assert "Trained on FG-NET (" in said
+    assert "UTKFace" not in said
+
+
+def test_a_card_of_a_published_clip() -> None:
+    clip = ClipConfig(open_clip.get_model_config("ViT-B-16-quickgelu"))
+    said = card(replace(tiny.CHECKPOINT, model=replace(tiny.MODEL, clip=clip)), measured())
+    assert "Image tower: a vision transformer of 12 layers on one aligned face of 224 px" in said
+    assert "Both towers started from a published CLIP's weights." in said
