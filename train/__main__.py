@@ -256,6 +256,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     from train.points import label_table
 
     chosen, part = _chosen(options)
+    if part == "test" and not options.report:
+        logging.warning(
+            "This look at the test part is put down nowhere; --report FILE.json counts the looks."
+        )
     if options.zero_shot or options.clip:
         return more_commands.evaluate_prompts(options, chosen, part)
     files = dict(entry.partition("=")[::2] for entry in options.rival)

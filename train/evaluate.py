@@ -102,13 +102,14 @@ def _measure(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def write(found: dict[str, Any], path: Path) -> None:
-    """Write the report. Looks at a `test` part are added to those that the file already holds."""
+    """Write a report of a checkpoint or of prompts. Looks at a `test` part are added to those that the file already
+    holds."""
     looks = json.loads(path.read_text(encoding="utf-8")).get("test_looks", []) if path.is_file() else []
     if found["part"] == "test":
         look = {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "dataset": found["dataset"],
-            "weights_sha256": found["weights_sha256"],
+            **{name: found[name] for name in ("weights_sha256", "clip") if name in found},
             "mae": found["all"]["mae"],
         }
         looks = [*looks, look]

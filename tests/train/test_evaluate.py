@@ -1,6 +1,8 @@
 """What a report tells of groups, and the card made of it; on made-up predictions."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +14,7 @@ from cilf.clip import ClipConfig
 from tests import tiny
 from train import attributes, points
 from train.card import card
-from train.evaluate import report, table
+from train.evaluate import report, table, write
 
 AGES = [5.0, 12.9, 17.5, 18.0, 29.9, 61.0]
 RACES = ["east asian", "white", "latino hispanic", "east asian", "black", "white"]
@@ -54,6 +56,17 @@ def test_every_age_is_in_one_band() -> None:
         assert {name: row["count"] for name, row in found["groups"].items() if name in counts} == counts
     decided = {name: row["count"] for name, row in measured()["over_18"].items()}
     assert decided == {"under 18": 3, "13–17": 1, "18 and over": 3, "18–24": 1}
+
+
+def test_every_look_at_test_is_counted(tmp_path: Path) -> None:
+    """Of a checkpoint and of prompts alike."""
+    prompts = points.point_report(predictions(), dataset="utkface", part="test", clip="some CLIP")
+    for found, who in ((measured(), "weights_sha256"), (prompts, "clip")):
+        path = tmp_path / f"{who}.json"
+        for _ in range(2):
+            write(found, path)
+        looks = json.loads(path.read_text())["test_looks"]
+        assert [look[who] for look in looks] == [found[who]] * 2
 
 
 def test_races_of_two_words_have_their_rows() -> None:
