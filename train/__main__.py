@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cilf.errors import CilfError
+from cilf.errors import CilfError, UsageError
 from train import commands as more_commands
 from train.datasets import DATASETS, DatasetError, Sample, read_data, read_splits, select
 
@@ -176,6 +176,8 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
 def _prepare(options: argparse.Namespace) -> int:
     from train.crops import prepare, prepare_shards
 
+    if options.split and not options.shards:
+        raise UsageError("--split keeps parts apart in shards alone: give --shards too, or leave it out")
     for name, samples in read_data(options.data) if options.shards else ():
         splits = read_splits(options.split) if options.split else None
         folder = options.shards / name
@@ -232,6 +234,10 @@ def _calibrate(options: argparse.Namespace) -> int:
     from train.fit import averaged_model
     from train.recipe import read_recipe
 
+    if options.weights and options.start:
+        raise UsageError(
+            "--start is mixed into a run, not into finished weights: leave it out with --weights"
+        )
     recipe, splits = read_recipe(options.recipe), read_splits(options.split)
     size = recipe.model.image_size
     held = [subset(options.cache / name, splits, "held", size=size) for name in recipe.shares]
@@ -255,6 +261,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from train.evaluate import decisions, predict, report, table, write
     from train.points import label_table
 
+    if options.rival and (options.zero_shot or options.clip):
+        raise UsageError("--rival is compared with a checkpoint: leave it out with --zero-shot or --clip")
     chosen, part = _chosen(options)
     if part == "test" and not options.report:
         logging.warning(
