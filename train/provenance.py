@@ -74,6 +74,11 @@ def read(folder: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
+def digest(value: Any) -> str:
+    """SHA-256 of JSON values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def _sha256(weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in weights.items():
