@@ -136,20 +136,8 @@ def test_our_own_towers_are_prompt_only(
     split = tmp_path / "split.csv"
     split.write_text("filename,split,group\n001A05.JPG,test,1\n")
     save(tmp_path / "checkpoint", tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
-    assert (
-        main(
-            [
-                "evaluate",
-                "--zero-shot",
-                "--weights",
-                str(tmp_path / "checkpoint"),
-                *photos,
-                "--split",
-                str(split),
-            ]
-        )
-        == 0
-    )
+    prompts = ["evaluate", "--zero-shot", "--weights", str(tmp_path / "checkpoint")]
+    assert main([*prompts, *photos, "--split", str(split)]) == 0
     assert "This look at the test part is put down nowhere" in caplog.text
     said = capsys.readouterr().out
     assert said.startswith("prompt-only")
