@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cilf.errors import CilfError
+from cilf.errors import CilfError, UsageError
 from train import commands as more_commands
 from train.datasets import DATASETS, DatasetError, Sample, read_data, read_splits, select
 
@@ -176,6 +176,8 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
 def _prepare(options: argparse.Namespace) -> int:
     from train.crops import prepare, prepare_shards
 
+    if options.split and not options.shards:
+        raise UsageError("--split keeps parts apart in shards alone: give --shards too, or leave it out")
     for name, samples in read_data(options.data) if options.shards else ():
         splits = read_splits(options.split) if options.split else None
         folder = options.shards / name
@@ -196,14 +198,16 @@ def _fit(options: argparse.Namespace) -> int:
     from train.shards import open_shards
 
     recipe = read_recipe(options.recipe)
-    splits = read_splits(options.split)
+    splits, size = read_splits(options.split), recipe.model.image_size
     if options.shards:
         train: Any = [
             open_shards(f"{options.shards}/{name}", "train", s) for name, s in recipe.shares.items()
         ]
     else:
-        train = [subset(options.cache / name, splits, "train", s) for name, s in recipe.shares.items()]
-    tune = subset(options.cache / _first(recipe), splits, "tune")
+        train = [
+            subset(options.cache / name, splits, "train", s, size=size) for name, s in recipe.shares.items()
+        ]
+    tune = subset(options.cache / _first(recipe), splits, "tune", size=size)
     start = load(options.start).model.state_dict() if options.start else None
     how: dict[str, Any] = {"resume": options.resume, "parts": options.parts, "workers": options.workers}
     try:
@@ -230,9 +234,14 @@ def _calibrate(options: argparse.Namespace) -> int:
     from train.fit import averaged_model
     from train.recipe import read_recipe
 
+    if options.weights and options.start:
+        raise UsageError(
+            "--start is mixed into a run, not into finished weights: leave it out with --weights"
+        )
     recipe, splits = read_recipe(options.recipe), read_splits(options.split)
-    held = [subset(options.cache / name, splits, "held") for name in recipe.shares]
-    tune, cal = (subset(options.cache / _first(recipe), splits, part) for part in ("tune", "cal"))
+    size = recipe.model.image_size
+    held = [subset(options.cache / name, splits, "held", size=size) for name in recipe.shares]
+    tune, cal = (subset(options.cache / _first(recipe), splits, part, size=size) for part in ("tune", "cal"))
     if options.weights:
         save(options.output, *recalibrate(load(options.weights), recipe, held, tune, cal))
         return 0
@@ -252,7 +261,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     from train.evaluate import decisions, predict, report, table, write
     from train.points import label_table
 
+    if options.rival and (options.zero_shot or options.clip):
+        raise UsageError("--rival is compared with a checkpoint: leave it out with --zero-shot or --clip")
     chosen, part = _chosen(options)
+    if part == "test" and not options.report:
+        logging.warning(
+            "This look at the test part is put down nowhere; --report FILE.json counts the looks."
+        )
     if options.zero_shot or options.clip:
         return more_commands.evaluate_prompts(options, chosen, part)
     files = dict(entry.partition("=")[::2] for entry in options.rival)

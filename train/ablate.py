@@ -10,7 +10,7 @@ The captions were made from the labels, so "prompt-only" is not zero-shot: these
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from tqdm import trange
 from cilf.correction import EnsembleConfig, corrected_ages
 from cilf.head import AgeEstimate
 from cilf.model import CILF, build_model
+from train import provenance
 from train.cache import Subset
 from train.calibrate import Described, choose_correction, fit_ensemble
 from train.captions import agreement, caption
@@ -164,7 +165,8 @@ def fit_row(
 ) -> dict[str, Any]:
     """Fit one row with one seed, or read what an earlier call stored: number of fitted parameters and signed errors
     (years) on tune and test."""
-    stored = folder / f"{_slug(name)}-{seed}.pt"
+    made_of = provenance.digest([asdict(recipe), steps])[:8]
+    stored = folder / f"{_slug(name)}-{made_of}-{seed}.pt"
     if not stored.is_file():
         torch.save(_fit(recipe, trained, row, features, seed, steps, name == FULL), stored)
     found: dict[str, Any] = torch.load(stored, weights_only=True)

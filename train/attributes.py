@@ -22,14 +22,13 @@ Guess = Callable[[FacePrediction], dict[str, str]]
 
 PROMPTS = {
     "gender": {"male": "a photo of a male person", "female": "a photo of a female person"},
-    "race": {  # captions have no word for the label "other"
+    "race": {  # captions have no word for other labels, such as "other" or "east asian"
         "white": "a photo of a white person",
         "black": "a photo of a black person",
         "asian": "a photo of an asian person",
         "indian": "a photo of an indian person",
     },
 }
-UNNAMED = "other"
 
 
 def guesser(checkpoint: Checkpoint, estimator: AgeEstimator) -> Guess:
@@ -66,11 +65,11 @@ def _by_prompts(estimator: AgeEstimator) -> Guess:
 def accuracy(table: pd.DataFrame) -> dict[str, Any]:
     """Share of right guesses among the photos with a label, with Wilson's 95 % range: of gender, of race, and of race
     among the photos whose label is one that prompts can name."""
-    named = table[table["race"] != UNNAMED]
+    named = table[table["race"].isin(PROMPTS["race"])]
     parts = {
         "gender": (table, "gender"),
         "race": (table, "race"),
-        f"race, without {UNNAMED!r}": (named, "race"),
+        "race, where prompts have a word": (named, "race"),
     }
     return {
         name: _share(rows, column) for name, (rows, column) in parts.items() if rows[column].notna().any()

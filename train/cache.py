@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from train.datasets import Sample
+from train.datasets import DatasetError, Sample
 
 CHUNK = 1024  # crops hashed at a time
 
@@ -81,10 +81,23 @@ class Subset:
         return digest.hexdigest()
 
 
-def subset(folder: Path, splits: dict[str, str], split: str, share: float = 1.0) -> Subset:
-    """The rows of the crop cache in `folder` that `splits` (file name → split) puts into `split`."""
+def subset(folder: Path, splits: dict[str, str], split: str, share: float = 1.0, *, size: int = 0) -> Subset:
+    """The rows of the crop cache in `folder` that `splits` (file name → split) puts into `split`.
+
+    Raises DatasetError where there are none, or where the crops show less than the `size` pixels a side that a model
+    is to see: enlarged, they would teach it blur.
+    """
     cache = load(folder)
+    if cache.size < size:
+        raise DatasetError(
+            f"The crops in {folder} are of {cache.size} px, the recipe wants {size}; cut them out anew with "
+            f"`prepare --size {size} --margin {size // 8}`."
+        )
     rows = [row for row, sample in enumerate(cache.samples) if splits.get(sample.name) == split]
+    if not rows:
+        raise DatasetError(
+            f"The crop cache {folder} holds no photo of the part {split!r}; give the --split file of this data set too."
+        )
     return Subset(cache, np.array(rows, dtype=int), share)
 
 

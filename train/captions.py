@@ -21,7 +21,7 @@ ONES = (
 TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
 DECADES = "twenties thirties forties fifties sixties seventies eighties nineties".split()
 
-# words → (first age, last age); neighbours overlap, as in speech
+# words → (first age, last age) in whole years; neighbours overlap, as in speech
 STAGES = {
     "newborn": (0, 0),
     "baby": (0, 2),
@@ -105,12 +105,13 @@ def number_words(age: int) -> str:
 class Caption:
     """A text and what must hold of a face for the text to be true of it; None means that it says nothing of it.
 
-    `age` in years when the text names one, `ages` first and last when it names a range.
+    `age` in years when the text names one, `ages` first and last in whole years when it names a range: at 29.5 one is
+    still in the twenties.
     """
 
     text: str
     age: float | None = None
-    ages: tuple[float, float] | None = None
+    ages: tuple[int, int] | None = None
     gender: str | None = None
     race: str | None = None
 
@@ -139,7 +140,7 @@ def agreement(
     kernel = torch.exp(-((age - named) ** 2) / (2 * sigma**2)).nan_to_num(1.0)
     return (
         kernel
-        * ((age >= low) & (age <= high))
+        * ((age >= low) & (age < high + 1))
         * _same(samples, captions, "gender")
         * _same(samples, captions, "race")
     )
@@ -175,7 +176,7 @@ def _with_decade(sample: Sample, gender: str | None, race: str | None, chance: r
 
 def _with_stage(sample: Sample, gender: str | None, race: str | None, chance: random.Random) -> Caption:
     stages = GENDERED_STAGES[gender] if gender else STAGES
-    fitting = [(words, ages) for words, ages in stages.items() if ages[0] <= sample.age <= ages[1]]
+    fitting = [(words, ages) for words, ages in stages.items() if ages[0] <= sample.age < ages[1] + 1]
     words, ages = chance.choice(fitting)
     return Caption(_sentence(words, race, chance), ages=ages, gender=gender, race=race)
 

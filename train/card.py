@@ -8,7 +8,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from cilf.mtmsa import MTMSAConfig
 from cilf.weights import CheckpointConfig
 from train import attributes
-from train.evaluate import BANDS, decisions, table
+from train.datasets import DATASETS
+from train.evaluate import BANDS, decisions, people, table
 
 NAMES = {"cilf": "CILF compact", "mtmsa": "MTMSA"}
 
@@ -27,35 +28,29 @@ for access control, policing, hiring, insurance, border or asylum cases, nor as 
 Make-up, masks, sunglasses, strong profile, very small or soft faces and heavy filters mislead it.
 """
 
-UTKFACE = (
-    "UTKFace (Zhang, Song, Qi, CVPR 2017; non-commercial research only, the photos' copyright stays with their\n"
-    "owners)"
-)
-
-# Of each system, what it started from and learned from.
-DATA = {
-    "cilf": f"""\
-## Data
-
-The image tower started from EfficientNet-Lite0's published ImageNet weights (Apache-2.0); everything else from random
-ones. Trained on {UTKFACE}
-and All-Age-Faces (Cheng et al., 2019; no licence stated). Because of these sets **the weights are
-for non-commercial research only**, unlike the code. UTKFace's labels are noisy: groups of near-duplicate
-pictures carry ages 4.2 years apart on average. All-Age-Faces shows mostly Asian faces. The captions that taught
-the text tower were made from the labels (age, gender, race): similarity to such words shows what the labels
-taught, nothing more, and words outside them are unknown to it. Race words are those of the labels, assigned by
-other people or programs, not by the persons shown.
-""",
-    "mtmsa": f"""\
-## Data
-
-Trained from random weights on {UTKFACE}.
-Because of this set **the weights are for non-commercial research only**, unlike the code. Its labels
-are noisy: groups of near-duplicate pictures carry ages 4.2 years apart on average. Gender and race are those of the
-labels, assigned by other people or programs, not by the persons shown. The two heads that learned them are there to
-shape what the age head builds on; the estimator gives out neither.
-""",
+# What must be known of the labels of a set that a model learned from.
+REMARKS = {
+    "utkface": "UTKFace's labels are noisy: groups of near-duplicate pictures carry ages 4.2 years apart on average.",
+    "all-age-faces": "All-Age-Faces shows mostly Asian faces.",
 }
+STARTED = {
+    "tf_efficientnet_lite0": "The image tower started from EfficientNet-Lite0's published ImageNet weights "
+    "(Apache-2.0); everything else from random ones. "
+}
+TAUGHT = (
+    "The captions that taught the text tower were made from the labels (age, gender, race): similarity to such words "
+    "shows what the labels taught, nothing more, and words outside them are unknown to it. Race words are those of the "
+    "labels, assigned by other people or programs, not by the persons shown."
+)
+TAUGHT_FURTHER = (
+    "Both towers started from a published CLIP's weights. The captions of the training were made from the labels (age, "
+    "gender, race): similarity to such words shows what the labels taught, too. Race words are those of the labels, "
+    "assigned by other people or programs, not by the persons shown."
+)
+TAUGHT_HEADS = (
+    "Gender and race are those of the labels, assigned by other people or programs, not by the persons shown. The two "
+    "heads that learned them are there to shape what the age head builds on; the estimator gives out neither."
+)
 
 PARTS = """\
 Photos for fitting, for the error ensemble, for choices, for calibration and for this test are disjoint, and
@@ -72,7 +67,7 @@ def card(config: CheckpointConfig, found: dict[str, Any]) -> str:
         _description(config),
         _results(config, found),
         USE.replace("SOURCE", '"mtmsa"' if kind == "mtmsa" else ""),
-        DATA[kind],
+        _data(config),
         PARTS,
         _limits(found),
     ]
@@ -95,8 +90,8 @@ def _metadata(kind: str, found: dict[str, Any]) -> ModelCardData:
         EvalResult(
             task_type="image-classification",
             task_name="Age estimation",
-            dataset_type="utkface",
-            dataset_name="UTKFace",
+            dataset_type=found["dataset"],
+            dataset_name=_title(found),
             dataset_split=found["part"],
             metric_type=name,
             metric_name=label,
@@ -115,12 +110,20 @@ def _metadata(kind: str, found: dict[str, Any]) -> ModelCardData:
     )
 
 
+def _title(found: dict[str, Any]) -> str:
+    """The measured set's name as its makers write it."""
+    return DATASETS[found["dataset"]].facts.title
+
+
 def _description(config: CheckpointConfig) -> str:
     rule = config.correction
     if isinstance(config.model, MTMSAConfig):
         return _description_of_mtmsa(config.model, rule.epsilon)
     assert config.ensemble is not None  # CILF's checkpoints have one
-    vision = config.model.clip.architecture["vision_cfg"]
+    clip = config.model.clip
+    vision = clip.architecture["vision_cfg"]
+    tower = vision.get("timm_model_name") or f"a vision transformer of {vision['layers']} layers"
+    text_tower = "a small transformer" if clip.words else "a published CLIP's transformer"
     if rule.max_iterations:
         does = f"An estimate whose estimated error is above ε = {rule.epsilon:.2f} years is corrected step by step."
     else:
@@ -130,8 +133,8 @@ def _description(config: CheckpointConfig) -> str:
         )
     return (
         f"Age from one face, by fusing CLIP image and text features in the frequency domain. Image tower: "
-        f"{vision['timm_model_name']} on one aligned face of {vision['image_size']} px; text tower: a small "
-        f"transformer; {config.ensemble.members} error estimators. {does}\n"
+        f"{tower} on one aligned face of {clip.image_size} px; text tower: {text_tower}; "
+        f"{config.ensemble.members} error estimators. {does}\n"
     )
 
 
@@ -142,6 +145,25 @@ def _description_of_mtmsa(config: MTMSAConfig, epsilon: float) -> str:
         "Gaussian, learned by the KL divergence from a Dirac at the label. It has no text tower, so it compares no "
         "prompts, and no error ensemble, so it never corrects; an estimate whose Gaussian expects an error above "
         f"ε = {epsilon:.2f} years is marked as of low confidence.\n"
+    )
+
+
+def _data(config: CheckpointConfig) -> str:
+    """What the system started from and learned from."""
+    names = config.training.get("data", [])
+    facts = [DATASETS[name].facts for name in names]
+    sets = " and ".join(f"{one.title} ({one.paper}; licence: {one.licence})" for one in facts)
+    these = "these sets" if len(names) > 1 else "this set"
+    remarks = "".join(f"{REMARKS[name]} " for name in names if name in REMARKS)
+    if isinstance(config.model, MTMSAConfig):
+        trained, taught = "Trained from random weights on", TAUGHT_HEADS
+    else:
+        clip = config.model.clip
+        started = STARTED.get(clip.architecture["vision_cfg"].get("timm_model_name", ""), "")
+        trained, taught = f"{started}Trained on", TAUGHT if clip.words else TAUGHT_FURTHER
+    return (
+        f"## Data\n\n{trained} {sets or 'sets that the configuration does not name'}. Because of {these} **the weights "
+        f"are for non-commercial research only**, unlike the code. {remarks}{taught}\n"
     )
 
 
@@ -169,8 +191,8 @@ def _attributes(found: dict[str, Any]) -> str:
 
 def _results(config: CheckpointConfig, found: dict[str, Any]) -> str:
     return (
-        f"## Results\n\nUTKFace `{found['part']}`, {found['all']['count']} photos, each through the public door "
-        f"(`python -m train evaluate`, full report in `report.json`; looks at this part so far: "
+        f"## Results\n\n{_title(found)} `{found['part']}`, {found['all']['count']} photos, each through the public "
+        f"door (`python -m train evaluate`, full report in `report.json`; looks at this part so far: "
         f"{len(found['test_looks'])}). "
         f"Ages in years; CS@5 is the share within 5 years.\n\n{table(found)}\n\n"
         f"{_corrected(config, found)}### 18 or over?\n\n"
@@ -183,9 +205,9 @@ def _results(config: CheckpointConfig, found: dict[str, Any]) -> str:
 def _groups(found: dict[str, Any]) -> str:
     """MAE with its range, bias, coverage and count for each race and gender, by age band; empty without photos."""
     groups = found["groups"]
-    people = list(dict.fromkeys(" ".join(name.split()[2:]) for name in groups if len(name.split()) == 4))
+    everybody = list(dict.fromkeys(who for name in groups if (who := people(name))))
     lines = [f"| | {' | '.join(BANDS)} |", "|---" * (len(BANDS) + 1) + "|"]
-    for who in people:
+    for who in everybody:
         cells = []
         for band in BANDS:
             row = groups.get(f"age {band} {who}")

@@ -131,7 +131,8 @@ def evaluate_prompts(options: argparse.Namespace, chosen: list[Sample], part: st
     """`evaluate --zero-shot`: the photos through prompts alone."""
     from train import rivals, zero_shot
     from train.captions import TEMPLATES
-    from train.points import point_report, table, write
+    from train.evaluate import write
+    from train.points import point_report, table
 
     if options.clip:
         model = zero_shot.public_clip(options.clip, options.device)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from cilf.estimator import AgeEstimator
 from cilf.prediction import FacePrediction
 from train.datasets import Sample
-from train.metrics import decision_quality, summary
+from train.metrics import decision_quality, summary, within
 from train.points import BANDS, by_label, labels
 
 ADULT = 18  # years
@@ -61,13 +61,14 @@ def report(table: pd.DataFrame, *, dataset: str, part: str, estimator: AgeEstima
     `all` has every photo with its true age as it is; `up_to_100` leaves out true ages over 100, which the model cannot
     say.
     """
-    bands = {name: table[table["truth"].between(*ages)] for name, ages in BANDS.items()}
+    bands = {name: table[within(table["truth"].to_numpy(), *ages)] for name, ages in BANDS.items()}
     groups = {f"age {name}": rows for name, rows in bands.items()}
     for column in ("gender", "race"):
         groups |= {f"{column} {value}": rows for value, rows in table.groupby(column)}
     for (gender, race), rows in table.groupby(["gender", "race"]):
         groups |= {
-            f"age {name} {gender} {race}": rows[rows["truth"].between(*ages)] for name, ages in BANDS.items()
+            f"age {name} {gender} {race}": rows[within(rows["truth"].to_numpy(), *ages)]
+            for name, ages in BANDS.items()
         }
     return {
         "dataset": dataset,
@@ -89,7 +90,7 @@ def _decisions(table: pd.DataFrame) -> dict[str, Any]:
     groups = {"under 18": (0, 17), "13–17": (13, 17), "18 and over": (18, 200), "18–24": (18, 24)}
     found = {}
     for name, ages in groups.items():
-        rows = table[table["truth"].between(*ages)]
+        rows = table[within(table["truth"].to_numpy(), *ages)]
         if len(rows):
             found[name] = decision_quality(list(rows["over_18"]), "yes" if ages[1] < ADULT else "no")
     return found
@@ -101,13 +102,14 @@ def _measure(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def write(found: dict[str, Any], path: Path) -> None:
-    """Write the report. Looks at a `test` part are added to those that the file already holds."""
+    """Write a report of a checkpoint or of prompts. Looks at a `test` part are added to those that the file already
+    holds."""
     looks = json.loads(path.read_text(encoding="utf-8")).get("test_looks", []) if path.is_file() else []
     if found["part"] == "test":
         look = {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "dataset": found["dataset"],
-            "weights_sha256": found["weights_sha256"],
+            **{name: found[name] for name in ("weights_sha256", "clip") if name in found},
             "mae": found["all"]["mae"],
         }
         looks = [*looks, look]
@@ -122,7 +124,7 @@ def table(found: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     rows = {"all": found["all"], "up to age 100": found["up_to_100"]}
-    rows |= {name: row for name, row in found["groups"].items() if len(name.split()) == 2}
+    rows |= {name: row for name, row in found["groups"].items() if not people(name)}
     for name, row in rows.items():
         interval = row["interval"]
         lines.append(
@@ -132,6 +134,13 @@ def table(found: dict[str, Any]) -> str:
             f"| {interval['mean_width']:.1f} |"
         )
     return "\n".join(lines)
+
+
+def people(group: str) -> str:
+    """Gender and race in a group's name: "female east asian" of "age 60+ female east asian", "" of "age 60+" or of
+    "race east asian", which tell one thing alone."""
+    kind, _, *rest = group.split(maxsplit=2)
+    return rest[0] if kind == "age" and rest else ""
 
 
 def decisions(found: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from cilf.model import CILF
 from train.augment import plain
 from train.cache import Subset
-from train.datasets import Sample
+from train.datasets import DatasetError, Sample
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,19 @@ class Features:
 
 
 def extract(model: CILF, subsets: list[Subset], stored: Path, batch_size: int = 64) -> Features:
-    """Run the image tower over the subsets' crops, one subset after another; or read what an earlier call stored."""
+    """Run the image tower over the subsets' crops, one subset after another; or read what an earlier call stored.
+
+    Raises DatasetError when that is of other photos.
+    """
     samples = [subset.cache.samples[row] for subset in subsets for row in subset.rows]
+    of = [subset.fingerprint() for subset in subsets]
     if not stored.is_file():
-        torch.save(_run(model, subsets, batch_size), stored)
-    image, grid = torch.load(stored, weights_only=True)
+        torch.save((*of, *_run(model, subsets, batch_size)), stored)
+    *stored_of, image, grid = torch.load(stored, weights_only=True)
+    if stored_of != of:
+        raise DatasetError(
+            f"The features in {stored} are of other photos or labels; give another folder, or the same data."
+        )
     return Features(image, grid, samples)
 
 

@@ -104,7 +104,7 @@ def fit(
         train: photos to learn from.
         tune: photos on which the averaged model is measured after each epoch.
         folder: `state.pt` (resumable), `log.jsonl`, `run.json`, curves and a picture of the first batch go here.
-        resume: continue from `folder/state.pt` where there is one.
+        resume: continue from `folder/state.pt` where there is one; without it that is removed.
         start: weights to start from instead of random ones.
         save_every: seconds between checkpoints.
         stop_at: stop before this step as an interrupt would (SIGINT and SIGTERM stop after the current step).
@@ -139,6 +139,8 @@ def fit(
         [state] = broadcast_object_list([_stored(state_file) if resume and main else None])
         made_of = provenance.describe(recipe, train, start, processes)
     if main:
+        if state is None:
+            state_file.unlink(missing_ok=True)  # of another run: it must not be taken for this one's
         provenance.write(made_of, folder, resumed=state is not None)
     if state is not None:
         run.restore(state)

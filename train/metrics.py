@@ -10,6 +10,11 @@ from scipy.stats import binomtest
 Ages = Float[np.ndarray, " photo"]
 
 
+def within(age: Ages, first: int, last: int) -> Bool[np.ndarray, " photo"]:
+    """Which ages lie in the band of whole years from `first` to `last`: somebody of 17.5 is 17 years old."""
+    return (first <= age) & (age < last + 1)
+
+
 def mean_absolute_error(truth: Ages, age: Ages) -> float:
     """MAE = mean |age − truth|."""
     return float(np.abs(age - truth).mean())

@@ -9,9 +9,9 @@ import pandas as pd
 
 from train.datasets import DATASETS, Sample
 from train.groups import as_markdown, group_report
-from train.metrics import accuracy, bootstrap_range, cumulative_curve, epsilon_error
+from train.metrics import accuracy, bootstrap_range, cumulative_curve, epsilon_error, within
 
-BANDS = {
+BANDS = {  # name → first and last age in whole years
     "0–12": (0, 12),
     "13–17": (13, 17),
     "18–29": (18, 29),
@@ -49,7 +49,7 @@ def by_label(table: pd.DataFrame, dataset: str) -> dict[str, Any]:
 
 def point_report(table: pd.DataFrame, *, dataset: str, part: str, **about: Any) -> dict[str, Any]:
     """Errors of all photos and by true age, gender and race, as JSON values; `about` is put in front."""
-    groups = {f"age {name}": table[table["truth"].between(*ages)] for name, ages in BANDS.items()}
+    groups = {f"age {name}": table[within(table["truth"].to_numpy(), *ages)] for name, ages in BANDS.items()}
     for column in ("gender", "race"):
         groups |= {f"{column} {value}": rows for value, rows in table.groupby(column)}
     return {

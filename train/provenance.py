@@ -17,7 +17,8 @@ from train.recipe import AnyRecipe
 
 RUN = "run.json"
 LIBRARIES = ("torch", "timm", "open_clip_torch", "numpy")
-REPEATED = ("recipe", "data_sha256")  # what a resumed run must share with its beginning
+# What a resumed run must share with its beginning, and its name for people.
+REPEATED = {"recipe": "recipe", "model_sha256": "network", "data_sha256": "data"}
 
 
 class Fingerprinted(Protocol):
@@ -31,8 +32,9 @@ def describe(
 ) -> dict[str, Any]:
     """JSON values; raises ProcessError when the processes' data differ.
 
-    The network's sizes are left out: they stand in the checkpoint beside it. `data_sha256` holds one fingerprint for
-    each of the recipe's data sets, in their order; `start_sha256` that of the weights that the run started from.
+    Of the network's sizes there is a digest alone: they stand in the checkpoint beside it. `data_sha256` holds one
+    fingerprint for each of the recipe's data sets, in their order; `start_sha256` that of the weights that the run
+    started from.
     """
     fingerprints = [part.fingerprint() for part in train]
     check_same("training data", fingerprints)
@@ -40,6 +42,7 @@ def describe(
     commit, changed = _commit()
     return {
         "recipe": json.loads(json.dumps(chosen)),
+        "model_sha256": digest(asdict(recipe.model)),
         "seed": recipe.fit.seed,
         "data_sha256": fingerprints,
         "commit": commit,
@@ -53,16 +56,18 @@ def describe(
 def write(found: dict[str, Any], folder: Path, *, resumed: bool) -> None:
     """Put down what the run in `folder` is made of; a resumed one keeps what it was begun with.
 
-    Raises DatasetError when it was begun with another recipe or other data: it could not end as if never stopped.
+    Raises DatasetError when it was begun with another recipe or network or other data: it could not end as if never
+    stopped. Runs from before the network was put down are not asked for it.
     """
     path = folder / RUN
     if resumed and path.is_file():
         begun = read(folder)
-        other = [name for name in REPEATED if begun.get(name) != found[name]]
+        other = " and ".join(
+            said for name, said in REPEATED.items() if begun.get(name, found[name]) != found[name]
+        )
         if other:
-            names = " and ".join("data" if name == "data_sha256" else name for name in other)
             raise DatasetError(
-                f"The run in {folder} was begun with other {names}; resume it with the same, or give another folder."
+                f"The run in {folder} was begun with other {other}; resume it with the same, or give another folder."
             )
         return
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -72,6 +77,11 @@ def read(folder: Path) -> dict[str, Any]:
     """What `write` put down; empty for a run that has nothing."""
     path = folder / RUN
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of JSON values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(weights: Mapping[str, Tensor]) -> str:

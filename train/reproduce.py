@@ -5,7 +5,7 @@ done is kept: a second call goes on where the first stopped.
 """
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from cilf.estimator import AgeEstimator
 from cilf.faces import FaceFinder
-from cilf.weights import load, save
+from cilf.weights import Checkpoint, load, save
+from train import provenance
 from train.cache import subset
 from train.calibrate import calibrate
 from train.crops import prepare
-from train.datasets import Sample
+from train.datasets import DatasetError, Sample
 from train.evaluate import predict
 from train.fit import averaged_model, fit
 from train.metrics import cumulative_score, mean_absolute_error
@@ -30,6 +31,8 @@ from train.protocols import write as write_split
 from train.recipe import AnyRecipe
 
 MARGIN = 0.125  # of the crop's side: as much context as the bundled checkpoint's crops have
+ROW = "row.json"  # what the splits of a folder were made with
+SAME_PHOTOS = {"appa-real", "appa-real-apparent", "clap2016"}  # one collection under three names
 
 
 def reproduce(
@@ -50,7 +53,8 @@ def reproduce(
         samples: of one data set.
         recipe: what to train and how; its own data sets are replaced by this one.
         folder: of the row: crops, splits and one run a split.
-        start: a checkpoint to start each split from; a person of it must not be in this set.
+        start: a checkpoint to start each split from, that has not learned from this set; a person of its photos must
+            not be in it either.
         seed: of the division.
         processes: that cut out faces.
         finder: of faces, when a photo is measured.
@@ -59,19 +63,25 @@ def reproduce(
         The point report over all tested photos, with `splits`: the errors of each.
 
     Raises:
-        DatasetError: the set does not fit the protocol.
+        DatasetError: the set does not fit the protocol, `start` has learned from it, or the folder's splits were made
+            with another protocol, seed, start or recipe.
         Interrupted: training was stopped; call again to go on.
     """
     dataset = samples[0].dataset
+    started = load(start) if start else None
+    if started:
+        _check_unseen(dataset, started)
     splits = divide(rules, samples, seed)
     recipe = replace(recipe, shares={dataset: 1.0})
+    row = {"protocol": rules.name, "seed": seed, "start": started.config.sha256 if started else None}
+    _begin(folder, row | {"recipe": asdict(recipe)})
     size = recipe.model.image_size
     finder = finder or FaceFinder()
     prepare(samples, folder / "crops", size, max(1, round(MARGIN * size)), processes)
     tables = {}
     for split in tqdm(splits, desc=rules.name, unit="split"):
         write_split(split, folder / "splits")
-        tables[split.name] = _run(split, samples, recipe, folder, start, finder)
+        tables[split.name] = _run(split, samples, recipe, folder, started, finder)
     whole = pd.concat(tables.values(), ignore_index=True)
     found = point_report(
         whole,
@@ -86,12 +96,36 @@ def reproduce(
     return found
 
 
+def _check_unseen(dataset: str, start: Checkpoint) -> None:
+    """Raises DatasetError where the checkpoint has learned from the photos that are to test it."""
+    photos = SAME_PHOTOS if dataset in SAME_PHOTOS else {dataset}
+    for name in photos.intersection(start.config.training.get("data", ())):
+        raise DatasetError(
+            f"{start.source} has learned from {name}, whose photos {dataset} tests with; start from a checkpoint that "
+            "has not, or leave --start out."
+        )
+
+
+def _begin(folder: Path, row: dict[str, Any]) -> None:
+    """Put down what the row is made with; raises DatasetError where the folder's was made with something else."""
+    path, row = folder / ROW, json.loads(json.dumps(row))
+    if path.is_file():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        other = " and ".join(name for name in row if begun.get(name) != row[name])
+        if other:
+            raise DatasetError(
+                f"The row in {folder} was begun with another {other}; go on with the same, or give another --output."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+
+
 def _run(
     split: Split,
     samples: list[Sample],
     recipe: AnyRecipe,
     folder: Path,
-    start: str | None,
+    start: Checkpoint | None,
     finder: FaceFinder,
 ) -> pd.DataFrame:
     """Predictions for one split's test photos, from the disk where an earlier call made them."""
@@ -100,10 +134,11 @@ def _run(
     if not stored.is_file():
         cache = folder / "crops"
         parts = {part: subset(cache, split.parts, part) for part in ("train", "held", "tune", "cal")}
-        weights = load(start).model.state_dict() if start else None
+        weights = start.model.state_dict() if start else None
         fit(recipe, [parts["train"]], parts["tune"], run, resume=True, start=weights)
         model, step = averaged_model(recipe, run)
         ensemble, config = calibrate(model, recipe, [parts["held"]], parts["tune"], parts["cal"], step)
+        config = replace(config, training=config.training | provenance.read(run))
         save(run / "checkpoint", model, ensemble, config)
         estimator = AgeEstimator(load(run / "checkpoint"), finder)
         tested = [sample for sample in samples if split.parts.get(sample.name) == "test"]

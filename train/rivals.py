@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from train.datasets import DatasetError
-from train.metrics import bootstrap_range, cumulative_score, mean_absolute_error, paired_bootstrap
+from train.metrics import bootstrap_range, cumulative_score, mean_absolute_error, paired_bootstrap, within
 
 GROUPS = {"all": (0, 200), "0–12": (0, 12), "13–17": (13, 17), "18–59": (18, 59), "60+": (60, 200)}
 
@@ -45,7 +45,7 @@ def paired_table(rows: pd.DataFrame, first: str, second: str) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, ages in GROUPS.items():
-        part = rows[rows["age_true_first"].between(*ages)]
+        part = rows[within(rows["age_true_first"].to_numpy(), *ages)]
         if part.empty:
             continue
         truth = part["age_true_first"].to_numpy()
@@ -74,7 +74,8 @@ def compare(predictions: pd.DataFrame, rivals: dict[str, pd.Series]) -> dict[str
     for name, ages in rivals.items():
         common = predictions.set_index("name").join(ages.rename("rival"), how="inner")
         found[name] = {
-            group: _both(common[common["truth"].between(*limits)]) for group, limits in GROUPS.items()
+            group: _both(common[within(common["truth"].to_numpy(), *limits)])
+            for group, limits in GROUPS.items()
         }
     return found
 

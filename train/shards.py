@@ -35,6 +35,7 @@ from train.datasets import DatasetError, Sample
 from train.loading import MAX_AGE, Batch, Schedule, ahead, preference
 
 INDEX = "index.json"
+NUMBERED = "-" + "[0-9]" * 6 + ".tar"  # how the names of our shards end, as a pattern
 PER_SHARD = 2000  # crops; of 160 px about 90 MB as PNG
 WAITING = 2000  # crops in memory per reader, among which the next one is drawn
 
@@ -96,13 +97,15 @@ def write_shards(
     """Write samples and their crops (S, S, 3) uint8, as they come, into shards; gives the number in each part.
 
     `splits` says which part each file name belongs to; those that it does not name are left out. Without it all are of
-    the part `train`.
+    the part `train`. Shards that the folder already holds are removed: a photo of theirs may be of another part now.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for old in (folder / INDEX, *folder.glob(f"*{NUMBERED}")):
+        old.unlink(missing_ok=True)
     ages: dict[str, np.ndarray] = {}
     with ExitStack() as stack:
         writers: dict[str, Any] = {}
-        for number, (sample, crop) in enumerate(crops):
+        for sample, crop in crops:
             part = "train" if splits is None else splits.get(sample.name)
             if part is None:
                 continue
@@ -112,13 +115,14 @@ def write_shards(
                 writer = webdataset.ShardWriter(f"{folder}/{part}-%06d.tar", **options)
                 writers[part] = stack.enter_context(writer)
                 ages[part] = np.zeros(MAX_AGE + 1, dtype=int)
+            number = int(ages[part].sum())  # in its part, as `Streamed` counts on to the next set
             ages[part][_whole(sample)] += 1
             row = json.dumps(labels(sample) | {"number": number}).encode()
             writers[part].write({"__key__": f"{number:09}", "png": _png(crop), "json": row})
     parts = {
         part: {
             "ages": counts.tolist(),
-            "shards": [_entry(path) for path in sorted(folder.glob(f"{part}-*.tar"))],
+            "shards": [_entry(path) for path in sorted(folder.glob(f"{part}{NUMBERED}"))],
         }
         for part, counts in ages.items()
     }

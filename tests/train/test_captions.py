@@ -20,12 +20,12 @@ def sample(age: float, gender: str | None = None, race: str | None = None) -> Sa
 
 
 @given(
-    age=st.integers(0, 116),
+    age=st.integers(0, 1160).map(lambda tenths: tenths / 10),
     gender=st.sampled_from(["male", "female", None]),
     race=st.sampled_from(["white", "black", "asian", "indian", "other", None]),
     seed=st.integers(0, 10_000),
 )
-def test_a_caption_is_true_and_known(age: int, gender: str | None, race: str | None, seed: int) -> None:
+def test_a_caption_is_true_and_known(age: float, gender: str | None, race: str | None, seed: int) -> None:
     face = sample(age, gender, race)
     found = caption(face, random.Random(seed))
     assert agreement([face], [found], sigma=1.5).item() == pytest.approx(1.0)
@@ -45,6 +45,12 @@ def test_agreement_is_that_of_the_words() -> None:
     assert found[:, 1].tolist() == [1, 1, 0]
     assert found[:, 2].tolist() == [0, 0, 1]
     assert found[:, 3].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("age", "true"), [(29.0, 1), (29.9, 1), (30.0, 0)])
+def test_a_decade_ends_where_the_next_begins(age: float, true: float) -> None:
+    twenties = Caption("a person in their twenties", ages=(20, 29))
+    assert agreement([sample(age)], [twenties], sigma=1.5).item() == true
 
 
 @pytest.mark.parametrize(

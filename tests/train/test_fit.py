@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests import tiny
 from tests.train.made_up import FIT, RECIPE, subset
+from train import provenance
 from train.augment import AugmentConfig
 from train.datasets import DatasetError
 from train.fit import Interrupted, fit
@@ -82,6 +83,26 @@ def test_a_run_is_not_resumed_with_other_data_or_another_recipe(tmp_path: Path) 
         fit(RECIPE, [other], data, tmp_path, resume=True)
     with pytest.raises(DatasetError, match="other recipe"):
         fit(replace(RECIPE, fit=replace(FIT, seed=1)), [data], data, tmp_path, resume=True)
+    wider = replace(RECIPE, model=replace(tiny.MODEL, prompts=replace(tiny.MODEL.prompts, gamma=0.5)))
+    with pytest.raises(DatasetError, match="other network"):
+        fit(wider, [data], data, tmp_path, resume=True)
+
+
+def test_a_run_from_before_the_network_was_put_down_is_resumed(tmp_path: Path) -> None:
+    made_of = provenance.describe(RECIPE, [subset()], None, processes=1)
+    before = {name: value for name, value in made_of.items() if name != "model_sha256"}
+    provenance.write(before, tmp_path, resumed=False)
+    provenance.write(made_of, tmp_path, resumed=True)
+    assert provenance.read(tmp_path) == before
+
+
+def test_a_fresh_run_does_not_keep_the_state_of_another(tmp_path: Path) -> None:
+    """Stopped before its first save, it would go on from there."""
+    data = subset()
+    (tmp_path / "state.pt").write_bytes(b"of another run")
+    with pytest.raises(DatasetError, match="do not fill one batch"):
+        fit(replace(RECIPE, fit=replace(FIT, batch_size=1000)), [data], data, tmp_path)
+    assert not (tmp_path / "state.pt").exists()
 
 
 def test_a_run_leaves_curves_and_a_picture_of_its_first_batch(tmp_path: Path) -> None:

@@ -182,6 +182,15 @@ def test_training_from_shards(work: Path) -> None:
     [
         (["prepare", "--data", "nothing=x"], "Unknown data set 'nothing'"),
         (["evaluate", "--data", "utkface=x", "--split", "none.csv"], "none.csv does not exist"),
+        (["prepare", "--data", "utkface=x", "--split", "x.csv"], "--split keeps parts apart in shards alone"),
+        (
+            ["calibrate", "--weights", "a", "--start", "b", "--split", "x.csv", "--output", "c"],
+            "leave it out with --weights",
+        ),
+        (
+            ["evaluate", "--data", "utkface=x", "--zero-shot", "--rival", "a=b.csv"],
+            "leave it out with --zero-shot",
+        ),
         (["fit", "--recipe", "no-such", "--split", "none.csv"], "no-such"),
     ],
 )

@@ -1,14 +1,22 @@
 """One command a row, on a small generated FG-NET: from photos to the figure, and on from where it was stopped."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cilf.weights import load, save
+from tests import tiny
+from tests.train import made_up
 from tests.train.test_pipeline import RECIPE
 from train.__main__ import main
+from train.datasets import DatasetError, Sample
+from train.fit import Interrupted
+from train.protocols import protocol
+from train.reproduce import reproduce
 from train.rivals import read_predictions
 
 
@@ -41,6 +49,9 @@ def test_a_protocol_from_photos_to_its_figure(work: Path, capsys: pytest.Capture
     said = capsys.readouterr().out
     assert "exclusive-80-20, mean of 1 split(s): mae" in said
     assert (output / "exclusive-80-20" / "checkpoint" / "model.safetensors").is_file()
+    assert {"seed", "commit", "data_sha256"} <= load(
+        output / "exclusive-80-20" / "checkpoint"
+    ).config.training.keys()
     split = ["--split", str(output / "splits" / "exclusive-80-20.csv")]
 
     # A second call measures nothing anew; the same figures come out.
@@ -71,3 +82,43 @@ def test_compare_refuses_what_it_cannot_pair(tmp_path: Path, capsys: pytest.Capt
     second.write_text("nothing\n1\n")
     assert main(["compare", str(first), str(second)]) == 2
     assert "b.csv is no CSV file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("learned", "tested"),
+    [("fgnet", "fgnet"), ("clap2016", "appa-real"), ("appa-real", "appa-real-apparent")],
+)
+def test_a_start_that_knows_the_tested_photos_is_refused(tmp_path: Path, learned: str, tested: str) -> None:
+    config = replace(tiny.CHECKPOINT, training={"data": ["utkface", learned]})
+    save(tmp_path / "start", tiny.model(), tiny.ensemble(), config)
+    samples = [Sample(Path("a.jpg"), "a.jpg", 5.0, None, None, tested, subject="a")]
+    with pytest.raises(DatasetError, match=f"has learned from {learned}"):
+        reproduce(
+            protocol("exclusive-80-20"),
+            samples,
+            made_up.RECIPE,
+            tmp_path / "row",
+            start=str(tmp_path / "start"),
+        )
+
+
+def test_a_row_begun_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Splits that are done would be taken for what is asked for now."""
+
+    def stop(*_: object) -> None:
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr("train.reproduce.prepare", stop)
+    monkeypatch.setattr("train.reproduce.FaceFinder", object)
+    samples = [
+        Sample(Path(f"{n}.jpg"), f"{n}.jpg", 5.0, None, None, "fgnet", subject=f"{n}") for n in range(20)
+    ]
+    first, other = protocol("exclusive-80-20"), protocol("random-80-20")
+    recipe = replace(made_up.RECIPE, fit=replace(made_up.FIT, epochs=9))
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            reproduce(first, samples, made_up.RECIPE, tmp_path)
+    with pytest.raises(DatasetError, match="begun with another seed; go on with the same"):
+        reproduce(first, samples, made_up.RECIPE, tmp_path, seed=1)
+    with pytest.raises(DatasetError, match="begun with another protocol and recipe;"):
+        reproduce(other, samples, recipe, tmp_path)

@@ -24,6 +24,8 @@ def test_only_common_photos_count(tmp_path: Path) -> None:
     )
     assert found["60+"]["gain"] == pytest.approx(6)
     assert found["13–17"]["count"] == 0
+    between = compare(ours.assign(truth=[17.5, 70.0, 30.0]), {"rival": read_rival(file)})["rival"]
+    assert between["13–17"]["count"] == 1
     assert "| rival | 0–12 | 1 | 4.00 | 1.00 |" in table({"rival": found})
 
 

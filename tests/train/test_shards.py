@@ -68,6 +68,27 @@ def test_the_same_data_give_the_same_bytes(location: str, tmp_path: Path) -> Non
     assert open_shards(location).fingerprint() == open_shards(str(tmp_path / "b")).fingerprint()
 
 
+def test_writing_anew_leaves_nothing_of_before(location: str, tmp_path: Path) -> None:
+    """Else photos that a split keeps for tests would stay in the shards of the part `train`."""
+    folder = tmp_path / "anew"
+    write_shards(zip(DATA.cache.samples, DATA.cache.crops, strict=True), folder, 8, per_shard=10)
+    splits = {sample.name: "train" if row % 6 else "held" for row, sample in enumerate(DATA.cache.samples)}
+    write_shards(zip(DATA.cache.samples, DATA.cache.crops, strict=True), folder, 8, splits, per_shard=10)
+    assert open_shards(str(folder)).fingerprint() == open_shards(location).fingerprint()
+    assert len(list(folder.glob("*.tar"))) == 5
+
+
+def test_crops_of_several_sets_have_numbers_of_their_own(tmp_path: Path) -> None:
+    """Also where crops of other parts come first."""
+    splits = {sample.name: "train" if row >= 8 else "held" for row, sample in enumerate(DATA.cache.samples)}
+    for name in ("a", "b"):
+        crops = zip(DATA.cache.samples, DATA.cache.crops, strict=True)
+        write_shards(crops, tmp_path / name, 8, splits, per_shard=10)
+    both = [open_shards(str(tmp_path / name)) for name in ("a", "b")]
+    numbers = [n for batch in batches(both, replace(SCHEDULE, epochs=1)) for n in batch.numbers]
+    assert sorted(numbers) == list(range(80))
+
+
 @pytest.mark.parametrize("first", [1, 3, 7])
 def test_a_later_start_gives_the_rest_of_the_same_batches(location: str, first: int) -> None:
     shards = open_shards(location)

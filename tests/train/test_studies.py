@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,23 @@ from cilf.fourierformer import FourierFormerBlock, FourierFusion, FusionConfig
 from cilf.weights import Checkpoint
 from tests import tiny
 from tests.train.test_fit import RECIPE, subset
-from train.ablate import ROWS, ablate, compare_prompts, frozen_towers, paired_gain, prompt_table, table
+from train.ablate import (
+    ROWS,
+    Row,
+    ablate,
+    compare_prompts,
+    fit_row,
+    frozen_towers,
+    paired_gain,
+    prompt_table,
+    table,
+)
 from train.captions import vocabulary
+from train.datasets import DatasetError
+from train.features import extract
 from train.mixers import AttentionBlock, ConvolutionBlock, Mixer, exchange
 from train.prompt_study import ENSEMBLE, FAMILIES, texts
+from train.recipe import Recipe
 from train.sweep import figure, sweep
 from train.sweep import table as sweep_table
 
@@ -98,6 +112,30 @@ def test_every_row_is_fitted_once_and_compared(tmp_path: Path) -> None:
         len(prompt_table(prompts).splitlines())
         == len(table(found).splitlines()) - len(names) + len(FAMILIES) + 1
     )
+
+
+def test_a_row_of_another_recipe_or_length_is_fitted_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = []
+
+    def fit(recipe: Recipe, *rest: Any) -> dict[str, Any]:
+        fitted.append(recipe)
+        return {"parameters": 0, "errors": {"tune": torch.zeros(1)}}
+
+    monkeypatch.setattr("train.ablate._fit", fit)
+    other = replace(RECIPE, fit=replace(RECIPE.fit, learning_rate=1.0))
+    for recipe, steps in ((RECIPE, 3), (RECIPE, 3), (RECIPE, 4), (other, 3)):
+        fit_row(recipe, tiny.model(), "a row", Row(), {}, tmp_path, 0, steps)
+    assert fitted == [RECIPE, RECIPE, other]
+
+
+def test_features_of_other_photos_are_refused(tmp_path: Path) -> None:
+    stored, data = tmp_path / "features-tune.pt", subset(4)
+    torch.save((data.fingerprint(), torch.zeros(2, 4, 3), torch.zeros(2, 4, 1, 1, 1)), stored)
+    assert extract(tiny.model(), [data], stored).samples == data.cache.samples
+    with pytest.raises(DatasetError, match=r"features-tune\.pt are of other photos"):
+        extract(tiny.model(), [subset(5)], stored)
 
 
 def test_frozen_towers_stay_frozen(tmp_path: Path) -> None:

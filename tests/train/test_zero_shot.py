@@ -120,6 +120,7 @@ def test_any_clip_of_open_clips_is_zero_shot(
     found = json.loads(report.read_text())
     assert (found["mode"], found["clip"]) == ("zero-shot", "ViT-B-16-quickgelu/openai")
     assert (found["part"], found["all"]["count"], found["detected"]) == ("all", 3, 3)
+    assert found["test_looks"] == []
     assert list(found["cs_curve"]) == [str(years) for years in range(11)]
     with rows.open(newline="") as file:
         assert {row["filename"]: row["subject"] for row in csv.DictReader(file)}["002A62.JPG"] == "002"
@@ -127,10 +128,17 @@ def test_any_clip_of_open_clips_is_zero_shot(
 
 
 def test_our_own_towers_are_prompt_only(
-    photos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photos: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    split = tmp_path / "split.csv"
+    split.write_text("filename,split,group\n001A05.JPG,test,1\n")
     save(tmp_path / "checkpoint", tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
-    assert main(["evaluate", "--zero-shot", "--weights", str(tmp_path / "checkpoint"), *photos]) == 0
+    prompts = ["evaluate", "--zero-shot", "--weights", str(tmp_path / "checkpoint")]
+    assert main([*prompts, *photos, "--split", str(split)]) == 0
+    assert "This look at the test part is put down nowhere" in caplog.text
     said = capsys.readouterr().out
     assert said.startswith("prompt-only")
     assert "zero-shot" not in said
