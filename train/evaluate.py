@@ -106,13 +106,9 @@ def write(found: dict[str, Any], path: Path) -> None:
     holds."""
     looks = json.loads(path.read_text(encoding="utf-8")).get("test_looks", []) if path.is_file() else []
     if found["part"] == "test":
-        look = {
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "dataset": found["dataset"],
-            **{name: found[name] for name in ("weights_sha256", "clip") if name in found},
-            "mae": found["all"]["mae"],
-        }
-        looks = [*looks, look]
+        look = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "dataset": found["dataset"]}
+        look |= {name: found[name] for name in ("weights_sha256", "clip") if name in found}
+        looks = [*looks, look | {"mae": found["all"]["mae"]}]
     path.write_text(json.dumps(found | {"test_looks": looks}, indent=1) + "\n", encoding="utf-8")
 
 
