@@ -5,7 +5,7 @@ import io
 import logging
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.context import Context
 from PIL import Image
 
 import app
@@ -289,7 +290,7 @@ class TestVisits:
     def test_a_page_sees_its_own_photo_alone(self, photo: np.ndarray) -> None:
         visits = Visits()
         mine = Visit(photo, (make_face(),), FakeEstimator())
-        visits.put("me", mine)
+        assert visits.put("me", visits.begin("me"), mine)
         assert visits.get("me") is mine
         assert visits.get("you") is None
         visits.forget("me")
@@ -298,7 +299,7 @@ class TestVisits:
     def test_photos_left_lying_are_forgotten(self, photo: np.ndarray) -> None:
         now = 0.0
         visits = Visits(seconds=60.0, clock=lambda: now)
-        visits.put("me", Visit(photo, (), FakeEstimator()))
+        visits.put("me", visits.begin("me"), Visit(photo, (), FakeEstimator()))
         now = 50.0
         assert visits.get("me") is not None  # used again: stays for another minute
         now = 100.0
@@ -309,12 +310,27 @@ class TestVisits:
     def test_memory_is_bounded_and_the_newest_photo_stays(self, photo: np.ndarray) -> None:
         visits = Visits(max_bytes=2 * photo.nbytes)
         for page in ("a", "b", "c"):
-            visits.put(page, Visit(photo, (), FakeEstimator()))
+            visits.put(page, visits.begin(page), Visit(photo, (), FakeEstimator()))
         assert visits.get("a") is None
         assert visits.get("b") is not None
         tiny = Visits(max_bytes=1)
-        tiny.put("a", Visit(photo, (), FakeEstimator()))
+        tiny.put("a", tiny.begin("a"), Visit(photo, (), FakeEstimator()))
         assert tiny.get("a") is not None
+
+    def test_only_the_newest_photo_of_a_page_counts(self, photo: np.ndarray) -> None:
+        visits = Visits()
+        first, second = visits.begin("me"), visits.begin("me")
+        newest = Visit(photo, (), FakeEstimator())
+        assert visits.put("me", second, newest)
+        assert not visits.put("me", first, Visit(photo, (), FakeEstimator()))
+        assert visits.get("me") is newest
+
+    def test_a_photo_is_not_remembered_after_its_page_was_left(self, photo: np.ndarray) -> None:
+        visits = Visits()
+        ticket = visits.begin("me")
+        visits.forget("me")
+        assert not visits.put("me", ticket, Visit(photo, (), FakeEstimator()))
+        assert visits.get("me") is None
 
 
 class TestModelHost:
@@ -504,6 +520,59 @@ class TestPhotoTab:
         answer = tab.on_empty(request())
         assert not answer[tab.results].visible
         assert visits.get("page") is None
+
+    @staticmethod
+    def during_a_look(
+        estimator: FakeEstimator, monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]
+    ) -> None:
+        """Let the visitor `do` something while the next photo is being looked at."""
+        look = estimator.predict
+
+        def predict(*arguments: Any, **options: Any) -> list[FacePrediction]:
+            monkeypatch.setattr(estimator, "predict", look)
+            do()
+            return look(*arguments, **options)
+
+        monkeypatch.setattr(estimator, "predict", predict)
+
+    @pytest.mark.parametrize("way", ["emptied", "left", "another"])
+    def test_a_late_answer_does_not_override_what_the_visitor_did(
+        self,
+        tab: PhotoTab,
+        file: Path,
+        photo: np.ndarray,
+        visits: Visits,
+        estimator: FakeEstimator,
+        monkeypatch: pytest.MonkeyPatch,
+        way: str,
+    ) -> None:
+        another = tab._example_handler(photo[::2])
+        ways: dict[str, Callable[[], object]] = {
+            "emptied": lambda: tab.on_empty(request()),
+            "left": lambda: visits.forget("page"),
+            "another": lambda: list(another("a child", request())),
+        }
+        self.during_a_look(estimator, monkeypatch, ways[way])
+        answer = self.last(tab.on_photo(file_payload(file), "a child", request()))
+        assert answer == {tab.message: gr.skip()}
+        visit = visits.get("page")
+        assert (visit is not None) == (way == "another")
+        assert visit is None or visit.photo.shape == photo[::2].shape
+
+    def test_a_second_upload_is_not_dropped(self, tab: PhotoTab) -> None:
+        assert Context.root_block is not None
+        modes = {
+            event: each.trigger_mode for each in Context.root_block.fns.values() for _, event in each.targets
+        }
+        assert modes["upload"] == "multiple"
+
+    def test_an_upload_is_removed_when_the_page_is_left_before_its_turn(self, file: Path) -> None:
+        with gr.Blocks(analytics_enabled=False):
+            tab = PhotoTab(ModelHost(FakeEstimator), Visits())  # still loading
+        answers = tab.on_photo(file_payload(file), "a child", request())
+        next(answers)
+        answers.close()
+        assert not file.exists()
 
     def test_a_photo_that_comes_before_the_model_waits_for_it(self, file: Path) -> None:
         gate = threading.Event()
