@@ -289,7 +289,7 @@ class TestPictures:
 class TestVisits:
     def test_a_page_sees_its_own_photo_alone(self, photo: np.ndarray) -> None:
         visits = Visits()
-        mine = Visit(photo, (make_face(),), FakeEstimator())
+        mine = Visit(photo, (make_face(),), FakeEstimator(), "")
         assert visits.put("me", visits.begin("me"), mine)
         assert visits.get("me") is mine
         assert visits.get("you") is None
@@ -299,7 +299,7 @@ class TestVisits:
     def test_photos_left_lying_are_forgotten(self, photo: np.ndarray) -> None:
         now = 0.0
         visits = Visits(seconds=60.0, clock=lambda: now)
-        visits.put("me", visits.begin("me"), Visit(photo, (), FakeEstimator()))
+        visits.put("me", visits.begin("me"), Visit(photo, (), FakeEstimator(), ""))
         now = 50.0
         assert visits.get("me") is not None  # used again: stays for another minute
         now = 100.0
@@ -310,26 +310,26 @@ class TestVisits:
     def test_memory_is_bounded_and_the_newest_photo_stays(self, photo: np.ndarray) -> None:
         visits = Visits(max_bytes=2 * photo.nbytes)
         for page in ("a", "b", "c"):
-            visits.put(page, visits.begin(page), Visit(photo, (), FakeEstimator()))
+            visits.put(page, visits.begin(page), Visit(photo, (), FakeEstimator(), ""))
         assert visits.get("a") is None
         assert visits.get("b") is not None
         tiny = Visits(max_bytes=1)
-        tiny.put("a", tiny.begin("a"), Visit(photo, (), FakeEstimator()))
+        tiny.put("a", tiny.begin("a"), Visit(photo, (), FakeEstimator(), ""))
         assert tiny.get("a") is not None
 
     def test_only_the_newest_photo_of_a_page_counts(self, photo: np.ndarray) -> None:
         visits = Visits()
         first, second = visits.begin("me"), visits.begin("me")
-        newest = Visit(photo, (), FakeEstimator())
+        newest = Visit(photo, (), FakeEstimator(), "")
         assert visits.put("me", second, newest)
-        assert not visits.put("me", first, Visit(photo, (), FakeEstimator()))
+        assert not visits.put("me", first, Visit(photo, (), FakeEstimator(), ""))
         assert visits.get("me") is newest
 
     def test_a_photo_is_not_remembered_after_its_page_was_left(self, photo: np.ndarray) -> None:
         visits = Visits()
         ticket = visits.begin("me")
         visits.forget("me")
-        assert not visits.put("me", ticket, Visit(photo, (), FakeEstimator()))
+        assert not visits.put("me", ticket, Visit(photo, (), FakeEstimator(), ""))
         assert visits.get("me") is None
 
 
@@ -453,6 +453,34 @@ class TestPhotoTab:
         assert "an old man" in answer[tab.scores]
         assert "Not seen in training" in answer[tab.scores]
         assert len(estimator.photos) == 1
+
+    def test_prompts_that_were_edited_during_the_look_are_scored_after_it(
+        self, tab: PhotoTab, file: Path, estimator: FakeEstimator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        meanwhile: list[dict[Any, Any]] = []
+        self.during_a_look(
+            estimator, monkeypatch, lambda: meanwhile.append(tab.on_prompts("a zebra", 1, request()))
+        )
+        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        assert meanwhile == [{tab.message: gr.skip()}]
+        assert tab.on_looked("a child", 0, request()) == {tab.message: gr.skip()}
+        assert "zebra" in tab.on_looked("a zebra", 0, request())[tab.scores]
+
+    def test_prompts_are_scored_after_every_look(self, tab: PhotoTab) -> None:
+        assert Context.root_block is not None
+        events = Context.root_block.fns.values()
+        looks = {each._id for each in events if each.concurrency_id == "predict"}
+        scorings = [each for each in events if each.name == "on_looked"]
+        assert looks == {each.trigger_after for each in scorings}
+        assert not any(each.preprocess for each in events if tab.picker in each.inputs)
+
+    @pytest.mark.parametrize("choice", [2, -1])
+    def test_a_face_that_the_photo_does_not_have_changes_nothing(
+        self, tab: PhotoTab, file: Path, choice: int
+    ) -> None:
+        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        assert tab.on_pick(choice, "a child", request()) == {tab.message: gr.skip()}
+        assert tab.on_prompts("a zebra", choice, request()) == {tab.message: gr.skip()}
 
     def test_more_prompts_than_are_scored_are_counted_out(self, tab: PhotoTab, file: Path) -> None:
         self.last(tab.on_photo(file_payload(file), "a child", request()))

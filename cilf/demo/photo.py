@@ -136,24 +136,25 @@ class PhotoTab:
         }
         # `upload` comes for files, snapshots and pastes alike; `input` would miss the pastes. By itself Gradio would
         # drop a second photo while the first one is being looked at.
-        self.photo.upload(
-            self.on_photo, [self.photo, self.prompts], trigger_mode="multiple", **answer, **heavy
-        )
-        self.photo.clear(self.on_empty, **answer, **light)
-        self.whole.click(self.on_whole, self.prompts, **answer, **heavy)
+        looks = [
+            self.photo.upload(
+                self.on_photo, [self.photo, self.prompts], trigger_mode="multiple", **answer, **heavy
+            ),
+            self.whole.click(self.on_whole, self.prompts, **answer, **heavy),
+        ]
         if self._examples:
-            for button, (_, portrait) in zip(self.example_buttons, self._examples, strict=True):
+            looks += [
                 button.click(self._example_handler(portrait), self.prompts, **answer, **heavy)
+                for button, (_, portrait) in zip(self.example_buttons, self._examples, strict=True)
+            ]
+        self.photo.clear(self.on_empty, **answer, **light)
         self.picker.input(self.on_pick, [self.picker, self.prompts], **answer, **light)
         self.photo.select(self.on_click, self.prompts, **answer, **light)
         # `change` rather than `input`: pasting and the preset buttons count as well.
-        self.prompts.change(
-            self.on_prompts,
-            [self.prompts, self.picker],
-            [self.scores, self.message],
-            api_visibility="private",
-            **light,
-        )
+        scoring = answer | {"inputs": [self.prompts, self.picker], "outputs": [self.scores, self.message]}
+        self.prompts.change(self.on_prompts, **scoring, **light)
+        for look in looks:
+            look.then(self.on_looked, **scoring, **light)
         for button, prompts in zip(self.presets, PRESETS.values(), strict=True):
             button.click(
                 partial(str, "\n".join(prompts)), outputs=self.prompts, api_visibility="private", **light
@@ -193,9 +194,14 @@ class PhotoTab:
 
     def on_pick(self, choice: int, prompts: str, request: gr.Request) -> Updates:
         """A face was chosen in the picker."""
-        visit = self._visits.get(_page(request))
+        page = _page(request)
+        visit = self._visits.get(page)
+        if self._visits.has_begun(page):
+            return self._unchanged()  # the next photo's answer comes
         if visit is None:
             return self._nothing(texts.FORGOTTEN)
+        if choice not in range(len(visit.faces)):
+            return self._unchanged()  # a face of the photo before
         return self._calmly(lambda: self._show(visit, choice, prompts))
 
     def on_click(self, prompts: str, request: gr.Request, event: gr.SelectData) -> Updates:
@@ -211,15 +217,25 @@ class PhotoTab:
 
     def on_prompts(self, prompts: str, chosen: int | None, request: gr.Request) -> Updates:
         """The prompts were edited: score them anew, without looking at the photo again."""
-        if chosen is None:
-            return self._unchanged()  # nothing is shown yet
-        visit = self._visits.get(_page(request))
+        page = _page(request)
+        visit = self._visits.get(page)
+        if chosen is None or self._visits.has_begun(page):
+            return self._unchanged()  # nothing is shown yet; `on_looked` comes after a look
         if visit is None:
             return {self.message: charts.message(texts.FORGOTTEN)}
+        if chosen not in range(len(visit.faces)):
+            return self._unchanged()  # a face of the photo before
         try:
             return {self.scores: _scores(visit.estimator, visit.faces[chosen], prompts)}
         except CilfError as error:
             return {self.scores: charts.message(texts.sentence(error))}
+
+    def on_looked(self, prompts: str, chosen: int | None, request: gr.Request) -> Updates:
+        """A photo was answered: score the prompts if they were edited while it was looked at."""
+        visit = self._visits.get(_page(request))
+        if visit is None or visit.prompts == prompts:
+            return self._unchanged()
+        return self.on_prompts(prompts, chosen, request)
 
     def _example_handler(self, portrait: np.ndarray) -> Callable[[str, gr.Request], Iterator[Updates]]:
         def on_example(prompts: str, request: gr.Request) -> Iterator[Updates]:
@@ -239,7 +255,7 @@ class PhotoTab:
         def look() -> Updates:
             nonlocal visit
             photo, estimator = take(), self._host.get()
-            visit = Visit(photo, tuple(estimator.predict(photo, no_face=no_face)), estimator)
+            visit = Visit(photo, tuple(estimator.predict(photo, no_face=no_face)), estimator, prompts)
             return self._show(visit, 0, prompts) if visit.faces else self._offer_whole(photo)
 
         updates = self._calmly(look)

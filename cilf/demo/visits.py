@@ -17,11 +17,13 @@ class Visit:
     """A visitor's photo (HxWx3 uint8, upright) and the faces found in it, left to right.
 
     `estimator` is the one that found them: prompts are scored by it even when the page has other weights by then.
+    `prompts` is what stood in the editor when the photo came, and was scored first.
     """
 
     photo: np.ndarray
     faces: tuple[FacePrediction, ...]
     estimator: Estimator
+    prompts: str
 
 
 class Ticket:
