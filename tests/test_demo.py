@@ -3,8 +3,12 @@
 import base64
 import io
 import logging
+import os
 import re
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +21,7 @@ from gradio.context import Context
 from PIL import Image
 
 import app
-from cilf.demo import charts, drawing, examples, pictures, texts, theme
+from cilf.demo import charts, drawing, examples, pictures, texts, theme, upload_folder
 from cilf.demo.loading import ModelHost
 from cilf.demo.photo import PhotoTab
 from cilf.demo.sets import PhotoSets
@@ -25,6 +29,8 @@ from cilf.demo.settings import Settings
 from cilf.demo.visits import Visit, Visits
 from cilf.errors import CilfError, PhotoError, WeightsError
 from cilf.prediction import FacePrediction, TraceStep
+
+ROOT = Path(app.__file__).parent
 
 EPSILON = 4.5
 
@@ -627,6 +633,37 @@ class TestPhotoTab:
         with gr.Blocks(analytics_enabled=False):
             tab = PhotoTab(host, Visits())
         assert "is empty" in self.last(tab.on_photo(file_payload(file), "a child", request()))[tab.message]
+
+
+class TestUploadFolder:
+    def test_what_nobody_writes_to_any_more_is_removed(self, tmp_path: Path) -> None:
+        (tmp_path / "old").mkdir()
+        left, coming = tmp_path / "old" / "left.jpg", tmp_path / "coming"
+        for path in (left, coming):
+            path.touch()
+        an_hour_ago = time.time() - 3600
+        os.utime(left, (an_hour_ago, an_hour_ago))
+        upload_folder.sweep(tmp_path, age=300)
+        assert not left.exists()
+        assert coming.exists()
+        os.utime(tmp_path / "old", (an_hour_ago, an_hour_ago))
+        upload_folder.sweep(tmp_path, age=300)
+        assert list(tmp_path.iterdir()) == [coming]
+
+    def test_gradio_has_a_folder_of_ours_alone(self, tmp_path: Path) -> None:
+        """In a process of its own: the folder is chosen when the page's program is imported."""
+        environment = os.environ | {"TMPDIR": str(tmp_path)}
+        environment.pop("GRADIO_TEMP_DIR", None)
+        script = (
+            "import app; from gradio.utils import get_upload_folder as folder; from pathlib import Path;"
+            "assert Path(folder()).is_dir(); print(folder())"
+        )
+        command = [sys.executable, "-c", script]
+        said = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+        folder = Path(said.stdout.splitlines()[-1])
+        assert folder.parent == tmp_path
+        assert folder.name != "gradio"
+        assert not folder.exists()  # removed at the program's end
 
 
 class TestPage:
