@@ -74,11 +74,10 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
             # Gradio would hold what the page showed, the photo among it, for other pages' sake.
             page.app.state_holder.session_data.pop(session, None)
 
-        def leave(request: gr.Request) -> None:
-            visits.forget(str(request.session_hash))
-            streams.forget(str(request.session_hash))
-            sets.forget(str(request.session_hash))
-            forget(str(request.session_hash))
+        def on_leave(request: gr.Request) -> None:
+            session = str(request.session_hash)
+            leave(session, visits, streams, sets)
+            forget(session)
 
         Endpoints(host, forget)
         page.load(
@@ -97,8 +96,22 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
         page.load(
             photo_set.on_load, outputs=photo_set.token, show_progress="hidden", api_visibility="private"
         )
-        page.unload(leave)
+        page.unload(on_leave)
     return page
+
+
+def leave(session: str, visits: Visits, streams: Streams, sets: PhotoSets) -> None:
+    """Forget a visitor who left the page: the photo in view, the faces that are followed, and the photo set.
+
+    Args:
+        session: the page that was left, as Gradio names it.
+        visits: holds the photos in view.
+        streams: holds the live pictures in progress.
+        sets: holds the photo sets.
+    """
+    visits.forget(session)
+    streams.forget(session)
+    sets.forget(session)
 
 
 def _model_state(host: ModelHost) -> str:

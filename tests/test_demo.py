@@ -26,6 +26,7 @@ from cilf.demo.loading import ModelHost
 from cilf.demo.photo import PhotoTab
 from cilf.demo.sets import PhotoSets
 from cilf.demo.settings import Settings
+from cilf.demo.streams import Streams
 from cilf.demo.visits import Visit, Visits
 from cilf.errors import CilfError, PhotoError, WeightsError
 from cilf.prediction import FacePrediction, TraceStep
@@ -667,6 +668,16 @@ class TestUploadFolder:
 
 
 class TestPage:
+    def test_who_leaves_is_forgotten_everywhere(self, photo: np.ndarray) -> None:
+        visits, streams, sets = Visits(), Streams(), PhotoSets(ModelHost(FakeEstimator))
+        visits.put("me", visits.begin("me"), Visit(photo, (), FakeEstimator(), ""))
+        streams.tracker("me")
+        token = sets.open("me")
+        app.leave("me", visits, streams, sets)
+        assert visits.get("me") is None
+        assert len(streams) == 0
+        assert sets.get(token) is None
+
     def test_no_font_comes_from_elsewhere(self) -> None:
         look = theme.make_theme()
         assert not look._stylesheets
