@@ -281,12 +281,28 @@ class TestPictures:
         assert upload is not None
         assert np.abs(upload.take().astype(int) - smooth).max() <= 2
 
-    @pytest.mark.parametrize("url", ["data:image/jpeg;base64,!!", "data:image/jpeg;base64,aGVsbG8=", "data:"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "data:image/jpeg;base64,!!",
+            "data:image/jpeg;base64,ü",
+            "data:image/jpeg;base64,aGVsbG8=",
+            "data:",
+        ],
+    )
     def test_an_address_without_a_picture_gives_a_sentence(self, url: str) -> None:
         upload = pictures.Upload.from_payload({"path": None, "url": url, "orig_name": "x"})
         assert upload is not None
         with pytest.raises(PhotoError):
             upload.take()
+
+    def test_an_address_is_bounded_before_it_is_decoded(self) -> None:
+        ten = "data:;base64," + base64.b64encode(b"0123456789").decode()
+        assert pictures.decoded(ten, "x", 10) == b"0123456789"
+        with pytest.raises(PhotoError, match="larger"):
+            pictures.decoded(ten, "x", 9)
+        with pytest.raises(PhotoError, match="larger"):
+            pictures.decoded("data:;base64," + "!" * 20, "x", 9)
 
     def test_the_empty_area_is_no_upload(self) -> None:
         assert pictures.Upload.from_payload(None) is None
