@@ -104,6 +104,19 @@ def test_another_tab_switches_the_camera_off(live: Visit) -> None:
     expect(page.locator(".cilf-start")).to_have_text("Start")
 
 
+def test_another_tab_of_the_browser_switches_the_camera_off(live: Visit) -> None:
+    page = live()
+    page.click(".cilf-start")
+    expect(page.locator(".cilf-live-label")).to_be_visible()
+    # A browser without a window never hides a page.
+    page.evaluate("""() => {
+        Object.defineProperty(document, "hidden", {value: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }""")
+    assert not has_camera(page)
+    expect(page.locator(".cilf-start")).to_have_text("Start")
+
+
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
