@@ -9,8 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.browser.conftest import visits
-from tests.browser.running import PATIENCE_S, Site, launch_browser
-from tests.browser.test_photo import wait_until
+from tests.browser.running import PATIENCE_S, Site, launch_browser, wait_until
 from tests.live_clip import beside, numbered, swaying, write_y4m
 
 expect.set_options(timeout=1000 * PATIENCE_S)
