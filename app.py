@@ -7,9 +7,13 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
-# Gradio and the Hub's library read these once, when they are imported: no usage counts leave this computer.
+from cilf.demo import upload_folder
+
+# Gradio and the Hub's library read these once, when they are imported: no usage counts leave this computer, and uploads
+# lie in a folder of our own.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_TEMP_DIR", upload_folder.ours())
 
 import gradio as gr
 
@@ -27,7 +31,8 @@ from cilf.demo.streams import Streams
 from cilf.demo.visits import Visits
 from cilf.errors import UsageError
 
-# Uploads are removed as soon as they are read; this net catches what a broken connection leaves, in seconds.
+# Uploads are removed as soon as they are read. Of those that nobody reads, Gradio removes the whole ones, and
+# `upload_folder` what a connection that broke in mid-upload leaves as well. In seconds: how often, and how old.
 CACHE_CHECK, CACHE_AGE = 60, 300
 
 
@@ -69,11 +74,10 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
             # Gradio would hold what the page showed, the photo among it, for other pages' sake.
             page.app.state_holder.session_data.pop(session, None)
 
-        def leave(request: gr.Request) -> None:
-            visits.forget(str(request.session_hash))
-            streams.forget(str(request.session_hash))
-            sets.forget(str(request.session_hash))
-            forget(str(request.session_hash))
+        def on_leave(request: gr.Request) -> None:
+            session = str(request.session_hash)
+            leave(session, visits, streams, sets)
+            forget(session)
 
         Endpoints(host, forget)
         page.load(
@@ -92,8 +96,22 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
         page.load(
             photo_set.on_load, outputs=photo_set.token, show_progress="hidden", api_visibility="private"
         )
-        page.unload(leave)
+        page.unload(on_leave)
     return page
+
+
+def leave(session: str, visits: Visits, streams: Streams, sets: PhotoSets) -> None:
+    """Forget a visitor who left the page: the photo in view, the faces that are followed, and the photo set.
+
+    Args:
+        session: the page that was left, as Gradio names it.
+        visits: holds the photos in view.
+        streams: holds the live pictures in progress.
+        sets: holds the photo sets.
+    """
+    visits.forget(session)
+    streams.forget(session)
+    sets.forget(session)
 
 
 def _model_state(host: ModelHost) -> str:
@@ -114,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     host = ModelHost(partial(load, settings.weights))
     sets = PhotoSets(host)
     page = build_page(host, load, settings, sets)
+    upload_folder.keep_swept(CACHE_CHECK, CACHE_AGE)
     host.start()  # not earlier: PyTorch's import would hold up the page's
     if zero_gpu.is_here():
         host.wait()  # what lies on a lent GPU has to be there when the page starts

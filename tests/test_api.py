@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import gradio as gr
 import httpx
 import numpy as np
 import pytest
+from gradio.context import Context
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from mcp import ClientSession
@@ -19,8 +21,15 @@ from mcp.types import CallToolResult, TextContent
 from PIL import Image
 
 from cilf import AgeEstimator, FacePrediction
+from cilf.demo import handed_in, pictures
+from cilf.demo.api import Endpoints
+from cilf.demo.loading import ModelHost
+from cilf.demo.photo import PhotoTab
+from cilf.demo.visits import Visits
+from cilf.errors import PhotoError
 from cilf.photoset import COLUMNS
 from tests.browser.running import Site, serve
+from tests.test_demo import FakeEstimator
 
 Answer = TypeVar("Answer")
 
@@ -74,6 +83,34 @@ def check(records: list[dict[str, Any]], faces: list[FacePrediction]) -> None:
         assert record["distribution"] == pytest.approx(face.distribution.tolist(), abs=1e-5)
         assert record["similarities"] == pytest.approx(face.similarities, abs=1e-5)
         assert record["over_18"] == face.over(18)
+
+
+class TestBounds:
+    """What a program may ask for at once."""
+
+    @pytest.fixture
+    def endpoints(self) -> Iterator[Endpoints]:
+        with gr.Blocks(analytics_enabled=False):
+            yield Endpoints(ModelHost(FakeEstimator), lambda session: None)  # still loading
+
+    def test_a_set_has_so_many_files_at_most(self, endpoints: Endpoints) -> None:
+        with pytest.raises(gr.Error, match="101 files; give at most 100 at a time"):
+            endpoints.predict_set(["data:,"] * 101)
+
+    def test_an_address_is_no_larger_than_an_upload(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pictures, "MAX_PHOTO", 1000)
+        with pytest.raises(PhotoError, match="larger"):
+            handed_in.read("data:image/jpeg;base64," + "A" * 2000)
+
+    def test_programs_take_turns_in_a_line_of_their_own(self, endpoints: Endpoints) -> None:
+        assert Context.root_block is not None
+        PhotoTab(ModelHost(FakeEstimator), Visits())
+        events = Context.root_block.fns.values()
+        programs = [each for each in events if each.api_visibility == "public"]
+        assert len(programs) == 3
+        assert {each.concurrency_limit for each in programs} == {1}
+        visitors = {each.concurrency_id for each in events if each not in programs}
+        assert visitors.isdisjoint(each.concurrency_id for each in programs)
 
 
 class TestGradioClient:

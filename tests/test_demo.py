@@ -3,9 +3,13 @@
 import base64
 import io
 import logging
+import os
 import re
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,17 +17,21 @@ from typing import Any, Literal
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.context import Context
 from PIL import Image
 
 import app
-from cilf.demo import charts, drawing, examples, pictures, texts, theme
+from cilf.demo import charts, drawing, examples, pictures, texts, theme, upload_folder
 from cilf.demo.loading import ModelHost
 from cilf.demo.photo import PhotoTab
 from cilf.demo.sets import PhotoSets
 from cilf.demo.settings import Settings
+from cilf.demo.streams import Streams
 from cilf.demo.visits import Visit, Visits
 from cilf.errors import CilfError, PhotoError, WeightsError
 from cilf.prediction import FacePrediction, TraceStep
+
+ROOT = Path(app.__file__).parent
 
 EPSILON = 4.5
 
@@ -273,12 +281,28 @@ class TestPictures:
         assert upload is not None
         assert np.abs(upload.take().astype(int) - smooth).max() <= 2
 
-    @pytest.mark.parametrize("url", ["data:image/jpeg;base64,!!", "data:image/jpeg;base64,aGVsbG8=", "data:"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "data:image/jpeg;base64,!!",
+            "data:image/jpeg;base64,ü",
+            "data:image/jpeg;base64,aGVsbG8=",
+            "data:",
+        ],
+    )
     def test_an_address_without_a_picture_gives_a_sentence(self, url: str) -> None:
         upload = pictures.Upload.from_payload({"path": None, "url": url, "orig_name": "x"})
         assert upload is not None
         with pytest.raises(PhotoError):
             upload.take()
+
+    def test_an_address_is_bounded_before_it_is_decoded(self) -> None:
+        ten = "data:;base64," + base64.b64encode(b"0123456789").decode()
+        assert pictures.decoded(ten, "x", 10) == b"0123456789"
+        with pytest.raises(PhotoError, match="larger"):
+            pictures.decoded(ten, "x", 9)
+        with pytest.raises(PhotoError, match="larger"):
+            pictures.decoded("data:;base64," + "!" * 20, "x", 9)
 
     def test_the_empty_area_is_no_upload(self) -> None:
         assert pictures.Upload.from_payload(None) is None
@@ -288,8 +312,8 @@ class TestPictures:
 class TestVisits:
     def test_a_page_sees_its_own_photo_alone(self, photo: np.ndarray) -> None:
         visits = Visits()
-        mine = Visit(photo, (make_face(),), FakeEstimator())
-        visits.put("me", mine)
+        mine = Visit(photo, (make_face(),), FakeEstimator(), "")
+        assert visits.put("me", visits.begin("me"), mine)
         assert visits.get("me") is mine
         assert visits.get("you") is None
         visits.forget("me")
@@ -298,7 +322,7 @@ class TestVisits:
     def test_photos_left_lying_are_forgotten(self, photo: np.ndarray) -> None:
         now = 0.0
         visits = Visits(seconds=60.0, clock=lambda: now)
-        visits.put("me", Visit(photo, (), FakeEstimator()))
+        visits.put("me", visits.begin("me"), Visit(photo, (), FakeEstimator(), ""))
         now = 50.0
         assert visits.get("me") is not None  # used again: stays for another minute
         now = 100.0
@@ -309,12 +333,27 @@ class TestVisits:
     def test_memory_is_bounded_and_the_newest_photo_stays(self, photo: np.ndarray) -> None:
         visits = Visits(max_bytes=2 * photo.nbytes)
         for page in ("a", "b", "c"):
-            visits.put(page, Visit(photo, (), FakeEstimator()))
+            visits.put(page, visits.begin(page), Visit(photo, (), FakeEstimator(), ""))
         assert visits.get("a") is None
         assert visits.get("b") is not None
         tiny = Visits(max_bytes=1)
-        tiny.put("a", Visit(photo, (), FakeEstimator()))
+        tiny.put("a", tiny.begin("a"), Visit(photo, (), FakeEstimator(), ""))
         assert tiny.get("a") is not None
+
+    def test_only_the_newest_photo_of_a_page_counts(self, photo: np.ndarray) -> None:
+        visits = Visits()
+        first, second = visits.begin("me"), visits.begin("me")
+        newest = Visit(photo, (), FakeEstimator(), "")
+        assert visits.put("me", second, newest)
+        assert not visits.put("me", first, Visit(photo, (), FakeEstimator(), ""))
+        assert visits.get("me") is newest
+
+    def test_a_photo_is_not_remembered_after_its_page_was_left(self, photo: np.ndarray) -> None:
+        visits = Visits()
+        ticket = visits.begin("me")
+        visits.forget("me")
+        assert not visits.put("me", ticket, Visit(photo, (), FakeEstimator(), ""))
+        assert visits.get("me") is None
 
 
 class TestModelHost:
@@ -438,6 +477,34 @@ class TestPhotoTab:
         assert "Not seen in training" in answer[tab.scores]
         assert len(estimator.photos) == 1
 
+    def test_prompts_that_were_edited_during_the_look_are_scored_after_it(
+        self, tab: PhotoTab, file: Path, estimator: FakeEstimator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        meanwhile: list[dict[Any, Any]] = []
+        self.during_a_look(
+            estimator, monkeypatch, lambda: meanwhile.append(tab.on_prompts("a zebra", 1, request()))
+        )
+        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        assert meanwhile == [{tab.message: gr.skip()}]
+        assert tab.on_looked("a child", 0, request()) == {tab.message: gr.skip()}
+        assert "zebra" in tab.on_looked("a zebra", 0, request())[tab.scores]
+
+    def test_prompts_are_scored_after_every_look(self, tab: PhotoTab) -> None:
+        assert Context.root_block is not None
+        events = Context.root_block.fns.values()
+        looks = {each._id for each in events if each.concurrency_id == "predict"}
+        scorings = [each for each in events if each.name == "on_looked"]
+        assert looks == {each.trigger_after for each in scorings}
+        assert not any(each.preprocess for each in events if tab.picker in each.inputs)
+
+    @pytest.mark.parametrize("choice", [2, -1])
+    def test_a_face_that_the_photo_does_not_have_changes_nothing(
+        self, tab: PhotoTab, file: Path, choice: int
+    ) -> None:
+        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        assert tab.on_pick(choice, "a child", request()) == {tab.message: gr.skip()}
+        assert tab.on_prompts("a zebra", choice, request()) == {tab.message: gr.skip()}
+
     def test_more_prompts_than_are_scored_are_counted_out(self, tab: PhotoTab, file: Path) -> None:
         self.last(tab.on_photo(file_payload(file), "a child", request()))
         many = "\n".join(f"prompt {index}" for index in range(texts.MAX_PROMPTS + 5))
@@ -505,6 +572,59 @@ class TestPhotoTab:
         assert not answer[tab.results].visible
         assert visits.get("page") is None
 
+    @staticmethod
+    def during_a_look(
+        estimator: FakeEstimator, monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]
+    ) -> None:
+        """Let the visitor `do` something while the next photo is being looked at."""
+        look = estimator.predict
+
+        def predict(*arguments: Any, **options: Any) -> list[FacePrediction]:
+            monkeypatch.setattr(estimator, "predict", look)
+            do()
+            return look(*arguments, **options)
+
+        monkeypatch.setattr(estimator, "predict", predict)
+
+    @pytest.mark.parametrize("way", ["emptied", "left", "another"])
+    def test_a_late_answer_does_not_override_what_the_visitor_did(
+        self,
+        tab: PhotoTab,
+        file: Path,
+        photo: np.ndarray,
+        visits: Visits,
+        estimator: FakeEstimator,
+        monkeypatch: pytest.MonkeyPatch,
+        way: str,
+    ) -> None:
+        another = tab._example_handler(photo[::2])
+        ways: dict[str, Callable[[], object]] = {
+            "emptied": lambda: tab.on_empty(request()),
+            "left": lambda: visits.forget("page"),
+            "another": lambda: list(another("a child", request())),
+        }
+        self.during_a_look(estimator, monkeypatch, ways[way])
+        answer = self.last(tab.on_photo(file_payload(file), "a child", request()))
+        assert answer == {tab.message: gr.skip()}
+        visit = visits.get("page")
+        assert (visit is not None) == (way == "another")
+        assert visit is None or visit.photo.shape == photo[::2].shape
+
+    def test_a_second_upload_is_not_dropped(self, tab: PhotoTab) -> None:
+        assert Context.root_block is not None
+        modes = {
+            event: each.trigger_mode for each in Context.root_block.fns.values() for _, event in each.targets
+        }
+        assert modes["upload"] == "multiple"
+
+    def test_an_upload_is_removed_when_the_page_is_left_before_its_turn(self, file: Path) -> None:
+        with gr.Blocks(analytics_enabled=False):
+            tab = PhotoTab(ModelHost(FakeEstimator), Visits())  # still loading
+        answers = tab.on_photo(file_payload(file), "a child", request())
+        next(answers)
+        answers.close()
+        assert not file.exists()
+
     def test_a_photo_that_comes_before_the_model_waits_for_it(self, file: Path) -> None:
         gate = threading.Event()
 
@@ -532,7 +652,48 @@ class TestPhotoTab:
         assert "is empty" in self.last(tab.on_photo(file_payload(file), "a child", request()))[tab.message]
 
 
+class TestUploadFolder:
+    def test_what_nobody_writes_to_any_more_is_removed(self, tmp_path: Path) -> None:
+        (tmp_path / "old").mkdir()
+        left, coming = tmp_path / "old" / "left.jpg", tmp_path / "coming"
+        for path in (left, coming):
+            path.touch()
+        an_hour_ago = time.time() - 3600
+        os.utime(left, (an_hour_ago, an_hour_ago))
+        upload_folder.sweep(tmp_path, age=300)
+        assert not left.exists()
+        assert coming.exists()
+        os.utime(tmp_path / "old", (an_hour_ago, an_hour_ago))
+        upload_folder.sweep(tmp_path, age=300)
+        assert list(tmp_path.iterdir()) == [coming]
+
+    def test_gradio_has_a_folder_of_ours_alone(self, tmp_path: Path) -> None:
+        """In a process of its own: the folder is chosen when the page's program is imported."""
+        environment = os.environ | {"TMPDIR": str(tmp_path)}
+        environment.pop("GRADIO_TEMP_DIR", None)
+        script = (
+            "import app; from gradio.utils import get_upload_folder as folder; from pathlib import Path;"
+            "assert Path(folder()).is_dir(); print(folder())"
+        )
+        command = [sys.executable, "-c", script]
+        said = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+        folder = Path(said.stdout.splitlines()[-1])
+        assert folder.parent == tmp_path
+        assert folder.name != "gradio"
+        assert not folder.exists()  # removed at the program's end
+
+
 class TestPage:
+    def test_who_leaves_is_forgotten_everywhere(self, photo: np.ndarray) -> None:
+        visits, streams, sets = Visits(), Streams(), PhotoSets(ModelHost(FakeEstimator))
+        visits.put("me", visits.begin("me"), Visit(photo, (), FakeEstimator(), ""))
+        streams.tracker("me")
+        token = sets.open("me")
+        app.leave("me", visits, streams, sets)
+        assert visits.get("me") is None
+        assert len(streams) == 0
+        assert sets.get(token) is None
+
     def test_no_font_comes_from_elsewhere(self) -> None:
         look = theme.make_theme()
         assert not look._stylesheets

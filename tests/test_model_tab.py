@@ -192,6 +192,28 @@ class TestTab:
         seen.set()
         assert "new" in list(shown)[-1][tab.message]
 
+    def test_a_page_that_is_closed_does_not_wait_for_its_download(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(model_tab, "GLANCE", 0.001)
+        gate = threading.Event()
+
+        def load(source: str | None, revision: str | None, progress: Progress) -> Estimator:
+            progress(3_000_000, 12_000_000)
+            assert gate.wait(120)
+            return Documented("new")
+
+        tab = self.tab(TestReplacing().started(Documented("old")), load, Settings())
+        shown = tab.on_load("a/b", "")
+        next(shown)
+        next(shown)
+        closing = threading.Thread(target=shown.close, daemon=True)
+        closing.start()
+        closing.join(30)
+        waits = closing.is_alive()
+        gate.set()
+        assert not waits
+
     def test_an_error_names_what_stays_in_use(self) -> None:
         def load(source: str | None, revision: str | None, progress: Progress) -> Estimator:
             raise WeightsError("'<b>' is empty")

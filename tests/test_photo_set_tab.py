@@ -1,11 +1,13 @@
 """What the Photo set tab makes of many files: rows, failures, zip files, and who sees what."""
 
+import asyncio
 import io
 import struct
 import tempfile
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -343,6 +345,31 @@ class TestSet:
         assert f"ages.{kind}" in response.headers["content-disposition"]
         assert list(tmp_path.iterdir()) == []
         assert visitor.client.get(f"/photo-set/{visitor.token}/table.exe").status_code == 404
+
+    def test_pages_are_served_while_an_answer_is_drawn(
+        self, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Thumbnails and histograms are not drawn on the event loop."""
+        drawn: list[str] = []
+
+        def off_the_loop(name: str, draw: Callable[..., str]) -> Callable[..., str]:
+            def drawing(*arguments: Any) -> str:
+                with pytest.raises(RuntimeError, match="no running event loop"):
+                    asyncio.get_running_loop()
+                drawn.append(name)
+                return draw(*arguments)
+
+            return drawing
+
+        for name in ("faces", "histogram"):
+            monkeypatch.setattr(set_views, name, off_the_loop(name, getattr(set_views, name)))
+        visitor.photo("a.png", png(1), 0)
+        visitor.archive("b.zip", packed({"b.png": png(1)}).getvalue())
+        visitor.archive("c.zip", b"no zip file")
+        assert drawn.count("faces") >= 3
+        drawn.clear()
+        assert visitor.call("finish")["histogram"]
+        assert drawn == ["histogram"]
 
     def test_the_unexpected_becomes_a_sentence(self) -> None:
         class Broken(StandIn):

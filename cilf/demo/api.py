@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from cilf.demo import handed_in, texts
+from cilf.demo import charts, handed_in, texts
 from cilf.demo.loading import Estimator, ModelHost
 from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.photoset import Row, predict_photos
@@ -21,13 +21,9 @@ from cilf.prediction import FacePrediction, NoFace
 
 log = logging.getLogger(__name__)
 
-ADULT = 18  # years
-
-# Bounds what one request may ask of the text tower.
+# Bound what one request may ask of the text tower, and how long it keeps other programs waiting.
 MAX_PROMPTS = 100
-
-# Shared with the page's own predictions, so that programs do not get ahead of visitors.
-PREDICTIONS_AT_ONCE = 2
+MAX_FILES = 100
 
 # A file as `gradio_client.handle_file` sends it, or an address as language models write it.
 Photo = str | gr.FileData
@@ -45,7 +41,8 @@ class Endpoints:
         self._host = host
         self._forget = forget
         for endpoint in (self.predict, self.predict_set, self.similarity):
-            gr.api(endpoint, concurrency_limit=PREDICTIONS_AT_ONCE, concurrency_id="predict")
+            # A line of their own, in which they take turns: no visitor of the page waits behind a program's set.
+            gr.api(endpoint, concurrency_limit=1, concurrency_id="programs")
 
     def predict(
         self, photo: Photo, prompts: list[str] | None = None, request: gr.Request | None = None
@@ -84,7 +81,7 @@ class Endpoints:
         (status "no_face") or that cannot be read (status "unreadable"), with the reason as its error.
 
         Args:
-            files: The photos, each an uploaded file, an http(s) address of a picture, or a data: address.
+            files: The photos, at most 100, each an uploaded file, an http(s) address of a picture, or a data: address.
 
         Returns:
             JSON: a list of records, in the order of the files.
@@ -93,6 +90,8 @@ class Endpoints:
         def answer() -> list[Row]:
             if not isinstance(files, list):
                 raise UsageError("files is no list; give a list of photos")
+            if len(files) > MAX_FILES:
+                raise UsageError(f"there are {len(files)} files; give at most {MAX_FILES} at a time")
             estimator = self._host.get()
             return [record for file in files for record in _records(estimator, file, [])]
 
@@ -175,7 +174,7 @@ def _details(face: FacePrediction | None) -> Row:
         "trace": face and [asdict(step) for step in face.trace],
         "distribution": face and face.distribution.astype(float).tolist(),
         "similarities": face and face.similarities,
-        "over_18": face and face.over(ADULT),
+        "over_18": face and face.over(charts.ADULT),
     }
 
 

@@ -1,7 +1,5 @@
 """A photo as a program hands it in: a file that it uploaded before, or an address. None of them stays on the disk."""
 
-import base64
-import binascii
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,7 +33,7 @@ def read(photo: Any) -> np.ndarray:
             public http(s) address; or a `data:` address.
 
     Raises:
-        PhotoError: it is none of these, cannot be fetched, or is no picture.
+        PhotoError: it is none of these, cannot be fetched, is larger than an upload may be, or is no picture.
     """
     name, path = name_of(photo), _uploaded(photo)
     if path is not None:
@@ -44,9 +42,10 @@ def read(photo: Any) -> np.ndarray:
         raise PhotoError(
             f"'{name}' is no photo; give a file that was uploaded to this page, an http(s) address or a data: address"
         )
+    if photo.startswith("data:"):
+        return Upload(name, address=photo).take()
     with TemporaryDirectory() as folder:
-        path = _decoded(photo, folder) if photo.startswith("data:") else _fetched(photo, folder)
-        return Upload(name, path=path).take()
+        return Upload(name, path=_fetched(photo, folder)).take()
 
 
 def discard(photos: Any) -> None:
@@ -66,15 +65,6 @@ def _uploaded(photo: Any) -> Path | None:
     else:
         return None
     return path if path.resolve().is_relative_to(Path(get_upload_folder()).resolve()) else None
-
-
-def _decoded(address: str, folder: str) -> Path:
-    path = Path(folder, "photo")
-    try:
-        path.write_bytes(base64.b64decode(address.partition(",")[2], validate=True))
-    except binascii.Error:
-        raise PhotoError("the data: address holds no base64; give data:image/jpeg;base64,…") from None
-    return path
 
 
 def _fetched(address: str, folder: str) -> Path:

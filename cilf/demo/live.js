@@ -255,3 +255,5 @@ choice.addEventListener("change", () => {
 // Another tab was opened, or this page left: the camera must not look on.
 new IntersectionObserver(() => run && stage.offsetParent === null && stop()).observe(stage);
 window.addEventListener("pagehide", () => run && stop());
+// So does another tab of the browser. Without a stream the browser may just be asking for leave to use the camera.
+document.addEventListener("visibilitychange", () => document.hidden && run?.stream && stop());

@@ -7,8 +7,6 @@ going, through a file.
 """
 
 import asyncio
-import base64
-import binascii
 import io
 import logging
 import math
@@ -25,6 +23,7 @@ from PIL import Image
 from cilf.demo import texts
 from cilf.demo.loading import Estimator, ModelHost
 from cilf.demo.panel import panel
+from cilf.demo.pictures import decoded
 from cilf.demo.streams import Streams
 from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.images import open_photo
@@ -113,7 +112,7 @@ class LiveTab:
             return {"problem": texts.LIVE_UNEXPECTED}
 
     def _look(self, estimator: Estimator, frame: dict[str, Any], page: str) -> list[dict[str, Any]]:
-        picture = _decoded(str(frame.get("picture")))
+        picture = _opened(str(frame.get("picture")))
         at = float(frame["at"])
         if not math.isfinite(at):
             raise UsageError(f"the frame's time is {at}; give seconds")
@@ -145,18 +144,16 @@ async def _page(request: gr.Request) -> str:
     return str(body["session_hash"])
 
 
-def _decoded(address: str) -> np.ndarray:
+def _opened(address: str) -> np.ndarray:
     """The picture in a frame's `data:` address, HxWx3 uint8 RGB.
 
     Raises:
         PhotoError: it is none, or larger than a frame.
     """
-    data = address.partition(",")[2]
+    data = decoded(address, "the frame", MAX_FRAME_BYTES)
     try:
-        if len(data) > MAX_FRAME_BYTES:
-            raise PhotoError("the frame is too large")
-        image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=["JPEG"])
-    except (binascii.Error, OSError):
+        image = Image.open(io.BytesIO(data), formats=["JPEG"])
+    except OSError:
         raise PhotoError("the frame is no picture; press Start again") from None
     if max(image.size) > MAX_FRAME_SIDE:
         raise PhotoError(

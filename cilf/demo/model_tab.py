@@ -100,19 +100,22 @@ class ModelTab:
         yield {self.message: charts.waiting("Loading the weights"), self.button: gr.Button(interactive=False)}
         ready = {self.button: gr.Button(interactive=True)}
         counts: deque[tuple[int, int]] = deque(maxlen=1)
-        with ThreadPoolExecutor(1, "load-weights") as worker:
-            loading = worker.submit(
-                self._host.replace,
-                lambda: self._load(
-                    source.strip() or None,
-                    revision.strip() or None,
-                    lambda done, total: counts.append((done, total)),
-                ),
-            )
-            while not wait([loading], GLANCE).done:
-                if counts:
-                    done, total = counts.pop()
-                    yield {self.message: charts.waiting(texts.downloading(done, total), done / max(total, 1))}
+        worker = ThreadPoolExecutor(1, "load-weights")
+        loading = worker.submit(
+            self._host.replace,
+            lambda: self._load(
+                source.strip() or None,
+                revision.strip() or None,
+                lambda done, total: counts.append((done, total)),
+            ),
+        )
+        # No `with` block, whose end waits for the thread: when the page is closed during a download, Gradio closes this
+        # generator on the event loop, and no other page would be served until the download is over.
+        worker.shutdown(wait=False)
+        while not wait([loading], GLANCE).done:
+            if counts:
+                done, total = counts.pop()
+                yield {self.message: charts.waiting(texts.downloading(done, total), done / max(total, 1))}
         try:
             estimator = loading.result()
         except CilfError as error:

@@ -15,7 +15,7 @@ from cilf.demo.pictures import Upload, shown
 from cilf.demo.presets import PRESETS
 from cilf.demo.visits import Visit, Visits
 from cilf.errors import CilfError
-from cilf.prediction import FacePrediction
+from cilf.prediction import FacePrediction, NoFace
 
 log = logging.getLogger(__name__)
 
@@ -134,23 +134,27 @@ class PhotoTab:
             "concurrency_id": "choose",
             "show_progress": "hidden",
         }
-        # `upload` comes for files, snapshots and pastes alike; `input` would miss the pastes.
-        self.photo.upload(self.on_photo, [self.photo, self.prompts], **answer, **heavy)
-        self.photo.clear(self.on_empty, **answer, **light)
-        self.whole.click(self.on_whole, self.prompts, **answer, **heavy)
+        # `upload` comes for files, snapshots and pastes alike; `input` would miss the pastes. By itself Gradio would
+        # drop a second photo while the first one is being looked at.
+        looks = [
+            self.photo.upload(
+                self.on_photo, [self.photo, self.prompts], trigger_mode="multiple", **answer, **heavy
+            ),
+            self.whole.click(self.on_whole, self.prompts, **answer, **heavy),
+        ]
         if self._examples:
-            for button, (_, portrait) in zip(self.example_buttons, self._examples, strict=True):
+            looks += [
                 button.click(self._example_handler(portrait), self.prompts, **answer, **heavy)
+                for button, (_, portrait) in zip(self.example_buttons, self._examples, strict=True)
+            ]
+        self.photo.clear(self.on_empty, **answer, **light)
         self.picker.input(self.on_pick, [self.picker, self.prompts], **answer, **light)
         self.photo.select(self.on_click, self.prompts, **answer, **light)
         # `change` rather than `input`: pasting and the preset buttons count as well.
-        self.prompts.change(
-            self.on_prompts,
-            [self.prompts, self.picker],
-            [self.scores, self.message],
-            api_visibility="private",
-            **light,
-        )
+        scoring = answer | {"inputs": [self.prompts, self.picker], "outputs": [self.scores, self.message]}
+        self.prompts.change(self.on_prompts, **scoring, **light)
+        for look in looks:
+            look.then(self.on_looked, **scoring, **light)
         for button, prompts in zip(self.presets, PRESETS.values(), strict=True):
             button.click(
                 partial(str, "\n".join(prompts)), outputs=self.prompts, api_visibility="private", **light
@@ -162,11 +166,14 @@ class PhotoTab:
         """A photo was chosen, pasted or taken."""
         page = _page(request)
         upload = Upload.from_payload(payload)
-        self._visits.forget(page)
         if upload is None:  # already taken away again
+            self._visits.forget(page)
             yield self._nothing(texts.FIRST_STEP, "hint")
-        else:
-            yield from self._answer(lambda: self._look(upload.take(), prompts, page))
+            return
+        try:
+            yield from self._answer(upload.take, prompts, page)
+        finally:
+            upload.remove()  # Gradio closes us early where the page is left before the photo's turn
 
     def on_empty(self, request: gr.Request) -> Updates:
         """The photo was taken away."""
@@ -183,57 +190,76 @@ class PhotoTab:
         if visit is None:
             yield self._nothing(texts.FORGOTTEN)
         else:
-            yield from self._answer(lambda: self._look(visit.photo, prompts, page, whole=True))
+            yield from self._answer(lambda: visit.photo, prompts, page, no_face="whole")
 
     def on_pick(self, choice: int, prompts: str, request: gr.Request) -> Updates:
         """A face was chosen in the picker."""
-        visit = self._visits.get(_page(request))
+        page = _page(request)
+        visit = self._visits.get(page)
+        if self._visits.has_begun(page):
+            return self._unchanged()  # the next photo's answer comes
         if visit is None:
             return self._nothing(texts.FORGOTTEN)
+        if choice not in range(len(visit.faces)):
+            return self._unchanged()  # a face of the photo before
         return self._calmly(lambda: self._show(visit, choice, prompts))
 
     def on_click(self, prompts: str, request: gr.Request, event: gr.SelectData) -> Updates:
         """The photo was clicked: choose the face that was hit."""
         visit = self._visits.get(_page(request))
         if visit is None or len(visit.faces) < 2:
-            return {self.message: gr.skip()}
+            return self._unchanged()
         x, y = event.index
         chosen = drawing.face_at(visit.faces, float(x), float(y))
         if chosen is None:
-            return {self.message: gr.skip()}
+            return self._unchanged()
         return self._calmly(lambda: self._show(visit, chosen, prompts))
 
     def on_prompts(self, prompts: str, chosen: int | None, request: gr.Request) -> Updates:
         """The prompts were edited: score them anew, without looking at the photo again."""
-        if chosen is None:
-            return {self.message: gr.skip()}  # nothing is shown yet
-        visit = self._visits.get(_page(request))
+        page = _page(request)
+        visit = self._visits.get(page)
+        if chosen is None or self._visits.has_begun(page):
+            return self._unchanged()  # nothing is shown yet; `on_looked` comes after a look
         if visit is None:
             return {self.message: charts.message(texts.FORGOTTEN)}
+        if chosen not in range(len(visit.faces)):
+            return self._unchanged()  # a face of the photo before
         try:
             return {self.scores: _scores(visit.estimator, visit.faces[chosen], prompts)}
         except CilfError as error:
             return {self.scores: charts.message(texts.sentence(error))}
 
+    def on_looked(self, prompts: str, chosen: int | None, request: gr.Request) -> Updates:
+        """A photo was answered: score the prompts if they were edited while it was looked at."""
+        visit = self._visits.get(_page(request))
+        if visit is None or visit.prompts == prompts:
+            return self._unchanged()
+        return self.on_prompts(prompts, chosen, request)
+
     def _example_handler(self, portrait: np.ndarray) -> Callable[[str, gr.Request], Iterator[Updates]]:
         def on_example(prompts: str, request: gr.Request) -> Iterator[Updates]:
-            yield from self._answer(lambda: self._look(portrait, prompts, _page(request)))
+            yield from self._answer(lambda: portrait, prompts, _page(request))
 
         return on_example
 
-    def _look(self, photo: np.ndarray, prompts: str, page: str, whole: bool = False) -> Updates:
-        """Find and judge the faces of a photo."""
-        estimator = self._host.get()
-        faces = estimator.predict(photo, no_face="whole" if whole else "skip")
-        visit = Visit(photo, tuple(faces), estimator)
-        self._visits.put(page, visit)
-        if not faces:
-            return {
-                **self._nothing(texts.NO_FACE),
-                self.photo: shown(photo),
-                self.whole: gr.Button(visible=True),
-            }
-        return self._show(visit, 0, prompts)
+    def _answer(
+        self, take: Callable[[], np.ndarray], prompts: str, page: str, no_face: NoFace = "skip"
+    ) -> Iterator[Updates]:
+        """The answer to a photo; where the model is still loading, first a line that says so."""
+        ticket = self._visits.begin(page)
+        if self._host.state == "loading":
+            yield {self.message: charts.message(texts.MODEL_FIRST, "hint")}
+        visit: Visit | None = None
+
+        def look() -> Updates:
+            nonlocal visit
+            photo, estimator = take(), self._host.get()
+            visit = Visit(photo, tuple(estimator.predict(photo, no_face=no_face)), estimator, prompts)
+            return self._show(visit, 0, prompts) if visit.faces else self._offer_whole(photo)
+
+        updates = self._calmly(look)
+        yield updates if self._visits.put(page, ticket, visit) else self._unchanged()
 
     def _show(self, visit: Visit, chosen: int, prompts: str) -> Updates:
         """Everything about one face of a photo."""
@@ -253,6 +279,14 @@ class PhotoTab:
             self.heat: charts.heat_map(face),
         }
 
+    def _offer_whole(self, photo: np.ndarray) -> Updates:
+        """A photo in which no face was found."""
+        return {
+            **self._nothing(texts.NO_FACE),
+            self.photo: shown(photo),
+            self.whole: gr.Button(visible=True),
+        }
+
     def _nothing(self, text: str, kind: str = "problem") -> Updates:
         """The empty page with a line of text."""
         return {
@@ -264,11 +298,9 @@ class PhotoTab:
             self.results: gr.Column(visible=False),
         }
 
-    def _answer(self, look: Callable[[], Updates]) -> Iterator[Updates]:
-        """The answer to a photo; where the model is still loading, first a line that says so."""
-        if self._host.state == "loading":
-            yield {self.message: charts.message(texts.MODEL_FIRST, "hint")}
-        yield self._calmly(look)
+    def _unchanged(self) -> Updates:
+        """The page as it is; Gradio wants an answer to name something at least."""
+        return {self.message: gr.skip()}
 
     def _calmly(self, work: Callable[[], Updates]) -> Updates:
         """Do the work; whatever goes wrong becomes a sentence on the page, and the page goes on."""

@@ -79,8 +79,7 @@ async function start(items) {
     if (loading) run.note = "The model is still loading; your photos come next.";
     draw();
     run.began = performance.now();
-    const senders = Array.from({ length: SENDERS }, () => sendPhotos(photos));
-    await Promise.all(senders);
+    await sendAll(photos);
     for (const archive of archives) await readArchive(archive);
   } catch (error) {
     if (!(error instanceof Problem)) console.error(error);
@@ -88,6 +87,18 @@ async function start(items) {
     run.stopped = true;
   }
   await end(problem);
+}
+
+// Where one sender fails the others stop as well, and it is over only when all have: none may run on into the next set.
+async function sendAll(photos) {
+  const senders = Array.from({ length: SENDERS }, () =>
+    sendPhotos(photos).catch((error) => {
+      run.stopped = true;
+      throw error;
+    }),
+  );
+  const failed = (await Promise.allSettled(senders)).find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
 }
 
 async function sendPhotos(photos) {

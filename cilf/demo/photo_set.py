@@ -114,7 +114,7 @@ class SetRoutes:
             else:
                 data += chunk
         looked = await self._look(photo_set, (place, 0), name, Sent(name, bytes(data), problem))
-        return self._seen(photo_set, [looked])
+        return await run_in_threadpool(self._seen, photo_set, [looked])
 
     async def _archive(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
         name, place, problem = _label(request, MAX_ARCHIVE)
@@ -135,7 +135,7 @@ class SetRoutes:
             raise
         file.close()
         looked = await self._look(photo_set, (place, 0), name, Sent(name, problem=problem))
-        return {"count": 0, **self._seen(photo_set, [looked])}
+        return {"count": 0, **await run_in_threadpool(self._seen, photo_set, [looked])}
 
     async def _next(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
         end = time.monotonic() + STEP_S
@@ -146,11 +146,11 @@ class SetRoutes:
             more = member is not None
             if member is not None:
                 seen.append(await self._look(photo_set, *member))
-        return {**self._seen(photo_set, seen), "more": more}
+        return {**await run_in_threadpool(self._seen, photo_set, seen), "more": more}
 
     async def _finish(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
         await run_in_threadpool(photo_set.close_archive)
-        return {"histogram": set_views.histogram(set_views.count_ages(photo_set.rows()))}
+        return {"histogram": await run_in_threadpool(_histogram, photo_set)}
 
     async def _table(self, request: Request) -> Response:
         photo_set = self._sets.get(request.path_params["token"])
@@ -173,6 +173,7 @@ class SetRoutes:
             return await run_in_threadpool(photo_set.look, estimator, key, name, photo)
 
     def _seen(self, photo_set: PhotoSet, seen: Sequence[Looked]) -> dict[str, Any]:
+        """What the page is told of photos that were looked at. Thumbnails take their time: not for the event loop."""
         rows = [row for looked in seen for row in looked.rows]
         answer = {
             "photos": len(seen),
@@ -183,7 +184,7 @@ class SetRoutes:
             "failed": sum(row["error"] is not None for row in rows),
         }
         if photo_set.is_due(STEP_S):
-            answer["histogram"] = set_views.histogram(set_views.count_ages(photo_set.rows()))
+            answer["histogram"] = _histogram(photo_set)
         return answer
 
     def _answering(
@@ -204,6 +205,10 @@ class SetRoutes:
                 return JSONResponse({"problem": texts.SET_UNEXPECTED}, 500)
 
         return answer
+
+
+def _histogram(photo_set: PhotoSet) -> str:
+    return set_views.histogram(set_views.count_ages(photo_set.rows()))
 
 
 def _label(request: Request, limit: int) -> tuple[str, int, str]:

@@ -1,17 +1,17 @@
 """Pictures between the browser and us: uploads are read and removed, and what is shown travels without a file."""
 
 import base64
-import binascii
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from cilf.demo.archive import MAX_PHOTO, too_large
 from cilf.errors import PhotoError
-from cilf.images import open_photo
+from cilf.images import open_photo, open_photo_bytes
 
 # Above this the JPEG that is sent to the browser shows no difference on a screen.
 JPEG_QUALITY = 90
@@ -19,11 +19,11 @@ JPEG_QUALITY = 90
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture as it came from the visitor: a file on our disk, or its bytes; `name` is the visitor's own."""
+    """A picture as it came from the visitor: a file on our disk, or a `data:` address; `name` is the visitor's own."""
 
     name: str
     path: Path | None = None
-    data: bytes | None = None
+    address: str = field(default="", repr=False)
 
     @classmethod
     def from_payload(cls, payload: dict[str, Any] | None) -> "Upload | None":
@@ -37,7 +37,7 @@ class Upload:
         name = str(payload.get("orig_name") or "photo")
         address = payload.get("url") or ""
         if address.startswith("data:"):
-            return cls(name, data=_decoded(address))
+            return cls(name, address=address)
         return cls(name, path=Path(payload["path"])) if payload.get("path") else None
 
     def take(self) -> np.ndarray:
@@ -49,21 +49,14 @@ class Upload:
         Raises:
             PhotoError: the picture cannot be read; the sentence names it as the visitor does.
         """
+        if self.path is None:
+            return open_photo_bytes(decoded(self.address, self.name, MAX_PHOTO), self.name)
         try:
-            return open_photo(self._opened() if self.path is None else self.path)
+            return open_photo(self.path)
         except PhotoError as error:
-            sentence = str(error)
-            if self.path is not None:
-                sentence = sentence.replace(str(self.path), self.name)
-            raise PhotoError(sentence) from None
+            raise PhotoError(str(error).replace(str(self.path), self.name)) from None
         finally:
             self.remove()
-
-    def _opened(self) -> Image.Image:
-        try:
-            return Image.open(io.BytesIO(self.data or b""))
-        except UnidentifiedImageError:
-            raise PhotoError(f"'{self.name}' is not a picture; give a JPEG or PNG file") from None
 
     def remove(self) -> None:
         """Remove the file from the disk, and Gradio's folder round it."""
@@ -99,8 +92,21 @@ def jpeg_address(picture: np.ndarray, quality: int = JPEG_QUALITY) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _decoded(address: str) -> bytes:
+def decoded(address: str, name: str, most: int) -> bytes:
+    """The bytes in a `data:` address.
+
+    Args:
+        address: as it came from outside.
+        name: stands for it in the sentences of errors.
+        most: so many bytes it may hold; whether it does is known before it is decoded.
+
+    Raises:
+        PhotoError: it holds more, or no base64.
+    """
+    text = address.partition(",")[2]
+    if 3 * len(text) > 4 * (most + 2):  # four letters are three bytes, and the last four may be padded
+        raise PhotoError(too_large(name, most))
     try:
-        return base64.b64decode(address.partition(",")[2], validate=True)
-    except binascii.Error:
-        return b""  # ends in the sentence on what is not a picture
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise PhotoError(f"'{name}' holds no base64; give data:image/jpeg;base64,…") from None

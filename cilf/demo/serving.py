@@ -7,13 +7,12 @@ import gradio as gr
 from starlette.routing import Route
 
 from cilf.demo import theme
+from cilf.demo.archive import MAX_PHOTO
 from cilf.demo.settings import Settings
 from cilf.errors import UsageError
 
 # Gradio keeps each page's last contents in memory until this many newer pages have come.
 PAGES_KEPT = 100
-
-MAX_UPLOAD = "64mb"
 
 
 def check(settings: Settings) -> None:
@@ -42,7 +41,7 @@ def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
         enable_monitoring=False,
         ssr_mode=False,
         pwa=False,
-        max_file_size=MAX_UPLOAD,
+        max_file_size=MAX_PHOTO,
         state_session_capacity=PAGES_KEPT,
         app_kwargs={"routes": list(routes)},
     )

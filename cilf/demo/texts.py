@@ -194,7 +194,7 @@ SYSTEMS = {
     ),
 }
 SYSTEMS_LEAD = (
-    "Both come with the program and were measured on the same test photos, of which neither learned."
+    "Both come with the program. Their figures are from the same test photos, of which neither learned."
 )
 NO_REPORT = "No measurements came with these weights: nobody can say how far to trust them."
 NO_CARD = "No model card came with these weights."
@@ -212,7 +212,10 @@ LIMITS_PLAIN = (
     "Do not decide about a person by it: not at a door, a border or a desk, and never as the only check of an age.",
 )
 CARD_LEAD = "What the makers of the weights wrote, as it came with them."
-PROGRAMS_LEAD = "Programs get the same numbers, as JSON: a list of records, one per face."
+PROGRAMS_LEAD = (
+    "Programs get the same numbers, as JSON: a list of records, one per face, and one per file without a face or that "
+    "cannot be read; from <code>/similarity</code> one per prompt: prompt, similarity, share, unknown_words."
+)
 
 
 def downloading(done: int, total: int) -> str:

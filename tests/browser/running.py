@@ -8,14 +8,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.cbook import get_sample_data
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Route
 
 ROOT = Path(__file__).resolve().parents[2]
+
+# Grace Hopper, January 1984: a portrait of the public domain.
+HOPPER = Path(get_sample_data("grace_hopper.jpg", asfileobj=False))
 
 # Nothing of the browser's own may go to the network or wait for a graphics card.
 CHROMIUM_FLAGS = (
@@ -98,6 +102,19 @@ def open_page(context: BrowserContext, site: Site) -> Page:
     page.goto(site.address)
     page.locator("#model-state .cilf-ready, #model-state .cilf-failed").wait_for()
     return page
+
+
+def upload(page: Page, file: Path) -> None:
+    """Choose a photo on the Photo tab."""
+    page.set_input_files("#photo input[type=file]", file)
+
+
+def wait_until(true: Callable[[], bool]) -> bool:
+    """Whether it comes true before patience ends."""
+    end = time.monotonic() + PATIENCE_S
+    while not true() and time.monotonic() < end:
+        time.sleep(0.2)
+    return true()
 
 
 def keep_to(site: Site, context: BrowserContext) -> list[str]:

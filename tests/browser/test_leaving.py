@@ -1,4 +1,4 @@
-"""What is left of a visitor who closes the page: nothing."""
+"""What is left of a visitor on the disk and in the log: nothing. Of the memory speaks `tests/test_demo.py`."""
 
 import zipfile
 from pathlib import Path
@@ -8,8 +8,7 @@ from PIL import Image
 from playwright.sync_api import Playwright, expect
 
 from tests.browser.conftest import visits
-from tests.browser.running import launch_browser, serve
-from tests.browser.test_photo import HOPPER, upload, wait_until
+from tests.browser.running import HOPPER, launch_browser, serve, upload, wait_until
 from tests.live_clip import numbered, swaying, write_y4m
 
 NAME = "aunt-in-the-garden"

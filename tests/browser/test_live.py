@@ -9,8 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.browser.conftest import visits
-from tests.browser.running import PATIENCE_S, Site, launch_browser
-from tests.browser.test_photo import wait_until
+from tests.browser.running import PATIENCE_S, Site, launch_browser, wait_until
 from tests.live_clip import beside, numbered, swaying, write_y4m
 
 expect.set_options(timeout=1000 * PATIENCE_S)
@@ -101,6 +100,19 @@ def test_another_tab_switches_the_camera_off(live: Visit) -> None:
     page.get_by_role("tab", name="Photo", exact=True).click()
     assert wait_until(lambda: not has_camera(page))
     page.get_by_role("tab", name="Live").click()
+    expect(page.locator(".cilf-start")).to_have_text("Start")
+
+
+def test_another_tab_of_the_browser_switches_the_camera_off(live: Visit) -> None:
+    page = live()
+    page.click(".cilf-start")
+    expect(page.locator(".cilf-live-label")).to_be_visible()
+    # A browser without a window never hides a page.
+    page.evaluate("""() => {
+        Object.defineProperty(document, "hidden", {value: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }""")
+    assert not has_camera(page)
     expect(page.locator(".cilf-start")).to_have_text("Start")
 
 

@@ -1,34 +1,18 @@
 """A visitor's way through the Photo tab, in a real browser on the real page."""
 
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from matplotlib.cbook import get_sample_data
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from skimage.data import astronaut
 
-from tests.browser.running import PATIENCE_S, Site, keep_to, open_page, serve
-
-HOPPER = Path(get_sample_data("grace_hopper.jpg", asfileobj=False))
+from tests.browser.running import HOPPER, Site, keep_to, open_page, serve, upload, wait_until
 
 Visit = Callable[..., Page]
 Shoot = Callable[..., None]
-
-
-def upload(page: Page, file: Path) -> None:
-    page.set_input_files("#photo input[type=file]", file)
-
-
-def wait_until(true: Callable[[], bool]) -> bool:
-    """Whether it comes true before patience ends."""
-    end = time.monotonic() + PATIENCE_S
-    while not true() and time.monotonic() < end:
-        time.sleep(0.2)
-    return true()
 
 
 @pytest.fixture(scope="module")

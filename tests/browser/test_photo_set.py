@@ -11,18 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from matplotlib.cbook import get_sample_data
 from PIL import Image, ImageEnhance
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from skimage.data import astronaut
 
 from cilf import AgeEstimator
 from cilf.photoset import COLUMNS
-from tests.browser.running import PATIENCE_S, Site
+from tests.browser.running import HOPPER, PATIENCE_S, Site
 
 expect.set_options(timeout=1000 * PATIENCE_S)
-
-HOPPER = Path(get_sample_data("grace_hopper.jpg", asfileobj=False))
 
 Visit = Callable[..., Page]
 Shoot = Callable[..., None]
@@ -156,7 +153,7 @@ def test_sorting_the_table(visit: Visit, album: list[Path]) -> None:
 def test_a_folder(visit: Visit, shoot: Shoot, holiday: Path) -> None:
     page = opened(visit)
     page.set_input_files("#photo-set [data-part=folder]", holiday)
-    expect(page.locator("#photo-set [data-part=left]")).to_contain_text("left")
+    expect(page.locator("#photo-set [data-part=rows] tr").first).to_be_visible()
     shoot(page, "-working")
     wait_for_end(page)
     rows = list(csv.DictReader(io.StringIO(download(page, "csv").decode())))
@@ -202,6 +199,27 @@ def test_stopping_keeps_what_is_done(visit: Visit, shoot: Shoot, tmp_path: Path)
     give(page, [HOPPER])  # the page goes on
     expect(page.locator("#photo-set [data-part=message]")).to_contain_text("1 face in 1 photo")
     expect(page.locator("#photo-set [data-part=rows] tr")).to_have_count(1)
+
+
+def test_a_call_that_fails_ends_the_set_for_all_senders(visit: Visit, album: list[Path]) -> None:
+    page = opened(visit)
+    held: list[Route] = []
+
+    def answer(route: Route) -> None:
+        """The first photo waits until the second one's call has failed."""
+        held.append(route)
+        if len(held) == 2:
+            route.fulfill(status=500, json={"problem": "Out of order."})
+            held[0].continue_()
+
+    page.route("**/photo-set/*/photo", answer)
+    give(page, album)
+    expect(page.locator("#photo-set [data-part=message]")).to_have_text("Out of order.")
+    expect(page.locator("#photo-set [data-part=count]")).to_have_text("1 of 6 photos")
+    assert len(held) == 2
+    page.unroute("**/photo-set/*/photo")
+    give(page, [HOPPER])  # the page goes on
+    expect(page.locator("#photo-set [data-part=message]")).to_contain_text("1 face in 1 photo")
 
 
 def test_two_visitors_and_a_single_photo(visit: Visit, holiday: Path, album: list[Path]) -> None:

@@ -1,0 +1,49 @@
+"""The folder that Gradio keeps uploads in: one of our own, swept of what a broken connection leaves.
+
+Gradio's usual one, `/tmp/gradio`, is shared with every other program that uses it. Gradio knows an upload once it is
+whole; what came of one whose visitor went away in the middle of it stays until somebody else removes it.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+import threading
+import time
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def ours() -> str:
+    """The folder: a new one for this run of the program, at whose end it is removed."""
+    folder = tempfile.mkdtemp(prefix="cilf-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def keep_swept(every: float, age: float) -> None:
+    """Sweep the folder every so many seconds for as long as the program runs; returns at once."""
+
+    def sweeping() -> None:
+        while True:
+            time.sleep(every)
+            sweep(Path(ours()), age)
+
+    threading.Thread(target=sweeping, name="sweep-uploads", daemon=True).start()
+
+
+def sweep(folder: Path, age: float) -> None:
+    """Remove the files that nobody has written to for `age` seconds, and the folders that are empty for so long."""
+    limit = time.time() - age
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for path in (Path(parent, name) for name in files + folders):
+            try:
+                if path.lstat().st_mtime >= limit:
+                    continue
+                if path.is_dir():
+                    path.rmdir()
+                else:
+                    path.unlink()
+            except OSError:
+                continue  # read and removed meanwhile, or a folder with something in it
