@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--weights",
         metavar="SOURCE",
-        help="a checkpoint folder, or USER/REPO on the Hugging Face Hub; without it, the bundled weights",
+        help="a checkpoint folder, USER/REPO on the Hugging Face Hub, or mtmsa; without it, the bundled CILF",
     )
     predict.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     predict.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, mps (default: cpu)")

@@ -247,22 +247,23 @@ def _ensemble_error(ensemble: ErrorEnsemble, tune: Described, max_age: float) ->
     return float((found - (tune.truth.unsqueeze(1) - ages).abs()).abs().mean())
 
 
-class Tabulated:
-    """The ensemble on a grid of whole ages, read off linearly between them: makes trying many rules cheap."""
+class Remembering:
+    """The ensemble for some photos, with its errors at all whole ages kept: makes trying many rules cheap.
+
+    Nothing is read off between whole ages: an error has its kink at the estimate itself, where a straight line would
+    find gains that are not there.
+    """
 
     def __init__(self, ensemble: ErrorModel, described: Described, num_ages: int) -> None:
         grid = torch.arange(num_ages, dtype=torch.float32).expand(len(described.truth), -1)
+        self._ensemble = ensemble
         with torch.no_grad():
-            self._table = ensemble(described.embedding, described.estimate, grid)
+            self._at_whole_ages = ensemble(described.embedding, described.estimate, grid)
 
     def __call__(self, embedding: Tensor, estimate: AgeEstimate, ages: Tensor) -> Tensor:
-        last = self._table.shape[-1] - 1
-        low = ages.floor().clamp(0, last - 1).long()
-        part = ages - low
-        members = len(self._table)
-        below = self._table.gather(2, low.expand(members, -1, -1))
-        above = self._table.gather(2, (low + 1).expand(members, -1, -1))
-        return below * (1 - part) + above * part
+        if ages.shape[1] == self._at_whole_ages.shape[2]:
+            return self._at_whole_ages
+        return self._ensemble(embedding, estimate, ages)
 
 
 def choose_correction(ensemble: ErrorModel, tune: Described) -> tuple[CorrectionConfig, dict[str, Any]]:
@@ -281,10 +282,10 @@ def choose_correction(ensemble: ErrorModel, tune: Described) -> tuple[Correction
 def search_correction(ensemble: ErrorModel, tune: Described) -> tuple[CorrectionConfig, CorrectionConfig]:
     """The rule that never corrects, and the rule with the smallest mean absolute error on `tune`."""
     num_ages = tune.estimate.logits.shape[1]
-    tabulated = Tabulated(ensemble, tune, num_ages)
+    remembering = Remembering(ensemble, tune, num_ages)
     surprise = -tune.estimate.logits.log_softmax(dim=1)
     scale = float((surprise - surprise.min(dim=1, keepdim=True).values).quantile(0.9))
-    first = first_errors(tabulated, tune)
+    first = first_errors(remembering, tune)
     before, truth = tune.estimate.age.numpy(), tune.truth.numpy()
     quantiles = {q: float(first.quantile(q)) for q in (0.0, 0.25, 0.5, MOSTLY_ACCEPTED)}
     never = replace(never_correct(first), mismatch_scale=scale)
@@ -299,7 +300,7 @@ def search_correction(ensemble: ErrorModel, tune: Described) -> tuple[Correction
     )
     for epsilon, tether, weight, caution, margin, iterations in choices:
         rule = CorrectionConfig(epsilon, tether, weight, scale, caution, margin, iterations)
-        found = gain(truth, before, ages_after(rule, tabulated, tune))["mean_gain"]
+        found = gain(truth, before, ages_after(rule, remembering, tune))["mean_gain"]
         if found > best_gain:
             best, best_gain = rule, found
     return never, best

@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from cilf.correction import ErrorModel
 from cilf.weights import Checkpoint
 from train.cache import Subset
-from train.calibrate import Described, Tabulated, ages_after, describe, join, search_correction
+from train.calibrate import Described, Remembering, ages_after, describe, join, search_correction
 from train.metrics import bootstrap_range, gain, mean_absolute_error
 
 ITERATIONS = (1, 2, 3, 5)
@@ -31,7 +31,9 @@ def sweep(checkpoint: Checkpoint, held: list[Subset], tune: Subset, test: Subset
     model, ensemble, mirror = checkpoint.model, checkpoint.ensemble, checkpoint.config.mirror
     parts = {"tune": describe(model, tune, mirror=mirror), "test": describe(model, test, mirror=mirror)}
     on_held = join([describe(model, part, mirror=mirror) for part in held])
-    tables = {name: Tabulated(ensemble, part, part.estimate.logits.shape[1]) for name, part in parts.items()}
+    tables = {
+        name: Remembering(ensemble, part, part.estimate.logits.shape[1]) for name, part in parts.items()
+    }
     _, rule = search_correction(ensemble, parts["tune"])
     first = _estimated(ensemble, parts["tune"])
     rows = []
@@ -52,7 +54,7 @@ def sweep(checkpoint: Checkpoint, held: list[Subset], tune: Subset, test: Subset
     }
 
 
-def _effect(ensemble: Tabulated, part: Described, rule: Any) -> dict[str, Any]:
+def _effect(ensemble: Remembering, part: Described, rule: Any) -> dict[str, Any]:
     truth, before = part.truth.numpy(), part.estimate.age.numpy()
     after = ages_after(rule, ensemble, part)
     fall = np.abs(before - truth) - np.abs(after - truth)

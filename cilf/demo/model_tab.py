@@ -64,7 +64,7 @@ class ModelTab:
             panel(f'<h2>Other weights</h2><p class="cilf-lead">{texts.LOAD_LEAD}</p>')
             self.source = gr.Textbox(
                 label="Folder or Hub name",
-                placeholder="user/repository; empty for the bundled weights",
+                placeholder="user/repository, or mtmsa; empty for the bundled CILF",
                 elem_id="weights-source",
             )
             self.revision = gr.Textbox(

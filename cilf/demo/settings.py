@@ -75,7 +75,7 @@ def read(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.en
     parser.add_argument(
         "--weights",
         default=environment.get("CILF_WEIGHTS") or None,
-        help="folder or Hugging Face Hub id of other weights; default CILF_WEIGHTS, or the bundled ones",
+        help="folder or Hugging Face Hub id of other weights, or mtmsa; default CILF_WEIGHTS, or the bundled CILF",
     )
     parser.add_argument(
         "--device",

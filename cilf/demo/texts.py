@@ -183,8 +183,8 @@ ON_THE_NETWORK = (
 NO_MODEL_YET = "The model is still loading; this takes a few seconds."
 OWNER_CHOOSES = "Whoever runs this page chooses its weights, when they start it with --weights."
 LOAD_LEAD = (
-    "A folder with a CILF checkpoint, or the name of one on the Hugging Face Hub. The model in use stays until the "
-    "new one works, and photos in view keep theirs."
+    "A folder with a CILF checkpoint, the name of one on the Hugging Face Hub, or “mtmsa” for the second system. The "
+    "model in use stays until the new one works, and photos in view keep theirs."
 )
 SYSTEMS = {
     "cilf": "CILF: fuses image and text; an error ensemble judges each estimate; compares faces with words",
