@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub import ModelCard
 
 from cilf.errors import CilfError
-from cilf.weights import CARD, REPORT, CheckpointConfig, load
+from cilf.weights import CARD, REPORT, CheckpointConfig, load, read_report
 from train.card import card
 
 
@@ -24,21 +24,21 @@ def release_check(folder: Path) -> None:
     """
     if not folder.is_dir():  # which `load` would take for the name of a repository
         raise ReleaseError(f"'{folder}' is no folder; give that of a checkpoint")
-    checkpoint = load(folder)
-    if checkpoint.report is None:
+    checkpoint, report = load(folder), read_report(folder)
+    if report is None:
         raise ReleaseError(
             f"'{folder}' has no {REPORT}; write it with `python -m train evaluate --weights {folder} "
             f"--report {folder / REPORT}` and the data of the test"
         )
     if not checkpoint.card:
         raise ReleaseError(f"'{folder}' has no {CARD}; write it with `python -m train card {folder}`")
-    measured, sha256 = str(checkpoint.report.get("weights_sha256", "")), checkpoint.config.sha256
+    measured, sha256 = str(report.get("weights_sha256", "")), checkpoint.config.sha256
     if measured != sha256:
         raise ReleaseError(
             f"'{folder / REPORT}' measures other weights ({measured[:8] or 'it does not say which'}) than those beside "
             f"it ({sha256[:8]}); run `python -m train evaluate` on these"
         )
-    if _figures(checkpoint.card) != _figures(_rewritten(checkpoint.config, checkpoint.report, folder)):
+    if _figures(checkpoint.card) != _figures(_rewritten(checkpoint.config, report, folder)):
         raise ReleaseError(
             f"'{folder / CARD}' gives other figures than {REPORT}; write it again with `python -m train card {folder}`"
         )
