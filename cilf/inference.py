@@ -41,7 +41,7 @@ def fold_batch_norm(network: nn.Module) -> None:
 
 
 class Pointwise(nn.Linear):
-    """A 1×1 convolution of stride 1 as the matrix product that it is, which a CPU does faster for a few pictures."""
+    """A 1×1 convolution of stride 1 as the matrix product that it is."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__(

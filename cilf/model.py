@@ -123,8 +123,8 @@ class CILF(AgeModel):
         *,
         mirror: bool,
     ) -> Description:
-        """As `forward`; with `mirror` the image tower also sees the mirror image, and the fusion gets both views' mean:
-        as good as fusing each, and cheaper. A mirrored photo may then differ a little, a grid's order being fixed."""
+        """As `forward`; with `mirror` the image tower also sees the mirror image, and one fusion gets both views' mean.
+        A mirrored photo may then get a slightly different age, since the fusion takes a grid's cells in order."""
         if mirror:
             image, grid = self.towers.encode_image(torch.cat([pixels, pixels.flip(-1)]))
             image = image.unflatten(0, (2, -1)).mean(dim=0)

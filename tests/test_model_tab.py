@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -174,29 +174,8 @@ class TestTab:
         assert list(tab.on_load("", " "))[-1][tab.facts]
         assert asked == [("a/b", "v1"), (None, None)]
 
-    def test_a_download_shows_how_far_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(model_tab, "GLANCE", 0.001)
-        seen = threading.Event()
-
-        def load(source: str | None, revision: str | None, progress: Progress) -> Estimator:
-            progress(3_000_000, 12_000_000)
-            assert seen.wait(10)
-            return Documented("new")
-
-        tab = self.tab(TestReplacing().started(Documented("old")), load, Settings())
-        shown = tab.on_load("a/b", "")
-        next(shown)
-        message = next(shown)[tab.message]
-        assert "3 of 12 MB" in message
-        assert 'aria-valuenow="25"' in message
-        seen.set()
-        assert "new" in list(shown)[-1][tab.message]
-
-    def test_a_page_that_is_closed_does_not_wait_for_its_download(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(model_tab, "GLANCE", 0.001)
-        gate = threading.Event()
+    def stalled(self, gate: threading.Event) -> tuple[ModelTab, Iterator[dict[Any, Any]]]:
+        """A page that shows a download which goes no further than a quarter until the gate opens."""
 
         def load(source: str | None, revision: str | None, progress: Progress) -> Estimator:
             progress(3_000_000, 12_000_000)
@@ -204,7 +183,25 @@ class TestTab:
             return Documented("new")
 
         tab = self.tab(TestReplacing().started(Documented("old")), load, Settings())
-        shown = tab.on_load("a/b", "")
+        return tab, tab.on_load("a/b", "")
+
+    def test_a_download_shows_how_far_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(model_tab, "GLANCE", 0.001)
+        gate = threading.Event()
+        tab, shown = self.stalled(gate)
+        next(shown)
+        message = next(shown)[tab.message]
+        assert "3 of 12 MB" in message
+        assert 'aria-valuenow="25"' in message
+        gate.set()
+        assert "new" in list(shown)[-1][tab.message]
+
+    def test_a_page_that_is_closed_does_not_wait_for_its_download(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(model_tab, "GLANCE", 0.001)
+        gate = threading.Event()
+        _, shown = self.stalled(gate)
         next(shown)
         next(shown)
         closing = threading.Thread(target=shown.close, daemon=True)

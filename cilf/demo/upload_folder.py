@@ -1,7 +1,7 @@
 """The folder that Gradio keeps uploads in: one of our own, swept of what a broken connection leaves.
 
-Gradio's usual one, `/tmp/gradio`, is shared with every other program that uses it. Gradio knows an upload once it is
-whole; what came of one whose visitor went away in the middle of it stays until somebody else removes it.
+Gradio's usual one is shared with every other program that uses it. Gradio knows an upload once it is whole; what came
+of one whose visitor went away in the middle of it stays until somebody else removes it.
 """
 
 import atexit
