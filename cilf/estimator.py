@@ -54,7 +54,7 @@ class AgeEstimator:
         # Before the move, since a device that is only lent is not there yet.
         with torch.inference_mode():
             self._age_text = checkpoint.model.encode_ages().to(self._device)
-        speed_up(checkpoint.model.image_network)
+        speed_up(checkpoint.model)
         self._prompted = checkpoint.model if isinstance(checkpoint.model, CILF) else None
         self._scale = self._prompted.scale.item() if self._prompted else 1.0
         self._model = checkpoint.model.to(self._device)
