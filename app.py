@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -140,4 +141,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    # Ended like Ctrl-C, by whatever runs it, so that our folder of uploads is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     main()

@@ -265,13 +265,22 @@ class TestMcp:
         check(self.records(self.call(site, "predict", {"photo": address, "prompts": PROMPTS})), faces)
         assert site.files() == []
 
+    def uploaded(self, site: Site, file: Path) -> str:
+        """The address of an upload, as Gradio's own `upload_mcp` hands files over."""
+        files = {"files": (file.name, file.read_bytes())}
+        answer = httpx.post(f"{site.address}/gradio_api/upload", files=files, timeout=60)
+        return f"{site.address}/gradio_api/file={answer.json()[0]}"
+
     def test_an_uploaded_file(self, site: Site, family: Path, faces: list[FacePrediction]) -> None:
-        """As Gradio's own `upload_mcp` hands files over: by the address of an upload."""
-        with family.open("rb") as file:
-            answer = httpx.post(f"{site.address}/gradio_api/upload", files={"files": file}, timeout=60)
-        photo = f"{site.address}/gradio_api/file={answer.json()[0]}"
+        photo = self.uploaded(site, family)
         records = self.records(self.call(site, "predict_set", {"files": [photo]}))
         assert [record["age"] for record in records] == pytest.approx([face.age for face in faces], abs=1e-3)
+        assert site.files() == []
+
+    def test_one_answer_leaves_an_equal_upload_to_another(self, site: Site, family: Path) -> None:
+        photos = [self.uploaded(site, family) for _ in range(2)]
+        for photo in photos:
+            assert len(self.records(self.call(site, "predict", {"photo": photo}))) == 2
         assert site.files() == []
 
     def test_similarity(self, site: Site, family: Path, faces: list[FacePrediction]) -> None:

@@ -1,9 +1,12 @@
 """Serving the page: everything that is told to Gradio once the page is put together."""
 
 import importlib.util
+import secrets
 from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
+from gradio import route_utils
 from starlette.routing import Route
 
 from cilf.demo import theme
@@ -13,6 +16,15 @@ from cilf.errors import UsageError
 
 # Gradio keeps each page's last contents in memory until this many newer pages have come.
 PAGES_KEPT = 100
+
+
+class _Apart(route_utils.GradioUploadFile):
+    """An upload in a folder of its own. Gradio names the folder after the content alone, and of two visitors with the
+    same photo the first one's answer would remove the second one's file."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.sha.update(secrets.token_bytes(16))
 
 
 def check(settings: Settings) -> None:
@@ -28,6 +40,7 @@ def check(settings: Settings) -> None:
 def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
     """Serve the page, and `routes` beside Gradio's own, until the program is stopped. Everything that the page loads
     comes from its own address."""
+    route_utils.GradioUploadFile = _Apart  # type: ignore[misc]  # there is no setting for it
     page.queue(max_size=settings.queue_size).launch(
         server_name=settings.host,
         server_port=settings.port,

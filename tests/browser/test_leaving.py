@@ -36,3 +36,4 @@ def test_nothing_stays(playwright: Playwright, grace_hopper: np.ndarray, tmp_pat
         assert wait_until(lambda: not site.files()), site.files()
         assert NAME not in site.log.read_text()
     browser.close()
+    assert list(site.temporary.iterdir()) == []  # when the program has ended, not even a folder

@@ -1,0 +1,55 @@
+"""How long the bundled systems train: `pytest tests/benchmarks/test_training_time.py -s`. Asserts no time.
+
+Short runs of the real loop on random pictures, each recipe at each of its sizes, in turns, so that other work on the
+machine hits all alike. The median step of each size times the steps that the recipe takes at that size; what is
+measured between epochs is left out.
+"""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.benchmarks.test_loading import ROUNDS, STEPS, random_pictures, seconds_per_step
+from train.loading import Cached
+from train.recipe import AnyRecipe, read_recipe
+
+# Steps of an epoch with the photos that README names: UTKFace and 60 % of All-Age-Faces, or UTKFace alone.
+EPOCHS = {"compact": 363, "compact-finish": 363, "mtmsa": 247, "mtmsa-finish": 247}
+
+
+def steps_per_size(recipe: AnyRecipe, epoch: int) -> dict[int, float]:
+    starts = [start for start, _ in recipe.fit.sizes] + [1.0]
+    return {
+        size: (end - start) * recipe.fit.epochs * epoch
+        for (start, size), end in zip(recipe.fit.sizes, starts[1:], strict=True)
+    }
+
+
+def at_one_size(recipe: AnyRecipe, size: int) -> AnyRecipe:
+    options: dict[str, Any] = {"epochs": 1, "sizes": ((0.0, size),), "imagenet": False}
+    return replace(recipe, fit=replace(recipe.fit, **options))
+
+
+def test_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes = {name: read_recipe(name) for name in EPOCHS}
+    steps = {name: steps_per_size(recipe, EPOCHS[name]) for name, recipe in recipes.items()}
+    data = random_pictures(recipes["compact"].fit.batch_size * STEPS)
+    cases = [(name, size) for name in ("compact", "mtmsa") for size in steps[name]]
+    times: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
+    for turn, (name, size) in itertools.product(range(ROUNDS), cases):
+        recipe, folder = at_one_size(recipes[name], size), tmp_path / f"{name}{size}-{turn}"
+        times[name, size] += seconds_per_step(recipe, data, folder, Cached, monkeypatch)
+    print(f"\n{torch.get_num_threads()} thread(s), batches of {recipes['compact'].fit.batch_size}")
+    for name in EPOCHS:
+        system = name.removesuffix("-finish")
+        parts = {size: (count, float(np.median(times[system, size]))) for size, count in steps[name].items()}
+        text = ", ".join(
+            f"{count:.0f} steps of {time:.2f} s at {size} px" for size, (count, time) in parts.items()
+        )
+        minutes = sum(count * time for count, time in parts.values()) / 60
+        print(f"{name:16}{minutes:6.0f} min: {text}")
