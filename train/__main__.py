@@ -208,7 +208,7 @@ def _fit(options: argparse.Namespace) -> int:
             subset(options.cache / name, splits, "train", s, size=size) for name, s in recipe.shares.items()
         ]
     tune = subset(options.cache / _first(recipe), splits, "tune", size=size)
-    start = load(options.start).model.state_dict() if options.start else None
+    start = load(options.start) if options.start else None
     how: dict[str, Any] = {"resume": options.resume, "parts": options.parts, "workers": options.workers}
     try:
         model = fit(recipe, train, tune, options.output, start=start, **how)
@@ -305,6 +305,7 @@ def _chosen(options: argparse.Namespace) -> tuple[list[Sample], str]:
 
 
 def _ablate(options: argparse.Namespace) -> int:
+    from train import provenance
     from train.ablate import ablate, compare_prompts, frozen_towers, prompt_table, table
     from train.cache import subset
     from train.recipe import read_cilf_recipe
@@ -319,7 +320,9 @@ def _ablate(options: argparse.Namespace) -> int:
     shared = (recipe, trained, features, options.folder)
     rows = ablate(*shared, seeds=options.seeds, steps=options.steps)
     prompts = compare_prompts(*shared, seeds=options.prompt_seeds, steps=options.steps)
-    _write({"epochs_of_the_towers": options.epochs, "parts": rows, "prompts": prompts}, options.output)
+    made_of = provenance.describe(recipe, parts["train"], None, processes=1)
+    found = {"epochs_of_the_towers": options.epochs, "parts": rows, "prompts": prompts, "made_of": made_of}
+    _write(found, options.output)
     print(table(rows) + "\n\n" + prompt_table(prompts))
     return 0
 

@@ -165,7 +165,7 @@ def fit_row(
 ) -> dict[str, Any]:
     """Fit one row with one seed, or read what an earlier call stored: number of fitted parameters and signed errors
     (years) on tune and test."""
-    made_of = provenance.digest([asdict(recipe), steps])[:8]
+    made_of = provenance.digest([asdict(recipe), steps, provenance.weights_sha256(trained.state_dict())])[:8]
     stored = folder / f"{_slug(name)}-{made_of}-{seed}.pt"
     if not stored.is_file():
         torch.save(_fit(recipe, trained, row, features, seed, steps, name == FULL), stored)
@@ -399,21 +399,20 @@ def _stack(runs: list[dict[str, Tensor]], part: str) -> Float[np.ndarray, "seed 
 
 
 def paired_gain(
-    before: Float[np.ndarray, "_ photo"], after: Float[np.ndarray, "_ photo"], resamples: int = 2000
+    before: Float[np.ndarray, "_ photo"], after: Float[np.ndarray, "seed photo"], resamples: int = 2000
 ) -> dict[str, float]:
     """Mean fall of the absolute error in years, and its 95 % range over photos and seeds drawn anew.
 
-    The photos are the same on both sides (paired); seeds are drawn for each side by itself.
+    The photos are the same on both sides, and so are the seeds: a seed is the same start and the same order of
+    batches. A side of one run, which no seed changed, stands against all runs of the other.
     """
     generator = np.random.default_rng(0)
+    gains = before - after
     means = []
     for _ in range(resamples):
-        photo = generator.integers(before.shape[1], size=before.shape[1])
-        sides = [
-            side[generator.integers(len(side), size=len(side))].mean(axis=0)[photo]
-            for side in (before, after)
-        ]
-        means.append((sides[0] - sides[1]).mean())
+        photo = generator.integers(gains.shape[1], size=gains.shape[1])
+        seed = generator.integers(len(gains), size=len(gains))
+        means.append(gains[seed].mean(axis=0)[photo].mean())
     low, high = np.quantile(means, [0.025, 0.975])
     return {"mean": float(before.mean() - after.mean()), "low": float(low), "high": float(high)}
 
@@ -432,16 +431,17 @@ def compare_prompts(
     for family in (*FAMILIES, ENSEMBLE):
         alone = {family: [prompt_only(trained, mean_text(trained, partial(texts, family)), features)]}
         row = Row("fourier", family=family)
-        runs = [
-            fit_row(recipe, trained, f"prompts {family}", row, features, folder, seed, steps)["errors"]
+        found = [
+            fit_row(recipe, trained, f"prompts {family}", row, features, folder, seed, steps)
             for seed in range(seeds)
         ]
+        runs = [run["errors"] for run in found]
         rows.append(
             {
                 "name": family,
                 "examples": texts(family, 34)[:3],
                 "prompt_only": summary(family, alone, 0, None),
-                "trained": summary(family, {family: runs}, 0, None),
+                "trained": summary(family, {family: runs}, found[0]["parameters"], None),
             }
         )
     return {"steps": steps, "seeds": seeds, "rows": rows}

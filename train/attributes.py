@@ -1,7 +1,7 @@
 """How well a system tells gender and race, for `evaluate` alone: nothing that a visitor sees asks for either.
 
-MTMSA has heads for both. CILF has none; it is asked which of a few prompts fits a face best, in words that its captions
-held. The truth is the data set's label, which other people or programs gave.
+MTMSA has heads for both. CILF has none; it is asked which prompts fit a face best, in sentences as its captions had
+them. The truth is the data set's label, which other people or programs gave.
 """
 
 from collections.abc import Callable
@@ -15,20 +15,32 @@ from cilf.estimator import AgeEstimator
 from cilf.mtmsa import MTMSA
 from cilf.prediction import FacePrediction
 from cilf.weights import Checkpoint
+from train.captions import RACES
 from train.metrics import share_range
 
 Guess = Callable[[FacePrediction], dict[str, str]]
 """A face → `gender_guess` and `race_guess`, in the words of the labels."""
 
-PROMPTS = {
-    "gender": {"male": "a photo of a male person", "female": "a photo of a female person"},
-    "race": {  # captions have no word for other labels, such as "other" or "east asian"
-        "white": "a photo of a white person",
-        "black": "a photo of a black person",
-        "asian": "a photo of an asian person",
-        "indian": "a photo of an indian person",
-    },
-}
+YOUNG, GROWN = {"male": "boy", "female": "girl"}, {"male": "man", "female": "woman"}
+GROWN_UP = 16  # years; from here on captions say "man" and "woman"
+
+
+def prompts(age: float) -> dict[str, dict[str, list[str]]]:
+    """Attribute → label → the sentences that speak for it, of a face that looks so many years old.
+
+    Chosen on `tune`, where "a man" and "a woman" tell 92 % of the genders and "a male person" and "a female person",
+    which no caption without an age says, 55 %.
+    """
+    nouns = YOUNG if age < GROWN_UP else GROWN
+    return {
+        "gender": {gender: [f"a photo of a {noun}"] for gender, noun in nouns.items()},
+        "race": {
+            race: [
+                f"a photo of {'an' if race[0] in 'aeiou' else 'a'} {word} {noun}" for noun in nouns.values()
+            ]
+            for race, word in RACES.items()
+        },
+    }
 
 
 def guesser(checkpoint: Checkpoint, estimator: AgeEstimator) -> Guess:
@@ -54,9 +66,11 @@ def _by_heads(model: MTMSA) -> Guess:
 def _by_prompts(estimator: AgeEstimator) -> Guess:
     def guess(face: FacePrediction) -> dict[str, str]:
         found = {}
-        for attribute, prompts in PROMPTS.items():
-            fits = estimator.similarity(face, list(prompts.values()))
-            found[f"{attribute}_guess"] = max(prompts, key=lambda word: fits[prompts[word]])
+        for attribute, texts in prompts(face.age).items():
+            fits = estimator.similarity(face, [text for each in texts.values() for text in each])
+            found[f"{attribute}_guess"] = max(
+                texts, key=lambda label: sum(fits[text] for text in texts[label])
+            )
         return found
 
     return guess
@@ -65,7 +79,7 @@ def _by_prompts(estimator: AgeEstimator) -> Guess:
 def accuracy(table: pd.DataFrame) -> dict[str, Any]:
     """Share of right guesses among the photos with a label, with Wilson's 95 % range: of gender, of race, and of race
     among the photos whose label is one that prompts can name."""
-    named = table[table["race"].isin(PROMPTS["race"])]
+    named = table[table["race"].isin(RACES)]
     parts = {
         "gender": (table, "gender"),
         "race": (table, "race"),

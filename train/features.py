@@ -13,6 +13,7 @@ from cilf.model import CILF
 from train.augment import plain
 from train.cache import Subset
 from train.datasets import DatasetError, Sample
+from train.provenance import weights_sha256
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,17 @@ class Features:
 def extract(model: CILF, subsets: list[Subset], stored: Path, batch_size: int = 64) -> Features:
     """Run the image tower over the subsets' crops, one subset after another; or read what an earlier call stored.
 
-    Raises DatasetError when that is of other photos.
+    Raises DatasetError when that is of other photos or of another tower.
     """
     samples = [subset.cache.samples[row] for subset in subsets for row in subset.rows]
-    of = [subset.fingerprint() for subset in subsets]
+    of = [*(subset.fingerprint() for subset in subsets), weights_sha256(model.towers.state_dict())]
     if not stored.is_file():
         torch.save((*of, *_run(model, subsets, batch_size)), stored)
     *stored_of, image, grid = torch.load(stored, weights_only=True)
     if stored_of != of:
         raise DatasetError(
-            f"The features in {stored} are of other photos or labels; give another folder, or the same data."
+            f"The features in {stored} are of other photos, other labels or another image tower; give another "
+            "folder, or the same data and tower."
         )
     return Features(image, grid, samples)
 

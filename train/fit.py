@@ -27,6 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cilf.age_model import AgeModel
 from cilf.systems import build
+from cilf.weights import Checkpoint
 from train import provenance
 from train.cache import Subset
 from train.loading import Batch, Cached, Schedule, Source
@@ -91,7 +92,7 @@ def fit(
     folder: Path,
     *,
     resume: bool = False,
-    start: dict[str, Tensor] | None = None,
+    start: Checkpoint | None = None,
     save_every: float = 240.0,
     stop_at: int | None = None,
     parts: int = 1,
@@ -105,7 +106,7 @@ def fit(
         tune: photos on which the averaged model is measured after each epoch.
         folder: `state.pt` (resumable), `log.jsonl`, `run.json`, curves and a picture of the first batch go here.
         resume: continue from `folder/state.pt` where there is one; without it that is removed.
-        start: weights to start from instead of random ones.
+        start: has the weights to start from instead of random ones.
         save_every: seconds between checkpoints.
         stop_at: stop before this step as an interrupt would (SIGINT and SIGTERM stop after the current step).
         parts: how many batches one after another make a step, where one does not fit into memory (gradient
@@ -125,7 +126,7 @@ def fit(
     state_file = folder / STATE
 
     torch.manual_seed(config.seed)
-    system = build_system(recipe, start)
+    system = build_system(recipe, start.model.state_dict() if start else None)
     if config.precision == "bf16" and device.type == "cpu":
         depthwise_in_float32(system.model.image_network)
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:

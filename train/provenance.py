@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from cilf.weights import Checkpoint
 from train.datasets import DatasetError
 from train.processes import check_same
 from train.recipe import AnyRecipe
@@ -28,13 +29,13 @@ class Fingerprinted(Protocol):
 
 
 def describe(
-    recipe: AnyRecipe, train: Sequence[Fingerprinted], start: Mapping[str, Tensor] | None, processes: int
+    recipe: AnyRecipe, train: Sequence[Fingerprinted], start: Checkpoint | None, processes: int
 ) -> dict[str, Any]:
     """JSON values; raises ProcessError when the processes' data differ.
 
     Of the network's sizes there is a digest alone: they stand in the checkpoint beside it. `data_sha256` holds one
     fingerprint for each of the recipe's data sets, in their order; `start_sha256` that of the weights that the run
-    started from.
+    started from, and `start` what they were made of themselves.
     """
     fingerprints = [part.fingerprint() for part in train]
     check_same("training data", fingerprints)
@@ -47,7 +48,8 @@ def describe(
         "data_sha256": fingerprints,
         "commit": commit,
         "uncommitted_changes": changed,
-        "start_sha256": None if start is None else _sha256(start),
+        "start_sha256": None if start is None else weights_sha256(start.model.state_dict()),
+        "start": None if start is None else start.config.training,
         "processes": processes,
         "versions": {name: version(name) for name in LIBRARIES},
     }
@@ -84,7 +86,8 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _sha256(weights: Mapping[str, Tensor]) -> str:
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of weights: their names and values."""
     digest = hashlib.sha256()
     for name, value in weights.items():
         digest.update(name.encode() + value.cpu().numpy().tobytes())

@@ -134,8 +134,7 @@ def _run(
     if not stored.is_file():
         cache = folder / "crops"
         parts = {part: subset(cache, split.parts, part) for part in ("train", "held", "tune", "cal")}
-        weights = start.model.state_dict() if start else None
-        fit(recipe, [parts["train"]], parts["tune"], run, resume=True, start=weights)
+        fit(recipe, [parts["train"]], parts["tune"], run, resume=True, start=start)
         model, step = averaged_model(recipe, run)
         ensemble, config = calibrate(model, recipe, [parts["held"]], parts["tune"], parts["cal"], step)
         config = replace(config, training=config.training | provenance.read(run))

@@ -1,5 +1,6 @@
 """Hugging Face's ZeroGPU lends a GPU to a Space for one call at a time, through its package `spaces`."""
 
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -8,12 +9,12 @@ Work = Callable[..., Any]
 
 
 def is_here() -> bool:
-    """Whether the package `spaces` is installed, as on Spaces; elsewhere nothing is lent."""
-    return find_spec("spaces") is not None
+    """Whether GPUs are lent: every Space has the package `spaces`, and those on ZeroGPU say so in the environment."""
+    return find_spec("spaces") is not None and bool(os.environ.get("SPACES_ZERO_GPU"))
 
 
 def on_gpu(work: Work) -> Work:
-    """`work` with a GPU lent for each call where `spaces` is installed, `work` itself elsewhere.
+    """`work` with a GPU lent for each call where GPUs are lent, `work` itself elsewhere.
 
     On ZeroGPU each call runs in a forked process: arguments and results have to be picklable, and MediaPipe, whose
     threads do not survive a fork, must not be used in it.

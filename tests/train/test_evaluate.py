@@ -13,6 +13,7 @@ import pytest
 from cilf.clip import ClipConfig
 from tests import tiny
 from train import attributes, points
+from train.captions import vocabulary
 from train.card import card
 from train.evaluate import report, table, write
 
@@ -81,6 +82,13 @@ def test_only_what_prompts_can_name_counts_against_them() -> None:
     assert (found["race"]["count"], found["race"]["accuracy"]) == (6, pytest.approx(2 / 6))
     named = found["race, where prompts have a word"]
     assert (named["count"], named["accuracy"]) == (3, pytest.approx(2 / 3))
+
+
+@pytest.mark.parametrize("age", [0.4, 15.9, 16.0, 90.0])
+def test_prompts_for_attributes_are_sentences_of_the_captions(age: float) -> None:
+    known = " ".join(vocabulary()).split()
+    for texts in attributes.prompts(age).values():
+        assert all(set(text.split()) <= set(known) for each in texts.values() for text in each)
 
 
 def test_a_card_names_what_was_trained_on_and_measured() -> None:

@@ -156,7 +156,11 @@ def test_a_second_stage_is_mixed_with_the_weights_it_started_from(work: Path) ->
     start = ["--start", str(first)]
     assert main(["fit", *recipe, *cache, *split, *start, "--output", str(work / "run")]) == 0
     assert main([*calibrate, *start, "--output", str(second)]) == 0
-    assert 0 <= load(second).config.training["share_of_start"] < 1
+    training = load(second).config.training
+    assert 0 <= training["share_of_start"] < 1
+    assert (
+        training["start"]["recipe"] == load(first).config.training["recipe"]
+    )  # the first stage can be repeated too
 
 
 def test_training_from_shards(work: Path) -> None:

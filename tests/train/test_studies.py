@@ -29,6 +29,7 @@ from train.datasets import DatasetError
 from train.features import extract
 from train.mixers import AttentionBlock, ConvolutionBlock, Mixer, exchange
 from train.prompt_study import ENSEMBLE, FAMILIES, texts
+from train.provenance import weights_sha256
 from train.recipe import Recipe
 from train.sweep import figure, sweep
 from train.sweep import table as sweep_table
@@ -91,6 +92,8 @@ def test_paired_gain_knows_a_gain_from_chance() -> None:
     assert same["low"] < 0 < same["high"]
     better = paired_gain(noise(), noise() - 0.5)
     assert 0 < better["low"] < 0.5 < better["high"]
+    alone = noise()
+    assert paired_gain(alone, alone) == {"mean": 0, "low": 0, "high": 0}  # seed by seed the same runs
 
 
 def test_every_row_is_fitted_once_and_compared(tmp_path: Path) -> None:
@@ -114,7 +117,7 @@ def test_every_row_is_fitted_once_and_compared(tmp_path: Path) -> None:
     )
 
 
-def test_a_row_of_another_recipe_or_length_is_fitted_anew(
+def test_a_row_of_another_recipe_length_or_tower_is_fitted_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted = []
@@ -125,17 +128,31 @@ def test_a_row_of_another_recipe_or_length_is_fitted_anew(
 
     monkeypatch.setattr("train.ablate._fit", fit)
     other = replace(RECIPE, fit=replace(RECIPE.fit, learning_rate=1.0))
-    for recipe, steps in ((RECIPE, 3), (RECIPE, 3), (RECIPE, 4), (other, 3)):
-        fit_row(recipe, tiny.model(), "a row", Row(), {}, tmp_path, 0, steps)
-    assert fitted == [RECIPE, RECIPE, other]
+    towers, others = tiny.model(), tiny.model()
+    with torch.no_grad():
+        others.towers.clip.logit_scale.add_(1)
+    for trained, recipe, steps in (
+        (towers, RECIPE, 3),
+        (towers, RECIPE, 3),
+        (towers, RECIPE, 4),
+        (towers, other, 3),
+        (others, RECIPE, 3),
+    ):
+        fit_row(recipe, trained, "a row", Row(), {}, tmp_path, 0, steps)
+    assert fitted == [RECIPE, RECIPE, other, RECIPE]
 
 
 def test_features_of_other_photos_are_refused(tmp_path: Path) -> None:
-    stored, data = tmp_path / "features-tune.pt", subset(4)
-    torch.save((data.fingerprint(), torch.zeros(2, 4, 3), torch.zeros(2, 4, 1, 1, 1)), stored)
-    assert extract(tiny.model(), [data], stored).samples == data.cache.samples
+    stored, data, model = tmp_path / "features-tune.pt", subset(4), tiny.model()
+    of = (data.fingerprint(), weights_sha256(model.towers.state_dict()))
+    torch.save((*of, torch.zeros(2, 4, 3), torch.zeros(2, 4, 1, 1, 1)), stored)
+    assert extract(model, [data], stored).samples == data.cache.samples
     with pytest.raises(DatasetError, match=r"features-tune\.pt are of other photos"):
-        extract(tiny.model(), [subset(5)], stored)
+        extract(model, [subset(5)], stored)
+    with torch.no_grad():
+        model.towers.clip.logit_scale.add_(1)
+    with pytest.raises(DatasetError, match="another image tower"):
+        extract(model, [data], stored)
 
 
 def test_frozen_towers_stay_frozen(tmp_path: Path) -> None:
