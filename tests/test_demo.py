@@ -1,5 +1,6 @@
 """What the page shows and remembers, without a browser and without a trained model."""
 
+import asyncio
 import base64
 import io
 import logging
@@ -9,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +26,7 @@ import app
 from cilf.demo import charts, drawing, examples, pictures, texts, theme, upload_folder
 from cilf.demo.loading import ModelHost
 from cilf.demo.photo import PhotoTab
+from cilf.demo.pictures import Sent
 from cilf.demo.sets import PhotoSets
 from cilf.demo.settings import Settings
 from cilf.demo.streams import Streams
@@ -348,6 +351,41 @@ class TestVisits:
         assert not visits.put("me", first, Visit(photo, (), FakeEstimator(), ""))
         assert visits.get("me") is newest
 
+    def test_photos_that_wait_are_bounded_too(self) -> None:
+        now = 0.0
+        visits = Visits(seconds=60.0, max_bytes=10, clock=lambda: now)
+        tickets = {page: visits.begin(page) for page in "abc"}
+        for page, ticket in tickets.items():
+            assert visits.arrive(page, ticket, Sent(page, bytes(5)))
+            assert visits.claim(page) is ticket
+        assert visits.collect("a", tickets["a"]) is None
+        assert visits.collect("b", tickets["b"]) is not None
+        now = 100.0
+        assert visits.collect("c", tickets["c"]) is None
+
+    def test_a_waiting_photo_is_handed_out_once(self) -> None:
+        visits = Visits()
+        ticket = visits.begin("me")
+        assert visits.claim("me") is None  # not there yet
+        assert visits.arrive("me", ticket, Sent("x", b"x"))
+        assert visits.claim("me") is ticket
+        assert visits.claim("me") is None
+        assert visits.collect("me", ticket) is not None
+        assert visits.collect("me", ticket) is None
+
+    @pytest.mark.parametrize(
+        "forget", [lambda visits: visits.forget("me"), lambda visits: visits.begin("me")]
+    )
+    def test_a_waiting_photo_goes_with_its_page_or_comes_too_late(
+        self, forget: Callable[[Visits], object]
+    ) -> None:
+        visits = Visits()
+        ticket = visits.begin("me")
+        assert visits.arrive("me", ticket, Sent("x", b"x"))
+        forget(visits)
+        assert visits.collect("me", ticket) is None
+        assert not visits.arrive("me", ticket, Sent("x", b"x"))
+
     def test_a_photo_is_not_remembered_after_its_page_was_left(self, photo: np.ndarray) -> None:
         visits = Visits()
         ticket = visits.begin("me")
@@ -420,6 +458,18 @@ def file_payload(file: Path) -> dict[str, Any]:
     return {"path": str(file), "orig_name": file.name, "url": f"/gradio_api/file={file}"}
 
 
+def wait_for(work: Coroutine[Any, Any, dict[Any, Any]]) -> dict[Any, Any]:
+    """Do asynchronous work in a thread of its own: while a browser is open, Playwright's event loop holds this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+def look(tab: PhotoTab, file: Path, prompts: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
+    """A photo is sent; the answers when it is looked at."""
+    wait_for(tab.on_arrived(file_payload(file), request))
+    return tab.on_photo(prompts, request)
+
+
 class TestPhotoTab:
     """The tab's answers to a visitor, called as Gradio calls them."""
 
@@ -451,7 +501,7 @@ class TestPhotoTab:
         return list(answers)[-1]
 
     def test_a_photo_is_answered_and_its_file_removed(self, tab: PhotoTab, file: Path) -> None:
-        answer = self.last(tab.on_photo(file_payload(file), "a child\na zebra", request()))
+        answer = self.last(look(tab, file, "a child\na zebra", request()))
         assert "Face 1 of 2" in answer[tab.age]
         assert "2 faces" in answer[tab.message]
         assert [index for _, index in answer[tab.picker].choices] == [0, 1]
@@ -461,7 +511,7 @@ class TestPhotoTab:
         assert not file.exists()
 
     def test_a_click_and_the_picker_choose_the_face(self, tab: PhotoTab, file: Path) -> None:
-        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        self.last(look(tab, file, "a child", request()))
         click = gr.SelectData(None, {"index": [300, 100], "value": None})
         assert "Face 2 of 2" in tab.on_click("a child", request(), click)[tab.age]
         assert "Face 1 of 2" in tab.on_pick(0, "a child", request())[tab.age]
@@ -471,7 +521,7 @@ class TestPhotoTab:
     def test_prompts_are_scored_without_the_photo(
         self, tab: PhotoTab, file: Path, estimator: FakeEstimator
     ) -> None:
-        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        self.last(look(tab, file, "a child", request()))
         answer = tab.on_prompts("an old man\na zebra", 1, request())
         assert "an old man" in answer[tab.scores]
         assert "Not seen in training" in answer[tab.scores]
@@ -484,7 +534,7 @@ class TestPhotoTab:
         self.during_a_look(
             estimator, monkeypatch, lambda: meanwhile.append(tab.on_prompts("a zebra", 1, request()))
         )
-        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        self.last(look(tab, file, "a child", request()))
         assert meanwhile == [{tab.message: gr.skip()}]
         assert tab.on_looked("a child", 0, request()) == {tab.message: gr.skip()}
         assert "zebra" in tab.on_looked("a zebra", 0, request())[tab.scores]
@@ -501,12 +551,12 @@ class TestPhotoTab:
     def test_a_face_that_the_photo_does_not_have_changes_nothing(
         self, tab: PhotoTab, file: Path, choice: int
     ) -> None:
-        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        self.last(look(tab, file, "a child", request()))
         assert tab.on_pick(choice, "a child", request()) == {tab.message: gr.skip()}
         assert tab.on_prompts("a zebra", choice, request()) == {tab.message: gr.skip()}
 
     def test_more_prompts_than_are_scored_are_counted_out(self, tab: PhotoTab, file: Path) -> None:
-        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        self.last(look(tab, file, "a child", request()))
         many = "\n".join(f"prompt {index}" for index in range(texts.MAX_PROMPTS + 5))
         scores = tab.on_prompts(many, 0, request())[tab.scores]
         assert scores.count('<th scope="row">') == texts.MAX_PROMPTS
@@ -516,14 +566,14 @@ class TestPhotoTab:
     def test_no_face_offers_the_whole_picture(self, tab: PhotoTab, tmp_path: Path) -> None:
         file = tmp_path / "plain.png"
         Image.new("RGB", (80, 60), "green").save(file)
-        answer = self.last(tab.on_photo(file_payload(file), "a child", request()))
+        answer = self.last(look(tab, file, "a child", request()))
         assert texts.NO_FACE in answer[tab.message]
         assert answer[tab.whole].visible
         answer = self.last(tab.on_whole("a child", request()))
         assert "40" in answer[tab.age]
 
     def test_a_photo_of_another_page_is_not_shown(self, tab: PhotoTab, file: Path) -> None:
-        self.last(tab.on_photo(file_payload(file), "a child", request("mine")))
+        self.last(look(tab, file, "a child", request("mine")))
         assert texts.FORGOTTEN in tab.on_pick(0, "a child", request("yours"))[tab.message]
         assert texts.FORGOTTEN in self.last(tab.on_whole("a child", request("yours")))[tab.message]
 
@@ -541,12 +591,12 @@ class TestPhotoTab:
             bad.write_bytes(bad.read_bytes()[:2000])
         elif kind == "one pixel":
             Image.new("RGB", (1, 1)).save(bad)
-        answer = self.last(tab.on_photo(file_payload(bad), "a child", request()))
+        answer = self.last(look(tab, bad, "a child", request()))
         assert "bad.jpg" in answer[tab.message]
         assert str(tmp_path) not in answer[tab.message]
         assert answer[tab.photo] is None
         assert not bad.exists()
-        assert "Face 1" in self.last(tab.on_photo(file_payload(file), "a child", request()))[tab.age]
+        assert "Face 1" in self.last(look(tab, file, "a child", request()))[tab.age]
 
     def test_the_unexpected_becomes_a_sentence_too(
         self,
@@ -560,15 +610,15 @@ class TestPhotoTab:
             raise RuntimeError("out of order")
 
         monkeypatch.setattr(estimator, "predict", broken)
-        answer = self.last(tab.on_photo(file_payload(file), "a child", request()))
+        answer = self.last(look(tab, file, "a child", request()))
         assert texts.UNEXPECTED in answer[tab.message]
         assert "family" not in caplog.text  # nothing of the visitor's in the log
 
     def test_an_emptied_area_empties_the_page_and_the_memory(
         self, tab: PhotoTab, file: Path, visits: Visits
     ) -> None:
-        self.last(tab.on_photo(file_payload(file), "a child", request()))
-        answer = tab.on_empty(request())
+        self.last(look(tab, file, "a child", request()))
+        answer = wait_for(tab.on_empty(request()))
         assert not answer[tab.results].visible
         assert visits.get("page") is None
 
@@ -599,12 +649,12 @@ class TestPhotoTab:
     ) -> None:
         another = tab._example_handler(photo[::2])
         ways: dict[str, Callable[[], object]] = {
-            "emptied": lambda: tab.on_empty(request()),
+            "emptied": lambda: wait_for(tab.on_empty(request())),
             "left": lambda: visits.forget("page"),
             "another": lambda: list(another("a child", request())),
         }
         self.during_a_look(estimator, monkeypatch, ways[way])
-        answer = self.last(tab.on_photo(file_payload(file), "a child", request()))
+        answer = self.last(look(tab, file, "a child", request()))
         assert answer == {tab.message: gr.skip()}
         visit = visits.get("page")
         assert (visit is not None) == (way == "another")
@@ -616,14 +666,64 @@ class TestPhotoTab:
             event: each.trigger_mode for each in Context.root_block.fns.values() for _, event in each.targets
         }
         assert modes["upload"] == "multiple"
+        then = next(each for each in Context.root_block.fns.values() if each.name == "on_photo")
+        assert then.trigger_mode == "multiple"
 
-    def test_an_upload_is_removed_when_the_page_is_left_before_its_turn(self, file: Path) -> None:
+    def test_a_photo_leaves_the_disk_before_its_turn_and_is_shown_meanwhile(
+        self, tab: PhotoTab, file: Path, estimator: FakeEstimator
+    ) -> None:
+        content = file.read_bytes()
+        answer = wait_for(tab.on_arrived(file_payload(file), request()))
+        assert not file.parent.exists()
+        assert base64.b64decode(answer[tab.photo]["url"].partition(",")[2]) == content
+        assert estimator.photos == []
+
+    @pytest.mark.parametrize("way", ["emptied", "left"])
+    def test_a_waiting_photo_that_was_taken_away_is_not_looked_at(
+        self, tab: PhotoTab, file: Path, visits: Visits, estimator: FakeEstimator, way: str
+    ) -> None:
+        answers = look(tab, file, "a child", request())
+        if way == "emptied":
+            wait_for(tab.on_empty(request()))
+        else:
+            visits.forget("page")
+        assert list(answers) == [{tab.message: gr.skip()}]
+        assert estimator.photos == []
+
+    def test_of_two_photos_that_wait_the_newer_one_is_looked_at_once(
+        self, tab: PhotoTab, file: Path, tmp_path: Path, photo: np.ndarray, estimator: FakeEstimator
+    ) -> None:
+        newer = tmp_path / "newer.png"
+        Image.fromarray(photo[::2]).save(newer)
+        turns = [look(tab, each, "a child", request()) for each in (file, newer)]
+        first, second = (list(turn) for turn in turns)
+        assert "Face 1 of 2" in first[-1][tab.age]
+        assert second == [{tab.message: gr.skip()}]
+        assert [each.shape for each in estimator.photos] == [photo[::2].shape]
+        assert not newer.exists()
+
+    def test_a_photo_that_had_to_make_room_is_said_to_be_forgotten(
+        self, file: Path, tmp_path: Path, photo: np.ndarray, estimator: FakeEstimator
+    ) -> None:
+        other = tmp_path / "other.png"
+        Image.fromarray(photo).save(other)
+        host = ModelHost(lambda: estimator)
+        host.start()
         with gr.Blocks(analytics_enabled=False):
-            tab = PhotoTab(ModelHost(FakeEstimator), Visits())  # still loading
-        answers = tab.on_photo(file_payload(file), "a child", request())
-        next(answers)
-        answers.close()
-        assert not file.exists()
+            tab = PhotoTab(host, Visits(max_bytes=1))
+        answers = look(tab, file, "a child", request())
+        newest = look(tab, other, "a child", request("another"))
+        assert texts.FORGOTTEN in self.last(answers)[tab.message]
+        assert "Face 1 of 2" in self.last(newest)[tab.age]
+
+    def test_nothing_that_waits_for_room_in_line_comes_between_emptying_and_arrival(
+        self, tab: PhotoTab
+    ) -> None:
+        assert Context.root_block is not None
+        queued = {each.name: each.queue for each in Context.root_block.fns.values()}
+        assert not queued["on_arrived"]
+        assert not queued["on_empty"]
+        assert queued["on_photo"]
 
     def test_a_photo_that_comes_before_the_model_waits_for_it(self, file: Path) -> None:
         gate = threading.Event()
@@ -636,7 +736,7 @@ class TestPhotoTab:
         host.start()
         with gr.Blocks(analytics_enabled=False):
             tab = PhotoTab(host, Visits())
-        answers = tab.on_photo(file_payload(file), "a child", request())
+        answers = look(tab, file, "a child", request())
         assert texts.MODEL_FIRST in next(answers)[tab.message]
         gate.set()
         assert "40" in next(answers)[tab.age]
@@ -649,7 +749,7 @@ class TestPhotoTab:
         host.start()
         with gr.Blocks(analytics_enabled=False):
             tab = PhotoTab(host, Visits())
-        assert "is empty" in self.last(tab.on_photo(file_payload(file), "a child", request()))[tab.message]
+        assert "is empty" in self.last(look(tab, file, "a child", request()))[tab.message]
 
 
 class TestUploadFolder:

@@ -27,7 +27,8 @@ from cilf.demo import archive, photo_set, set_views, sets, texts
 from cilf.demo.archive import Archive
 from cilf.demo.loading import ModelHost
 from cilf.demo.photo_set import SetRoutes
-from cilf.demo.sets import Looked, PhotoSet, PhotoSets, Sent
+from cilf.demo.pictures import Sent
+from cilf.demo.sets import Looked, PhotoSet, PhotoSets
 from cilf.demo.settings import Settings
 from cilf.errors import DetectorError, PhotoError, WeightsError
 from cilf.photoset import COLUMNS

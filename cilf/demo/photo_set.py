@@ -27,7 +27,8 @@ from starlette.routing import Route
 from cilf.demo import set_views, texts
 from cilf.demo.archive import MAX_ARCHIVE, MAX_PHOTO, too_large
 from cilf.demo.panel import panel
-from cilf.demo.sets import Key, Looked, Photo, PhotoSet, PhotoSets, Sent
+from cilf.demo.pictures import Sent
+from cilf.demo.sets import Key, Looked, Photo, PhotoSet, PhotoSets
 from cilf.errors import CilfError, PhotoError, UsageError
 
 log = logging.getLogger(__name__)
