@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
-from gradio import route_utils
+from gradio import processing_utils, route_utils
 from starlette.routing import Route
 
-from cilf.demo import theme
+from cilf.demo import handed_in, theme
 from cilf.demo.archive import MAX_PHOTO
 from cilf.demo.settings import Settings
 from cilf.errors import UsageError
@@ -40,7 +40,9 @@ def check(settings: Settings) -> None:
 def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
     """Serve the page, and `routes` beside Gradio's own, until the program is stopped. Everything that the page loads
     comes from its own address."""
-    route_utils.GradioUploadFile = _Apart  # type: ignore[misc]  # there is no setting for it
+    # There are no settings for these.
+    route_utils.GradioUploadFile = _Apart  # type: ignore[misc]
+    processing_utils.async_ssrf_protected_download = handed_in.postponed
     page.queue(max_size=settings.queue_size).launch(
         server_name=settings.host,
         server_port=settings.port,
