@@ -19,6 +19,7 @@ from typing import Any, Literal
 import gradio as gr
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from gradio.context import Context
 from PIL import Image
 
@@ -622,6 +623,34 @@ class TestPhotoTab:
         assert not answer[tab.results].visible
         assert visits.get("page") is None
 
+    @pytest.mark.parametrize("way", ["emptied", "replaced", "picked", "whole", "prompts"])
+    def test_what_is_no_longer_in_view_is_not_kept_by_gradio(
+        self, estimator: FakeEstimator, file: Path, photo: np.ndarray, way: str
+    ) -> None:
+        forgotten: list[str] = []
+        host = ModelHost(lambda: estimator)
+        host.start()
+        visits = Visits()
+        with gr.Blocks(analytics_enabled=False):
+            tab = PhotoTab(host, visits, forgotten.append)
+        self.last(look(tab, file, "a child", request()))
+        forgotten.clear()
+        if way == "emptied":
+            wait_for(tab.on_empty(request()))
+        elif way == "replaced":
+            file.parent.mkdir()
+            Image.fromarray(photo).save(file)
+            wait_for(tab.on_arrived(file_payload(file), request()))
+        else:
+            visits.forget("page")  # as for its age
+            ways: dict[str, Callable[[], object]] = {
+                "picked": lambda: tab.on_pick(0, "a child", request()),
+                "whole": lambda: list(tab.on_whole("a child", request())),
+                "prompts": lambda: tab.on_prompts("a child", 0, request()),
+            }
+            ways[way]()
+        assert forgotten == ["page"]
+
     @staticmethod
     def during_a_look(
         estimator: FakeEstimator, monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]
@@ -793,6 +822,33 @@ class TestPage:
         assert visits.get("me") is None
         assert len(streams) == 0
         assert sets.get(token) is None
+
+    def test_gradio_keeps_nothing_of_an_emptied_photo(self, photo: np.ndarray, tmp_path: Path) -> None:
+        """Over HTTP, as the page asks it."""
+        host = ModelHost(lambda: FakeEstimator([make_face()]))
+        page = app.build_page(host, lambda *_: FakeEstimator(), Settings(), PhotoSets(host))
+        client = TestClient(page.app)
+        numbers = {each.name: number for number, each in page.fns.items()}
+        buffer = io.BytesIO()
+        Image.fromarray(photo).save(buffer, "PNG")
+        address = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+        def call(name: str, *data: Any) -> None:
+            body = {"data": data, "fn_index": numbers[name], "session_hash": "me"}
+            assert client.post("/gradio_api/run/predict", json=body).status_code == 200
+
+        def kept() -> str:
+            held = page.app.state_holder.session_data.get("me")
+            shown = page.fns[numbers["on_photo"]].outputs[0]._id
+            return "" if held is None else str(held.config_values[shown]["props"].get("value"))
+
+        host.start()
+        host.get()
+        call("on_arrived", {"path": None, "url": address, "orig_name": "me.png"})
+        call("on_photo", "a child")
+        assert "data:image/jpeg" in kept()
+        call("on_empty")
+        assert "data:image" not in kept()
 
     def test_no_font_comes_from_elsewhere(self) -> None:
         look = theme.make_theme()

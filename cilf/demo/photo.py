@@ -35,11 +35,16 @@ class PhotoTab:
     Args:
         host: gives the estimator, once it is loaded.
         visits: remembers each visitor's photo while it is in view.
+        forget: called with a page's session when its photo is no longer in view, to drop what Gradio keeps of the page:
+            the last value of everything that it showed. Nothing on the page needs that.
     """
 
-    def __init__(self, host: ModelHost, visits: Visits) -> None:
+    def __init__(
+        self, host: ModelHost, visits: Visits, forget: Callable[[str], None] = lambda session: None
+    ) -> None:
         self._host = host
         self._visits = visits
+        self._forget = forget
         self._examples = examples.available()
         with gr.Row(elem_classes="cilf-main"):
             with gr.Column(scale=5, min_width=280, elem_classes="cilf-left"):
@@ -175,6 +180,7 @@ class PhotoTab:
         On the event loop up to the ticket, so that tickets are in the order of the visitor's doings.
         """
         page = _page(request)
+        self._forget(page)
         upload = Upload.from_payload(payload)
         if upload is None:  # already taken away again
             self._visits.forget(page)
@@ -204,7 +210,9 @@ class PhotoTab:
 
     async def on_empty(self, request: gr.Request) -> Updates:
         """The photo was taken away. On the event loop, as `on_arrived` says."""
-        self._visits.forget(_page(request))
+        page = _page(request)
+        self._visits.forget(page)
+        self._forget(page)
         updates = self._nothing(texts.FIRST_STEP, "hint")
         # It is empty already; a paste begins with emptying, and this answer may come after the pasted picture.
         del updates[self.photo]
@@ -215,7 +223,7 @@ class PhotoTab:
         page = _page(request)
         visit = self._visits.get(page)
         if visit is None:
-            yield self._nothing(texts.FORGOTTEN)
+            yield self._forgotten(page)
         else:
             yield from self._answer(lambda: visit.photo, prompts, page, no_face="whole")
 
@@ -226,7 +234,7 @@ class PhotoTab:
         if self._visits.has_begun(page):
             return self._unchanged()  # the next photo's answer comes
         if visit is None:
-            return self._nothing(texts.FORGOTTEN)
+            return self._forgotten(page)
         if choice not in range(len(visit.faces)):
             return self._unchanged()  # a face of the photo before
         return self._calmly(lambda: self._show(visit, choice, prompts))
@@ -249,6 +257,7 @@ class PhotoTab:
         if chosen is None or self._visits.has_begun(page):
             return self._unchanged()  # nothing is shown yet; `on_looked` comes after a look
         if visit is None:
+            self._forget(page)
             return {self.message: charts.message(texts.FORGOTTEN)}
         if chosen not in range(len(visit.faces)):
             return self._unchanged()  # a face of the photo before
@@ -333,6 +342,11 @@ class PhotoTab:
             self.waiting: gr.HTML(visible=True),
             self.results: gr.Column(visible=False),
         }
+
+    def _forgotten(self, page: str) -> Updates:
+        """The answer to a visitor whose photo is no longer in memory."""
+        self._forget(page)
+        return self._nothing(texts.FORGOTTEN)
 
     def _unchanged(self) -> Updates:
         """The page as it is; Gradio wants an answer to name something at least."""
