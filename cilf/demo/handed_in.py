@@ -20,12 +20,12 @@ UPLOADED = "/gradio_api/file="
 POSTPONED = "address"
 
 
-async def postponed(address: str, folder: str) -> str:
+async def postponed(url: str, cache_dir: str) -> str:
     """In the place of Gradio's own download: a path in which the address stands, for `read` to fetch in its turn.
 
     Gradio downloads what a file's record names before our code is asked, whatever its size, and onto the disk.
     """
-    return str(Path(folder) / POSTPONED / quote(address, safe=""))
+    return str(Path(cache_dir) / POSTPONED / quote(url, safe=""))
 
 
 def name_of(photo: Any) -> str:
