@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +22,11 @@ import pytest
 from fastapi.testclient import TestClient
 from gradio.context import Context
 from PIL import Image
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 
 import app
-from cilf.demo import charts, drawing, examples, pictures, texts, theme, upload_folder
+from cilf.demo import charts, drawing, examples, pictures, serving, texts, theme, upload_folder
 from cilf.demo.loading import ModelHost
 from cilf.demo.photo import PhotoTab
 from cilf.demo.pictures import Sent
@@ -459,7 +461,7 @@ def file_payload(file: Path) -> dict[str, Any]:
     return {"path": str(file), "orig_name": file.name, "url": f"/gradio_api/file={file}"}
 
 
-def wait_for(work: Coroutine[Any, Any, dict[Any, Any]]) -> dict[Any, Any]:
+def wait_for(work: Coroutine[Any, Any, Any]) -> Any:
     """Do asynchronous work in a thread of its own: while a browser is open, Playwright's event loop holds this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
@@ -795,6 +797,20 @@ class TestUploadFolder:
         os.utime(tmp_path / "old", (an_hour_ago, an_hour_ago))
         upload_folder.sweep(tmp_path, age=300)
         assert list(tmp_path.iterdir()) == [coming]
+
+    def test_an_upload_that_breaks_off_leaves_nothing(self, tmp_path: Path) -> None:
+        async def broken_off() -> AsyncGenerator[bytes, None]:
+            yield b'--b\r\nContent-Disposition: form-data; name="files"; filename="me.jpg"\r\n\r\n' + bytes(
+                1000
+            )
+            assert len(list(tmp_path.iterdir())) == 1
+            raise ClientDisconnect
+
+        headers = Headers({"Content-Type": "multipart/form-data; boundary=b"})
+        parser = serving._Tidy(headers, broken_off(), upload_dir=tmp_path, max_file_size=1 << 20)
+        with pytest.raises(ClientDisconnect):
+            wait_for(parser.parse())
+        assert list(tmp_path.iterdir()) == []
 
     def test_gradio_has_a_folder_of_ours_alone(self, tmp_path: Path) -> None:
         """In a process of its own: the folder is chosen when the page's program is imported."""

@@ -3,10 +3,12 @@
 import importlib.util
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio import processing_utils, route_utils
+from starlette.datastructures import FormData
 from starlette.routing import Route
 
 from cilf.demo import handed_in, theme
@@ -27,6 +29,19 @@ class _Apart(route_utils.GradioUploadFile):
         self.sha.update(secrets.token_bytes(16))
 
 
+class _Tidy(route_utils.GradioMultiPartParser):
+    """Reads an upload, and removes what has come of it when the visitor goes away in its middle."""
+
+    async def parse(self) -> FormData:
+        try:
+            return await super().parse()
+        except BaseException:
+            for file in self._files_to_close_on_error:
+                file.close()
+                Path(file.name).unlink(missing_ok=True)
+            raise
+
+
 def check(settings: Settings) -> None:
     """Make sure that the page can be served so, before anything is loaded for it.
 
@@ -42,6 +57,7 @@ def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
     comes from its own address."""
     # There are no settings for these.
     route_utils.GradioUploadFile = _Apart  # type: ignore[misc]
+    route_utils.GradioMultiPartParser = _Tidy  # type: ignore[misc]
     processing_utils.async_ssrf_protected_download = handed_in.postponed
     page.queue(max_size=settings.queue_size).launch(
         server_name=settings.host,
