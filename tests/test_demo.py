@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,8 +23,11 @@ import pytest
 from fastapi.testclient import TestClient
 from gradio.context import Context
 from PIL import Image
+from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 import app
 from cilf.demo import charts, drawing, examples, pictures, serving, texts, theme, upload_folder
@@ -783,6 +787,10 @@ class TestPhotoTab:
         assert "is empty" in self.last(look(tab, file, "a child", request()))[tab.message]
 
 
+def _serve(path: Path, _: Request) -> Response:
+    return serving._Vanishing(path)
+
+
 class TestUploadFolder:
     def test_what_nobody_writes_to_any_more_is_removed(self, tmp_path: Path) -> None:
         (tmp_path / "old").mkdir()
@@ -811,6 +819,14 @@ class TestUploadFolder:
         with pytest.raises(ClientDisconnect):
             wait_for(parser.parse())
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_that_was_removed_when_it_is_asked_for_is_not_found(self, tmp_path: Path) -> None:
+        there = tmp_path / "there.txt"
+        there.write_text("hello")
+        files = [Route(f"/{path.name}", partial(_serve, path)) for path in (there, tmp_path / "gone.txt")]
+        client = TestClient(Starlette(routes=files))
+        assert client.get("/there.txt").text == "hello"
+        assert client.get("/gone.txt").status_code == 404
 
     def test_gradio_has_a_folder_of_ours_alone(self, tmp_path: Path) -> None:
         """In a process of its own: the folder is chosen when the page's program is imported."""

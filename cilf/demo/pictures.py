@@ -16,14 +16,15 @@ from cilf.images import open_photo_bytes
 # Above this the JPEG that is sent to the browser shows no difference on a screen.
 JPEG_QUALITY = 90
 
-# What a browser shows by itself begins so, and goes back to it as it came, up to so many bytes.
+# What a browser shows by itself begins so, and goes back to it as it came, up to so many bytes: more would take long,
+# and the photo is not looked at before.
 SHOWN_BY_BROWSERS = {
     b"\xff\xd8\xff": "image/jpeg",
     b"\x89PNG": "image/png",
     b"GIF8": "image/gif",
     b"RIFF": "image/webp",
 }
-MAX_PREVIEW = 8 << 20
+MAX_PREVIEW = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,8 @@ def shown(picture: np.ndarray | None) -> dict[str, Any] | None:
 
 
 def preview(sent: Sent) -> dict[str, Any] | None:
-    """A photo as it came, for the time until it was looked at, since its file is gone; None where it is large, or in a
-    format that browsers do not show."""
+    """A photo as it came, for the time until it was looked at, since a browser that asks for its file late finds it
+    gone; None where it is large, or in a format that browsers do not show."""
     mime = next((mime for start, mime in SHOWN_BY_BROWSERS.items() if sent.data.startswith(start)), None)
     if mime is None or len(sent.data) > MAX_PREVIEW:
         return None

@@ -9,7 +9,9 @@ from typing import Any
 import gradio as gr
 from gradio import processing_utils, route_utils
 from starlette.datastructures import FormData
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from cilf.demo import handed_in, theme
 from cilf.demo.archive import MAX_PHOTO
@@ -42,6 +44,25 @@ class _Tidy(route_utils.GradioMultiPartParser):
             raise
 
 
+class _Vanishing(FileResponse):
+    """A file's content. An upload may be read and removed while the browser asks for it, and the error that tells of it
+    would put the visitor's name for it into the log."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, sending)
+        except (FileNotFoundError, RuntimeError):
+            if not begun:
+                await Response(status_code=404)(scope, receive, send)
+
+
 def check(settings: Settings) -> None:
     """Make sure that the page can be served so, before anything is loaded for it.
 
@@ -58,6 +79,7 @@ def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
     # There are no settings for these.
     route_utils.GradioUploadFile = _Apart  # type: ignore[misc]
     route_utils.GradioMultiPartParser = _Tidy  # type: ignore[misc]
+    route_utils.FileResponse = _Vanishing  # type: ignore[misc]
     processing_utils.async_ssrf_protected_download = handed_in.postponed
     page.queue(max_size=settings.queue_size).launch(
         server_name=settings.host,
