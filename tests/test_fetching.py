@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import gradio as gr
 import pytest
 import safehttpx
-from gradio import processing_utils
+from fastapi.testclient import TestClient
+from gradio import processing_utils, routes
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from cilf.demo import fetching, handed_in
+from cilf.demo import fetching, handed_in, serving
 from cilf.demo.archive import MAX_PHOTO
 from cilf.errors import PhotoError
 
@@ -158,6 +159,17 @@ def test_an_address_in_this_network_is_not_asked(
     with pytest.raises(PhotoError, match="cannot be fetched"):
         handed_in.read(elsewhere.at("/green.png", host="127.0.0.1"))
     assert elsewhere.asked == []
+
+
+def test_gradio_relays_no_address(
+    elsewhere: Elsewhere, checked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "secure_url_stream_response", serving.no_relay)
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.Image()
+    answer = TestClient(page.app).get(f"/gradio_api/file={elsewhere.at('/green.png')}")
+    assert answer.status_code == 403
+    assert checked == elsewhere.asked == []
 
 
 class TestRecords:

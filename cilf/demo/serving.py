@@ -8,7 +8,9 @@ from typing import Any
 
 import gradio as gr
 from gradio import processing_utils, route_utils
+from gradio import routes as routing
 from starlette.datastructures import FormData
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
@@ -63,6 +65,11 @@ class _Vanishing(FileResponse):
                 await Response(status_code=404)(scope, receive, send)
 
 
+async def no_relay(url: str, request: Request) -> Response:
+    """In the place of Gradio's relay, which brings anybody any public address, of any length, through this computer."""
+    return Response(status_code=403)
+
+
 def check(settings: Settings) -> None:
     """Make sure that the page can be served so, before anything is loaded for it.
 
@@ -80,6 +87,7 @@ def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
     route_utils.GradioUploadFile = _Apart  # type: ignore[misc]
     route_utils.GradioMultiPartParser = _Tidy  # type: ignore[misc]
     route_utils.FileResponse = _Vanishing  # type: ignore[misc]
+    routing.secure_url_stream_response = no_relay  # type: ignore[assignment]
     processing_utils.async_ssrf_protected_download = handed_in.postponed
     page.queue(max_size=settings.queue_size).launch(
         server_name=settings.host,
