@@ -47,6 +47,12 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
         sets: the photo sets that `serving.serve` answers for.
     """
     visits, streams = Visits(), Streams()
+
+    def forget(session: str) -> None:
+        # Gradio would hold what the page showed, the photo among it, for other pages' sake. An event that is under way
+        # writes its answer to what is dropped here.
+        page.app.state_holder.session_data.pop(session, None)
+
     with gr.Blocks(
         title="CILF: age from a face", analytics_enabled=False, delete_cache=(CACHE_CHECK, CACHE_AGE)
     ) as page:
@@ -57,7 +63,7 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
             panel(f'<p class="cilf-where" id="where">{settings.where}</p>')
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Photo", id="photo-tab"):
-                PhotoTab(host, visits)
+                PhotoTab(host, visits, forget)
             with gr.Tab("Live", id="live-tab"):
                 LiveTab(host, streams)
             with gr.Tab("Photo set", id="photo-set-tab"):
@@ -70,10 +76,6 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
                 yield charts.model_state("loading")
                 await asyncio.sleep(0.3)
             yield _model_state(host)
-
-        def forget(session: str) -> None:
-            # Gradio would hold what the page showed, the photo among it, for other pages' sake.
-            page.app.state_holder.session_data.pop(session, None)
 
         def on_leave(request: gr.Request) -> None:
             session = str(request.session_hash)

@@ -195,6 +195,15 @@ class TestGradioClient:
             _post(client, {"path": str(family)} | meta)
         assert family.is_file()
 
+    @pytest.mark.parametrize("meta", [{}, {"meta": {"_type": "gradio.FileData"}}])
+    def test_an_address_in_the_server_s_network_is_not_fetched(
+        self, client: Client, site: Site, meta: dict[str, Any]
+    ) -> None:
+        with pytest.raises(AppError, match="cannot be fetched" if meta else "is no photo"):
+            _post(client, {"path": f"{client.src.rstrip('/')}/a.png"} | meta)
+        assert site.files() == []
+        assert "Traceback" not in site.log.read_text()
+
     def test_the_parameters_are_documented(self, client: Client) -> None:
         named = client.view_api(return_format="dict")["named_endpoints"]
         parameters = {

@@ -1,5 +1,6 @@
 """What the page shows and remembers, without a browser and without a trained model."""
 
+import asyncio
 import base64
 import io
 import logging
@@ -9,21 +10,30 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from gradio.context import Context
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 import app
-from cilf.demo import charts, drawing, examples, pictures, texts, theme, upload_folder
+from cilf.demo import charts, drawing, examples, pictures, serving, texts, theme, upload_folder
 from cilf.demo.loading import ModelHost
 from cilf.demo.photo import PhotoTab
+from cilf.demo.pictures import Sent
 from cilf.demo.sets import PhotoSets
 from cilf.demo.settings import Settings
 from cilf.demo.streams import Streams
@@ -348,6 +358,41 @@ class TestVisits:
         assert not visits.put("me", first, Visit(photo, (), FakeEstimator(), ""))
         assert visits.get("me") is newest
 
+    def test_photos_that_wait_are_bounded_too(self) -> None:
+        now = 0.0
+        visits = Visits(seconds=60.0, max_bytes=10, clock=lambda: now)
+        tickets = {page: visits.begin(page) for page in "abc"}
+        for page, ticket in tickets.items():
+            assert visits.arrive(page, ticket, Sent(page, bytes(5)))
+            assert visits.claim(page) is ticket
+        assert visits.collect("a", tickets["a"]) is None
+        assert visits.collect("b", tickets["b"]) is not None
+        now = 100.0
+        assert visits.collect("c", tickets["c"]) is None
+
+    def test_a_waiting_photo_is_handed_out_once(self) -> None:
+        visits = Visits()
+        ticket = visits.begin("me")
+        assert visits.claim("me") is None  # not there yet
+        assert visits.arrive("me", ticket, Sent("x", b"x"))
+        assert visits.claim("me") is ticket
+        assert visits.claim("me") is None
+        assert visits.collect("me", ticket) is not None
+        assert visits.collect("me", ticket) is None
+
+    @pytest.mark.parametrize(
+        "forget", [lambda visits: visits.forget("me"), lambda visits: visits.begin("me")]
+    )
+    def test_a_waiting_photo_goes_with_its_page_or_comes_too_late(
+        self, forget: Callable[[Visits], object]
+    ) -> None:
+        visits = Visits()
+        ticket = visits.begin("me")
+        assert visits.arrive("me", ticket, Sent("x", b"x"))
+        forget(visits)
+        assert visits.collect("me", ticket) is None
+        assert not visits.arrive("me", ticket, Sent("x", b"x"))
+
     def test_a_photo_is_not_remembered_after_its_page_was_left(self, photo: np.ndarray) -> None:
         visits = Visits()
         ticket = visits.begin("me")
@@ -420,6 +465,18 @@ def file_payload(file: Path) -> dict[str, Any]:
     return {"path": str(file), "orig_name": file.name, "url": f"/gradio_api/file={file}"}
 
 
+def wait_for(work: Coroutine[Any, Any, Any]) -> Any:
+    """Do asynchronous work in a thread of its own: while a browser is open, Playwright's event loop holds this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+def look(tab: PhotoTab, file: Path, prompts: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
+    """A photo is sent; the answers when it is looked at."""
+    wait_for(tab.on_arrived(file_payload(file), request))
+    return tab.on_photo(prompts, request)
+
+
 class TestPhotoTab:
     """The tab's answers to a visitor, called as Gradio calls them."""
 
@@ -451,7 +508,7 @@ class TestPhotoTab:
         return list(answers)[-1]
 
     def test_a_photo_is_answered_and_its_file_removed(self, tab: PhotoTab, file: Path) -> None:
-        answer = self.last(tab.on_photo(file_payload(file), "a child\na zebra", request()))
+        answer = self.last(look(tab, file, "a child\na zebra", request()))
         assert "Face 1 of 2" in answer[tab.age]
         assert "2 faces" in answer[tab.message]
         assert [index for _, index in answer[tab.picker].choices] == [0, 1]
@@ -461,7 +518,7 @@ class TestPhotoTab:
         assert not file.exists()
 
     def test_a_click_and_the_picker_choose_the_face(self, tab: PhotoTab, file: Path) -> None:
-        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        self.last(look(tab, file, "a child", request()))
         click = gr.SelectData(None, {"index": [300, 100], "value": None})
         assert "Face 2 of 2" in tab.on_click("a child", request(), click)[tab.age]
         assert "Face 1 of 2" in tab.on_pick(0, "a child", request())[tab.age]
@@ -471,7 +528,7 @@ class TestPhotoTab:
     def test_prompts_are_scored_without_the_photo(
         self, tab: PhotoTab, file: Path, estimator: FakeEstimator
     ) -> None:
-        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        self.last(look(tab, file, "a child", request()))
         answer = tab.on_prompts("an old man\na zebra", 1, request())
         assert "an old man" in answer[tab.scores]
         assert "Not seen in training" in answer[tab.scores]
@@ -484,7 +541,7 @@ class TestPhotoTab:
         self.during_a_look(
             estimator, monkeypatch, lambda: meanwhile.append(tab.on_prompts("a zebra", 1, request()))
         )
-        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        self.last(look(tab, file, "a child", request()))
         assert meanwhile == [{tab.message: gr.skip()}]
         assert tab.on_looked("a child", 0, request()) == {tab.message: gr.skip()}
         assert "zebra" in tab.on_looked("a zebra", 0, request())[tab.scores]
@@ -501,12 +558,12 @@ class TestPhotoTab:
     def test_a_face_that_the_photo_does_not_have_changes_nothing(
         self, tab: PhotoTab, file: Path, choice: int
     ) -> None:
-        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        self.last(look(tab, file, "a child", request()))
         assert tab.on_pick(choice, "a child", request()) == {tab.message: gr.skip()}
         assert tab.on_prompts("a zebra", choice, request()) == {tab.message: gr.skip()}
 
     def test_more_prompts_than_are_scored_are_counted_out(self, tab: PhotoTab, file: Path) -> None:
-        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        self.last(look(tab, file, "a child", request()))
         many = "\n".join(f"prompt {index}" for index in range(texts.MAX_PROMPTS + 5))
         scores = tab.on_prompts(many, 0, request())[tab.scores]
         assert scores.count('<th scope="row">') == texts.MAX_PROMPTS
@@ -516,14 +573,14 @@ class TestPhotoTab:
     def test_no_face_offers_the_whole_picture(self, tab: PhotoTab, tmp_path: Path) -> None:
         file = tmp_path / "plain.png"
         Image.new("RGB", (80, 60), "green").save(file)
-        answer = self.last(tab.on_photo(file_payload(file), "a child", request()))
+        answer = self.last(look(tab, file, "a child", request()))
         assert texts.NO_FACE in answer[tab.message]
         assert answer[tab.whole].visible
         answer = self.last(tab.on_whole("a child", request()))
         assert "40" in answer[tab.age]
 
     def test_a_photo_of_another_page_is_not_shown(self, tab: PhotoTab, file: Path) -> None:
-        self.last(tab.on_photo(file_payload(file), "a child", request("mine")))
+        self.last(look(tab, file, "a child", request("mine")))
         assert texts.FORGOTTEN in tab.on_pick(0, "a child", request("yours"))[tab.message]
         assert texts.FORGOTTEN in self.last(tab.on_whole("a child", request("yours")))[tab.message]
 
@@ -541,12 +598,12 @@ class TestPhotoTab:
             bad.write_bytes(bad.read_bytes()[:2000])
         elif kind == "one pixel":
             Image.new("RGB", (1, 1)).save(bad)
-        answer = self.last(tab.on_photo(file_payload(bad), "a child", request()))
+        answer = self.last(look(tab, bad, "a child", request()))
         assert "bad.jpg" in answer[tab.message]
         assert str(tmp_path) not in answer[tab.message]
         assert answer[tab.photo] is None
         assert not bad.exists()
-        assert "Face 1" in self.last(tab.on_photo(file_payload(file), "a child", request()))[tab.age]
+        assert "Face 1" in self.last(look(tab, file, "a child", request()))[tab.age]
 
     def test_the_unexpected_becomes_a_sentence_too(
         self,
@@ -560,17 +617,45 @@ class TestPhotoTab:
             raise RuntimeError("out of order")
 
         monkeypatch.setattr(estimator, "predict", broken)
-        answer = self.last(tab.on_photo(file_payload(file), "a child", request()))
+        answer = self.last(look(tab, file, "a child", request()))
         assert texts.UNEXPECTED in answer[tab.message]
         assert "family" not in caplog.text  # nothing of the visitor's in the log
 
     def test_an_emptied_area_empties_the_page_and_the_memory(
         self, tab: PhotoTab, file: Path, visits: Visits
     ) -> None:
-        self.last(tab.on_photo(file_payload(file), "a child", request()))
-        answer = tab.on_empty(request())
+        self.last(look(tab, file, "a child", request()))
+        answer = wait_for(tab.on_empty(request()))
         assert not answer[tab.results].visible
         assert visits.get("page") is None
+
+    @pytest.mark.parametrize("way", ["emptied", "replaced", "picked", "whole", "prompts"])
+    def test_what_is_no_longer_in_view_is_not_kept_by_gradio(
+        self, estimator: FakeEstimator, file: Path, photo: np.ndarray, way: str
+    ) -> None:
+        forgotten: list[str] = []
+        host = ModelHost(lambda: estimator)
+        host.start()
+        visits = Visits()
+        with gr.Blocks(analytics_enabled=False):
+            tab = PhotoTab(host, visits, forgotten.append)
+        self.last(look(tab, file, "a child", request()))
+        forgotten.clear()
+        if way == "emptied":
+            wait_for(tab.on_empty(request()))
+        elif way == "replaced":
+            file.parent.mkdir()
+            Image.fromarray(photo).save(file)
+            wait_for(tab.on_arrived(file_payload(file), request()))
+        else:
+            visits.forget("page")  # as for its age
+            ways: dict[str, Callable[[], object]] = {
+                "picked": lambda: tab.on_pick(0, "a child", request()),
+                "whole": lambda: list(tab.on_whole("a child", request())),
+                "prompts": lambda: tab.on_prompts("a child", 0, request()),
+            }
+            ways[way]()
+        assert forgotten == ["page"]
 
     @staticmethod
     def during_a_look(
@@ -599,12 +684,12 @@ class TestPhotoTab:
     ) -> None:
         another = tab._example_handler(photo[::2])
         ways: dict[str, Callable[[], object]] = {
-            "emptied": lambda: tab.on_empty(request()),
+            "emptied": lambda: wait_for(tab.on_empty(request())),
             "left": lambda: visits.forget("page"),
             "another": lambda: list(another("a child", request())),
         }
         self.during_a_look(estimator, monkeypatch, ways[way])
-        answer = self.last(tab.on_photo(file_payload(file), "a child", request()))
+        answer = self.last(look(tab, file, "a child", request()))
         assert answer == {tab.message: gr.skip()}
         visit = visits.get("page")
         assert (visit is not None) == (way == "another")
@@ -616,14 +701,64 @@ class TestPhotoTab:
             event: each.trigger_mode for each in Context.root_block.fns.values() for _, event in each.targets
         }
         assert modes["upload"] == "multiple"
+        then = next(each for each in Context.root_block.fns.values() if each.name == "on_photo")
+        assert then.trigger_mode == "multiple"
 
-    def test_an_upload_is_removed_when_the_page_is_left_before_its_turn(self, file: Path) -> None:
+    def test_a_photo_leaves_the_disk_before_its_turn_and_is_shown_meanwhile(
+        self, tab: PhotoTab, file: Path, estimator: FakeEstimator
+    ) -> None:
+        content = file.read_bytes()
+        answer = wait_for(tab.on_arrived(file_payload(file), request()))
+        assert not file.parent.exists()
+        assert base64.b64decode(answer[tab.photo]["url"].partition(",")[2]) == content
+        assert estimator.photos == []
+
+    @pytest.mark.parametrize("way", ["emptied", "left"])
+    def test_a_waiting_photo_that_was_taken_away_is_not_looked_at(
+        self, tab: PhotoTab, file: Path, visits: Visits, estimator: FakeEstimator, way: str
+    ) -> None:
+        answers = look(tab, file, "a child", request())
+        if way == "emptied":
+            wait_for(tab.on_empty(request()))
+        else:
+            visits.forget("page")
+        assert list(answers) == [{tab.message: gr.skip()}]
+        assert estimator.photos == []
+
+    def test_of_two_photos_that_wait_the_newer_one_is_looked_at_once(
+        self, tab: PhotoTab, file: Path, tmp_path: Path, photo: np.ndarray, estimator: FakeEstimator
+    ) -> None:
+        newer = tmp_path / "newer.png"
+        Image.fromarray(photo[::2]).save(newer)
+        turns = [look(tab, each, "a child", request()) for each in (file, newer)]
+        first, second = (list(turn) for turn in turns)
+        assert "Face 1 of 2" in first[-1][tab.age]
+        assert second == [{tab.message: gr.skip()}]
+        assert [each.shape for each in estimator.photos] == [photo[::2].shape]
+        assert not newer.exists()
+
+    def test_a_photo_that_had_to_make_room_is_said_to_be_forgotten(
+        self, file: Path, tmp_path: Path, photo: np.ndarray, estimator: FakeEstimator
+    ) -> None:
+        other = tmp_path / "other.png"
+        Image.fromarray(photo).save(other)
+        host = ModelHost(lambda: estimator)
+        host.start()
         with gr.Blocks(analytics_enabled=False):
-            tab = PhotoTab(ModelHost(FakeEstimator), Visits())  # still loading
-        answers = tab.on_photo(file_payload(file), "a child", request())
-        next(answers)
-        answers.close()
-        assert not file.exists()
+            tab = PhotoTab(host, Visits(max_bytes=1))
+        answers = look(tab, file, "a child", request())
+        newest = look(tab, other, "a child", request("another"))
+        assert texts.FORGOTTEN in self.last(answers)[tab.message]
+        assert "Face 1 of 2" in self.last(newest)[tab.age]
+
+    def test_nothing_that_waits_for_room_in_line_comes_between_emptying_and_arrival(
+        self, tab: PhotoTab
+    ) -> None:
+        assert Context.root_block is not None
+        queued = {each.name: each.queue for each in Context.root_block.fns.values()}
+        assert not queued["on_arrived"]
+        assert not queued["on_empty"]
+        assert queued["on_photo"]
 
     def test_a_photo_that_comes_before_the_model_waits_for_it(self, file: Path) -> None:
         gate = threading.Event()
@@ -636,7 +771,7 @@ class TestPhotoTab:
         host.start()
         with gr.Blocks(analytics_enabled=False):
             tab = PhotoTab(host, Visits())
-        answers = tab.on_photo(file_payload(file), "a child", request())
+        answers = look(tab, file, "a child", request())
         assert texts.MODEL_FIRST in next(answers)[tab.message]
         gate.set()
         assert "40" in next(answers)[tab.age]
@@ -649,7 +784,11 @@ class TestPhotoTab:
         host.start()
         with gr.Blocks(analytics_enabled=False):
             tab = PhotoTab(host, Visits())
-        assert "is empty" in self.last(tab.on_photo(file_payload(file), "a child", request()))[tab.message]
+        assert "is empty" in self.last(look(tab, file, "a child", request()))[tab.message]
+
+
+def _serve(path: Path, _: Request) -> Response:
+    return serving._Vanishing(path)
 
 
 class TestUploadFolder:
@@ -666,6 +805,28 @@ class TestUploadFolder:
         os.utime(tmp_path / "old", (an_hour_ago, an_hour_ago))
         upload_folder.sweep(tmp_path, age=300)
         assert list(tmp_path.iterdir()) == [coming]
+
+    def test_an_upload_that_breaks_off_leaves_nothing(self, tmp_path: Path) -> None:
+        async def broken_off() -> AsyncGenerator[bytes, None]:
+            yield b'--b\r\nContent-Disposition: form-data; name="files"; filename="me.jpg"\r\n\r\n' + bytes(
+                1000
+            )
+            assert len(list(tmp_path.iterdir())) == 1
+            raise ClientDisconnect
+
+        headers = Headers({"Content-Type": "multipart/form-data; boundary=b"})
+        parser = serving._Tidy(headers, broken_off(), upload_dir=tmp_path, max_file_size=1 << 20)
+        with pytest.raises(ClientDisconnect):
+            wait_for(parser.parse())
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_file_that_was_removed_when_it_is_asked_for_is_not_found(self, tmp_path: Path) -> None:
+        there = tmp_path / "there.txt"
+        there.write_text("hello")
+        files = [Route(f"/{path.name}", partial(_serve, path)) for path in (there, tmp_path / "gone.txt")]
+        client = TestClient(Starlette(routes=files))
+        assert client.get("/there.txt").text == "hello"
+        assert client.get("/gone.txt").status_code == 404
 
     def test_gradio_has_a_folder_of_ours_alone(self, tmp_path: Path) -> None:
         """In a process of its own: the folder is chosen when the page's program is imported."""
@@ -693,6 +854,33 @@ class TestPage:
         assert visits.get("me") is None
         assert len(streams) == 0
         assert sets.get(token) is None
+
+    def test_gradio_keeps_nothing_of_an_emptied_photo(self, photo: np.ndarray, tmp_path: Path) -> None:
+        """Over HTTP, as the page asks it."""
+        host = ModelHost(lambda: FakeEstimator([make_face()]))
+        page = app.build_page(host, lambda *_: FakeEstimator(), Settings(), PhotoSets(host))
+        client = TestClient(page.app)
+        numbers = {each.name: number for number, each in page.fns.items()}
+        buffer = io.BytesIO()
+        Image.fromarray(photo).save(buffer, "PNG")
+        address = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+        def call(name: str, *data: Any) -> None:
+            body = {"data": data, "fn_index": numbers[name], "session_hash": "me"}
+            assert client.post("/gradio_api/run/predict", json=body).status_code == 200
+
+        def kept() -> str:
+            held = page.app.state_holder.session_data.get("me")
+            shown = page.fns[numbers["on_photo"]].outputs[0]._id
+            return "" if held is None else str(held.config_values[shown]["props"].get("value"))
+
+        host.start()
+        host.get()
+        call("on_arrived", {"path": None, "url": address, "orig_name": "me.png"})
+        call("on_photo", "a child")
+        assert "data:image/jpeg" in kept()
+        call("on_empty")
+        assert "data:image" not in kept()
 
     def test_no_font_comes_from_elsewhere(self) -> None:
         look = theme.make_theme()

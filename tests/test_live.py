@@ -4,6 +4,7 @@ import base64
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,32 @@ def test_a_start_begins_anew(page: Page) -> None:
     page.send(frame(5.0, first=True))
     assert page.send(frame(5.1))["faces"] != []
     assert page.send(frame(5.2, first=True))["faces"] == []
+
+
+def test_who_lost_the_place_is_told_on_the_page() -> None:
+    now = [0.0]
+    page = served([make_face()], Streams(most=1, idle=1000, clock=lambda: now[0]))
+    page.send(frame(0.0, first=True), "one")
+    assert "visitors are live" in page.send(frame(0.0, first=True), "two")["problem"]
+    now[0] = 1000.0
+    assert "faces" in page.send(frame(0.0, first=True), "two")
+    assert "press Start to go on" in page.send(frame(0.1), "one")["problem"]
+    assert "faces" in page.send(frame(0.1), "two")
+
+
+def test_another_model_begins_anew() -> None:
+    """Its embeddings have another length, and its ages are another's opinion."""
+    box = (80.0, 60.0, 160.0, 120.0)
+    old, new = make_face(41.2, box), replace(make_face(20.0, box), embedding=np.ones(7, np.float32))
+    host = ModelHost(lambda: FakeEstimator([old]))
+    host.start()
+    host.get()
+    page = Page(host, Streams())
+    page.send(frame(0.0, first=True))
+    assert page.send(frame(0.1))["faces"][0]["years"] == 41
+    host.replace(lambda: FakeEstimator([new]))
+    assert page.send(frame(0.2))["faces"] == []
+    assert page.send(frame(0.3))["faces"][0]["years"] == 20
 
 
 def test_a_second_frame_is_not_kept_in_line(page: Page) -> None:
@@ -200,3 +227,36 @@ class TestStreams:
         now[0] = 20.0
         assert streams.tracker("two") is not first
         assert len(streams) == 1
+
+    def test_the_longest_one_makes_room_after_its_turn(self) -> None:
+        now = [0.0]
+        streams = Streams(most=2, idle=1000, turn=120, clock=lambda: now[0])
+        streams.tracker("one")
+        now[0] = 60.0
+        streams.tracker("two", first=True)
+        streams.tracker("one", first=True)  # a start anew is no new turn
+        now[0] = 119.0
+        with pytest.raises(CilfError, match="try again"):
+            streams.tracker("three", first=True)
+        now[0] = 120.0
+        streams.tracker("three", first=True)
+        assert len(streams) == 2
+        streams.tracker("two")
+        with pytest.raises(CilfError, match="press Start"):
+            streams.tracker("one")
+        with pytest.raises(CilfError, match="try again"):  # told once; from then on it is a newcomer
+            streams.tracker("one", first=True)
+        now[0] = 180.0
+        streams.tracker("one", first=True)
+        with pytest.raises(CilfError, match="press Start"):
+            streams.tracker("two")
+
+    def test_a_new_start_is_not_told_of_the_lost_place(self) -> None:
+        now = [0.0]
+        streams = Streams(most=1, idle=1000, turn=120, clock=lambda: now[0])
+        streams.tracker("one")
+        now[0] = 120.0
+        streams.tracker("two")
+        streams.forget("two")
+        streams.tracker("one", first=True)
+        streams.tracker("one")

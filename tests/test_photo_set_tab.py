@@ -2,12 +2,14 @@
 
 import asyncio
 import io
+import json
 import struct
 import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 import app
@@ -27,7 +30,8 @@ from cilf.demo import archive, photo_set, set_views, sets, texts
 from cilf.demo.archive import Archive
 from cilf.demo.loading import ModelHost
 from cilf.demo.photo_set import SetRoutes
-from cilf.demo.sets import Looked, PhotoSet, PhotoSets, Sent
+from cilf.demo.pictures import Sent
+from cilf.demo.sets import Looked, PhotoSet, PhotoSets
 from cilf.demo.settings import Settings
 from cilf.errors import DetectorError, PhotoError, WeightsError
 from cilf.photoset import COLUMNS
@@ -451,6 +455,67 @@ class TestVisitors:
                 thread.join()
         assert estimator.most == 1
         assert [len(photo_sets.get(token) or ()) for token in tokens] == [10, 10]
+
+    def test_no_more_photos_are_read_than_there_is_room_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        gate = threading.Event()
+
+        class Held(StandIn):
+            def predict(self, photo: np.ndarray, **_: Any) -> list[FacePrediction]:
+                gate.wait(60)
+                return [face(left=0.0)]
+
+        come: list[int] = []
+        read: list[int] = []
+        length, body = photo_set._length, photo_set._body
+
+        def counted_length(request: Request) -> int:
+            come.append(0)
+            return length(request)
+
+        async def counted_body(request: Request, most: int) -> bytes | None:
+            read.append(0)
+            return await body(request, most)
+
+        monkeypatch.setattr(photo_set, "ROOM", 2 * len(png()) + 1)
+        monkeypatch.setattr(photo_set, "_length", counted_length)
+        monkeypatch.setattr(photo_set, "_body", counted_body)
+        photo_sets = PhotoSets(hosting(Held()))
+        tokens = [photo_sets.open(page) for page in "abcdef"]
+        with TestClient(Starlette(routes=SetRoutes(photo_sets).routes())) as client:
+            threads = [
+                threading.Thread(
+                    target=client.post, args=(f"/photo-set/{token}/photo",), kwargs={"content": png()}
+                )
+                for token in tokens
+            ]
+            for thread in threads:
+                thread.start()
+            while len(come) < len(tokens) or len(read) < 2:
+                time.sleep(0.01)
+            assert len(read) == 2
+            gate.set()
+            for thread in threads:
+                thread.join()
+        assert [len(photo_sets.get(token) or ()) for token in tokens] == [1] * len(tokens)
+
+    def test_who_stalls_gives_up_the_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(photo_set, "STALL_S", 0.0)
+
+        class Stalling(Request):
+            async def stream(self) -> AsyncGenerator[bytes, None]:
+                yield b"x"
+                await asyncio.Event().wait()
+
+        photo_sets = PhotoSets(hosting(StandIn()))
+        token = photo_sets.open("page")
+        [answer] = [
+            route.endpoint for route in SetRoutes(photo_sets).routes() if route.path.endswith("/photo")
+        ]
+        headers = [(b"cilf-name", b"a.png"), (b"content-length", b"9")]
+        request = Stalling({"type": "http", "headers": headers, "path_params": {"token": token}})
+        with ThreadPoolExecutor(1) as pool:
+            response = pool.submit(asyncio.run, answer(request)).result()
+        assert "a.png" in json.loads(response.body)["failures"]
 
 
 class TestViews:

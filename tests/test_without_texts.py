@@ -17,7 +17,7 @@ from cilf.demo.photo import PhotoTab
 from cilf.demo.side_by_side import bundled_reports, side_by_side
 from cilf.demo.visits import Visits
 from tests import tiny
-from tests.test_demo import file_payload, request
+from tests.test_demo import look, request
 
 ROW = {"mae": 4.6437, "mae_range": [4.44, 4.83], "cs5": 0.661, "interval": {"coverage": 0.888}}
 
@@ -41,7 +41,7 @@ def answer(tab: PhotoTab, tmp_path: Path, grace_hopper: np.ndarray) -> dict[Any,
     path = tmp_path / "upload" / "portrait.png"
     path.parent.mkdir()
     Image.fromarray(grace_hopper).save(path)
-    return list(tab.on_photo(file_payload(path), "a child\nan old woman", request()))[-1]
+    return list(look(tab, path, "a child\nan old woman", request()))[-1]
 
 
 def test_age_trace_distribution_and_heat_map_are_shown(tab: PhotoTab, answer: dict[Any, Any]) -> None:

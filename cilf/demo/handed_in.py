@@ -1,25 +1,40 @@
 """A photo as a program hands it in: a file that it uploaded before, or an address. None of them stays on the disk."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
-from gradio.processing_utils import ssrf_protected_download
 from gradio.utils import get_upload_folder
+from gradio_client.utils import synchronize_async
 
-from cilf.demo.pictures import Upload
+from cilf.demo.archive import MAX_PHOTO
+from cilf.demo.fetching import fetch
+from cilf.demo.pictures import Sent, Upload
 from cilf.errors import PhotoError
 
 # What stands before the path in the address of a file that was uploaded to this page.
 UPLOADED = "/gradio_api/file="
 
+# The folder, which does not exist, of the paths in which addresses stand; see `postponed`.
+POSTPONED = "address"
+
+
+async def postponed(url: str, cache_dir: str) -> str:
+    """In the place of Gradio's own download: a path in which the address stands, for `read` to fetch in its turn.
+
+    Gradio downloads what a file's record names before our code is asked, whatever its size, and onto the disk.
+    """
+    return str(Path(cache_dir) / POSTPONED / quote(url, safe=""))
+
 
 def name_of(photo: Any) -> str:
     """What the program calls the photo, in a word."""
     if isinstance(photo, dict):
-        return str(photo.get("orig_name") or Path(str(photo.get("path") or "photo")).name)
+        if photo.get("orig_name"):
+            return str(photo["orig_name"])
+        meant = _meant(photo)
+        return name_of(meant) if isinstance(meant, str) else Path(str(photo.get("path") or "photo")).name
     if isinstance(photo, str) and not photo.startswith("data:"):
         return unquote(urlsplit(photo).path).rpartition("/")[2][:200] or "photo"
     return "photo"
@@ -35,7 +50,8 @@ def read(photo: Any) -> np.ndarray:
     Raises:
         PhotoError: it is none of these, cannot be fetched, is larger than an upload may be, or is no picture.
     """
-    name, path = name_of(photo), _uploaded(photo)
+    name, photo = name_of(photo), _meant(photo)
+    path = _uploaded(photo)
     if path is not None:
         return Upload(name, path=path).take()
     if not isinstance(photo, str) or not photo.startswith(("http://", "https://", "data:")):
@@ -44,15 +60,14 @@ def read(photo: Any) -> np.ndarray:
         )
     if photo.startswith("data:"):
         return Upload(name, address=photo).take()
-    with TemporaryDirectory() as folder:
-        return Upload(name, path=_fetched(photo, folder)).take()
+    return Sent(name, synchronize_async(fetch, photo, name, MAX_PHOTO)).take()
 
 
 def discard(photos: Any) -> None:
     """Remove what was uploaded and is still there, because an error came before it was read."""
     for photo in photos if isinstance(photos, list) else []:
-        path = _uploaded(photo)
-        if path is not None and path.is_file():
+        path = _uploaded(_meant(photo))
+        if path is not None:
             Upload(name_of(photo), path=path).remove()
 
 
@@ -67,12 +82,7 @@ def _uploaded(photo: Any) -> Path | None:
     return path if path.resolve().is_relative_to(Path(get_upload_folder()).resolve()) else None
 
 
-def _fetched(address: str, folder: str) -> Path:
-    """Gradio's own way to fetch, which refuses addresses inside this computer's network."""
-    try:
-        return Path(ssrf_protected_download(address, folder))
-    except Exception as error:  # whatever the network and the other side come up with
-        raise PhotoError(
-            f"'{name_of(address)}' cannot be fetched ({type(error).__name__}); give a public http(s) address of a "
-            "picture, or upload it"
-        ) from None
+def _meant(photo: Any) -> Any:
+    """The address, where one stands in an uploaded file's path, and else what was handed in."""
+    path = _uploaded(photo)
+    return unquote(path.name) if path is not None and path.parent.name == POSTPONED else photo

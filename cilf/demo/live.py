@@ -11,6 +11,7 @@ import io
 import logging
 import math
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
@@ -58,6 +59,7 @@ class LiveTab:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="live")
         self._single_threaded = False
         self._in_line: set[str] = set()
+        self._looks: weakref.ref[Estimator] | None = None  # who looked at the last frame
 
         async def live_frame(frame: dict[str, Any], request: gr.Request) -> Answer:
             page = await _page(request)
@@ -116,10 +118,17 @@ class LiveTab:
         at = float(frame["at"])
         if not math.isfinite(at):
             raise UsageError(f"the frame's time is {at}; give seconds")
+        self._follow_exchanges(estimator)
         tracker = self._streams.tracker(page, bool(frame.get("first")))
         faces = estimator.predict(picture, tiles=False, max_faces=MAX_FACES)
         height, width = picture.shape[:2]
         return [_shown(face, width, height) for face in tracker.update(faces, at)]
+
+    def _follow_exchanges(self, estimator: Estimator) -> None:
+        """Another model's ages and embeddings cannot be averaged with those before."""
+        if self._looks is None or self._looks() is not estimator:
+            self._streams.begin_anew()
+            self._looks = weakref.ref(estimator)  # the old model leaves the memory before a frame comes
 
     def _keep_to_one_core(self) -> None:
         """Compute in the worker's own thread; the other core is the browser's, or another visitor's.

@@ -7,14 +7,15 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from starlette.concurrency import run_in_threadpool
 
 from cilf.demo import charts, drawing, examples, texts
 from cilf.demo.loading import Estimator, ModelHost
 from cilf.demo.panel import panel
-from cilf.demo.pictures import Upload, shown
+from cilf.demo.pictures import Upload, preview, shown
 from cilf.demo.presets import PRESETS
-from cilf.demo.visits import Visit, Visits
-from cilf.errors import CilfError
+from cilf.demo.visits import Ticket, Visit, Visits
+from cilf.errors import CilfError, PhotoError
 from cilf.prediction import FacePrediction, NoFace
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,16 @@ class PhotoTab:
     Args:
         host: gives the estimator, once it is loaded.
         visits: remembers each visitor's photo while it is in view.
+        forget: called with a page's session when its photo is no longer in view, to drop what Gradio keeps of the page:
+            the last value of everything that it showed. Nothing on the page needs that.
     """
 
-    def __init__(self, host: ModelHost, visits: Visits) -> None:
+    def __init__(
+        self, host: ModelHost, visits: Visits, forget: Callable[[str], None] = lambda session: None
+    ) -> None:
         self._host = host
         self._visits = visits
+        self._forget = forget
         self._examples = examples.available()
         with gr.Row(elem_classes="cilf-main"):
             with gr.Column(scale=5, min_width=280, elem_classes="cilf-left"):
@@ -135,11 +141,18 @@ class PhotoTab:
             "show_progress": "hidden",
         }
         # `upload` comes for files, snapshots and pastes alike; `input` would miss the pastes. By itself Gradio would
-        # drop a second photo while the first one is being looked at.
+        # drop a second photo while the first one is being looked at. The file leaves the disk before it stands in line:
+        # when its page is left in the meantime, Gradio drops the rest of the line's work, and nobody would remove it.
+        arrival = self.photo.upload(
+            self.on_arrived,
+            self.photo,
+            queue=False,
+            trigger_mode="multiple",
+            show_progress_on=[self.photo],
+            **answer,
+        )
         looks = [
-            self.photo.upload(
-                self.on_photo, [self.photo, self.prompts], trigger_mode="multiple", **answer, **heavy
-            ),
+            arrival.then(self.on_photo, self.prompts, trigger_mode="multiple", **answer, **heavy),
             self.whole.click(self.on_whole, self.prompts, **answer, **heavy),
         ]
         if self._examples:
@@ -147,7 +160,8 @@ class PhotoTab:
                 button.click(self._example_handler(portrait), self.prompts, **answer, **heavy)
                 for button, (_, portrait) in zip(self.example_buttons, self._examples, strict=True)
             ]
-        self.photo.clear(self.on_empty, **answer, **light)
+        # Not in line either: a paste begins with emptying, which must not come after the pasted picture's arrival.
+        self.photo.clear(self.on_empty, queue=False, show_progress="hidden", **answer)
         self.picker.input(self.on_pick, [self.picker, self.prompts], **answer, **light)
         self.photo.select(self.on_click, self.prompts, **answer, **light)
         # `change` rather than `input`: pasting and the preset buttons count as well.
@@ -160,24 +174,45 @@ class PhotoTab:
                 partial(str, "\n".join(prompts)), outputs=self.prompts, api_visibility="private", **light
             )
 
-    def on_photo(
-        self, payload: dict[str, Any] | None, prompts: str, request: gr.Request
-    ) -> Iterator[Updates]:
-        """A photo was chosen, pasted or taken."""
+    async def on_arrived(self, payload: dict[str, Any] | None, request: gr.Request) -> Updates:
+        """A photo was chosen, pasted or taken: take it off the disk, and let it wait in memory for `on_photo`.
+
+        On the event loop up to the ticket, so that tickets are in the order of the visitor's doings.
+        """
         page = _page(request)
+        self._forget(page)
         upload = Upload.from_payload(payload)
         if upload is None:  # already taken away again
             self._visits.forget(page)
-            yield self._nothing(texts.FIRST_STEP, "hint")
-            return
-        try:
-            yield from self._answer(upload.take, prompts, page)
-        finally:
-            upload.remove()  # Gradio closes us early where the page is left before the photo's turn
+            return self._nothing(texts.FIRST_STEP, "hint")
+        ticket = self._visits.begin(page)
+        sent = await run_in_threadpool(upload.receive)
+        if not self._visits.arrive(page, ticket, sent):
+            return self._unchanged()
+        picture = await run_in_threadpool(preview, sent)
+        return self._unchanged() if picture is None else {self.photo: picture}
 
-    def on_empty(self, request: gr.Request) -> Updates:
-        """The photo was taken away."""
-        self._visits.forget(_page(request))
+    def on_photo(self, prompts: str, request: gr.Request) -> Iterator[Updates]:
+        """The photo that arrived last is to be looked at."""
+        page = _page(request)
+        ticket = self._visits.claim(page)
+        if ticket is None:  # taken away again, or answered already; a newer one comes with a call of its own
+            yield self._unchanged()
+            return
+
+        def take() -> np.ndarray:
+            sent = self._visits.collect(page, ticket)
+            if sent is None:
+                raise PhotoError(texts.FORGOTTEN)
+            return sent.take()
+
+        yield from self._answer(take, prompts, page, ticket=ticket)
+
+    async def on_empty(self, request: gr.Request) -> Updates:
+        """The photo was taken away. On the event loop, as `on_arrived` says."""
+        page = _page(request)
+        self._visits.forget(page)
+        self._forget(page)
         updates = self._nothing(texts.FIRST_STEP, "hint")
         # It is empty already; a paste begins with emptying, and this answer may come after the pasted picture.
         del updates[self.photo]
@@ -188,7 +223,7 @@ class PhotoTab:
         page = _page(request)
         visit = self._visits.get(page)
         if visit is None:
-            yield self._nothing(texts.FORGOTTEN)
+            yield self._forgotten(page)
         else:
             yield from self._answer(lambda: visit.photo, prompts, page, no_face="whole")
 
@@ -199,7 +234,7 @@ class PhotoTab:
         if self._visits.has_begun(page):
             return self._unchanged()  # the next photo's answer comes
         if visit is None:
-            return self._nothing(texts.FORGOTTEN)
+            return self._forgotten(page)
         if choice not in range(len(visit.faces)):
             return self._unchanged()  # a face of the photo before
         return self._calmly(lambda: self._show(visit, choice, prompts))
@@ -222,6 +257,7 @@ class PhotoTab:
         if chosen is None or self._visits.has_begun(page):
             return self._unchanged()  # nothing is shown yet; `on_looked` comes after a look
         if visit is None:
+            self._forget(page)
             return {self.message: charts.message(texts.FORGOTTEN)}
         if chosen not in range(len(visit.faces)):
             return self._unchanged()  # a face of the photo before
@@ -244,17 +280,26 @@ class PhotoTab:
         return on_example
 
     def _answer(
-        self, take: Callable[[], np.ndarray], prompts: str, page: str, no_face: NoFace = "skip"
+        self,
+        take: Callable[[], np.ndarray],
+        prompts: str,
+        page: str,
+        no_face: NoFace = "skip",
+        ticket: Ticket | None = None,
     ) -> Iterator[Updates]:
-        """The answer to a photo; where the model is still loading, first a line that says so."""
-        ticket = self._visits.begin(page)
+        """The answer to a photo; where the model is still loading, first a line that says so.
+
+        The photo is taken when there is a model to look at it: until then it waits where `Visits` can drop it.
+        """
+        ticket = ticket or self._visits.begin(page)
         if self._host.state == "loading":
             yield {self.message: charts.message(texts.MODEL_FIRST, "hint")}
         visit: Visit | None = None
 
         def look() -> Updates:
             nonlocal visit
-            photo, estimator = take(), self._host.get()
+            estimator = self._host.get()
+            photo = take()
             visit = Visit(photo, tuple(estimator.predict(photo, no_face=no_face)), estimator, prompts)
             return self._show(visit, 0, prompts) if visit.faces else self._offer_whole(photo)
 
@@ -297,6 +342,11 @@ class PhotoTab:
             self.waiting: gr.HTML(visible=True),
             self.results: gr.Column(visible=False),
         }
+
+    def _forgotten(self, page: str) -> Updates:
+        """The answer to a visitor whose photo is no longer in memory."""
+        self._forget(page)
+        return self._nothing(texts.FORGOTTEN)
 
     def _unchanged(self) -> Updates:
         """The page as it is; Gradio wants an answer to name something at least."""

@@ -12,7 +12,8 @@ import asyncio
 import logging
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from starlette.routing import Route
 from cilf.demo import set_views, texts
 from cilf.demo.archive import MAX_ARCHIVE, MAX_PHOTO, too_large
 from cilf.demo.panel import panel
-from cilf.demo.sets import Key, Looked, Photo, PhotoSet, PhotoSets, Sent
+from cilf.demo.pictures import Sent
+from cilf.demo.sets import Key, Looked, Photo, PhotoSet, PhotoSets
 from cilf.errors import CilfError, PhotoError, UsageError
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,12 @@ SCRIPT = Path(__file__).with_suffix(".js")
 
 # One answer of a zip file brings what this many seconds gave: the page moves, and is not redrawn for every photo.
 STEP_S = 1.0
+
+# So many bytes of photos of all sets may be in memory; senders of more are not read from until others are through.
+ROOM = 512 << 20
+
+# Who has room and sends nothing for so many seconds loses it.
+STALL_S = 30.0
 
 _MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
@@ -67,6 +75,33 @@ class PhotoSetTab:
         return f'<i data-token="{escape(token)}"></i>'
 
 
+class Room:
+    """Bounds what is in memory at once; who finds no room waits, first come, first served.
+
+    Args:
+        size: bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._line = asyncio.Lock()
+        self._freed = asyncio.Event()
+
+    @asynccontextmanager
+    async def taken(self, size: int) -> AsyncIterator[None]:
+        """Hold so many bytes, no more than there are in all."""
+        async with self._line:
+            while self._left < size:
+                self._freed.clear()
+                await self._freed.wait()
+            self._left -= size
+        try:
+            yield
+        finally:
+            self._left += size
+            self._freed.set()
+
+
 class SetRoutes:
     """The addresses that the tab's script calls; every one starts with the token of the page's set.
 
@@ -83,6 +118,7 @@ class SetRoutes:
     def __init__(self, sets: PhotoSets) -> None:
         self._sets = sets
         self._turn = asyncio.Semaphore(1)
+        self._room = Room(ROOM)
 
     def routes(self) -> list[Route]:
         """For the server's table of addresses."""
@@ -105,15 +141,16 @@ class SetRoutes:
 
     async def _photo(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
         name, place, problem = _label(request, MAX_PHOTO)
-        data = bytearray()
-        async for chunk in request.stream():
-            if len(data) + len(chunk) > MAX_PHOTO:
-                problem = too_large(name, MAX_PHOTO)
-            if problem:
-                data.clear()
-            else:
-                data += chunk
-        looked = await self._look(photo_set, (place, 0), name, Sent(name, bytes(data), problem))
+        length = _length(request)
+        kept = 0 if problem or length > MAX_PHOTO else length
+        async with self._room.taken(kept):
+            try:
+                data = await _body(request, kept)
+            except TimeoutError:
+                data, problem = None, texts.set_stalled(name)
+            if data is None:
+                problem = problem or too_large(name, MAX_PHOTO)
+            looked = await self._look(photo_set, (place, 0), name, Sent(name, data or b"", problem))
         return await run_in_threadpool(self._seen, photo_set, [looked])
 
     async def _archive(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
@@ -209,6 +246,34 @@ class SetRoutes:
 
 def _histogram(photo_set: PhotoSet) -> str:
     return set_views.histogram(set_views.count_ages(photo_set.rows()))
+
+
+def _length(request: Request) -> int:
+    """How long the body is; as long as it may be, where the browser does not say so."""
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isdecimal() else MAX_PHOTO
+
+
+async def _body(request: Request, most: int) -> bytes | None:
+    """The body of a request, or None where it is longer than that; it is read to its end even then, since a browser
+    hears no answer before.
+
+    Raises:
+        TimeoutError: nothing more of it came for a while.
+    """
+    data, fits = bytearray(), True
+    chunks = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(STALL_S):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return bytes(data) if fits else None
+        fits = fits and len(data) + len(chunk) <= most
+        if fits:
+            data += chunk
+        else:
+            data.clear()
 
 
 def _label(request: Request, limit: int) -> tuple[str, int, str]:

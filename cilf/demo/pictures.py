@@ -11,10 +11,39 @@ from PIL import Image
 
 from cilf.demo.archive import MAX_PHOTO, too_large
 from cilf.errors import PhotoError
-from cilf.images import open_photo, open_photo_bytes
+from cilf.images import open_photo_bytes
 
 # Above this the JPEG that is sent to the browser shows no difference on a screen.
 JPEG_QUALITY = 90
+
+# What a browser shows by itself begins so, and goes back to it as it came, up to so many bytes: more would take long,
+# and the photo is not looked at before.
+SHOWN_BY_BROWSERS = {
+    b"\xff\xd8\xff": "image/jpeg",
+    b"\x89PNG": "image/png",
+    b"GIF8": "image/gif",
+    b"RIFF": "image/webp",
+}
+MAX_PREVIEW = 1 << 20
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A photo's bytes as they came from the visitor; `problem` says why there are none."""
+
+    name: str
+    data: bytes = field(default=b"", repr=False)
+    problem: str = ""
+
+    def take(self) -> np.ndarray:
+        """Decode the photo: HxWx3 uint8 RGB, upright.
+
+        Raises:
+            PhotoError: it cannot be read; the sentence names it as the visitor does.
+        """
+        if self.problem:
+            raise PhotoError(self.problem)
+        return open_photo_bytes(self.data, self.name)
 
 
 @dataclass(frozen=True)
@@ -40,6 +69,21 @@ class Upload:
             return cls(name, address=address)
         return cls(name, path=Path(payload["path"])) if payload.get("path") else None
 
+    def receive(self) -> Sent:
+        """Bring the bytes into memory and remove the file; what goes wrong is said when they are decoded."""
+        try:
+            if self.path is None:
+                return Sent(self.name, decoded(self.address, self.name, MAX_PHOTO))
+            if self.path.stat().st_size > MAX_PHOTO:
+                return Sent(self.name, problem=too_large(self.name, MAX_PHOTO))
+            return Sent(self.name, self.path.read_bytes())
+        except PhotoError as error:
+            return Sent(self.name, problem=str(error))
+        except OSError:
+            return Sent(self.name, problem=f"'{self.name}' is no longer there; choose it again")
+        finally:
+            self.remove()
+
     def take(self) -> np.ndarray:
         """Read the picture and remove it from the disk, readable or not.
 
@@ -49,24 +93,17 @@ class Upload:
         Raises:
             PhotoError: the picture cannot be read; the sentence names it as the visitor does.
         """
-        if self.path is None:
-            return open_photo_bytes(decoded(self.address, self.name, MAX_PHOTO), self.name)
-        try:
-            return open_photo(self.path)
-        except PhotoError as error:
-            raise PhotoError(str(error).replace(str(self.path), self.name)) from None
-        finally:
-            self.remove()
+        return self.receive().take()
 
     def remove(self) -> None:
         """Remove the file from the disk, and Gradio's folder round it."""
         if self.path is None:
             return
-        self.path.unlink(missing_ok=True)
         try:
+            self.path.unlink()
             self.path.parent.rmdir()  # Gradio makes a folder for every upload
         except OSError:
-            pass  # somebody else's upload lies in it
+            pass  # it is gone already, or somebody else's upload lies in the folder
 
 
 def shown(picture: np.ndarray | None) -> dict[str, Any] | None:
@@ -74,13 +111,24 @@ def shown(picture: np.ndarray | None) -> dict[str, Any] | None:
 
     The picture travels inside the answer; Gradio's own postprocessing would write it to the disk first.
     """
-    if picture is None:
+    return None if picture is None else _in_the_answer(jpeg_address(picture), "photo.jpg", "image/jpeg")
+
+
+def preview(sent: Sent) -> dict[str, Any] | None:
+    """A photo as it came, for the time until it was looked at, since a browser that asks for its file late finds it
+    gone; None where it is large, or in a format that browsers do not show."""
+    mime = next((mime for start, mime in SHOWN_BY_BROWSERS.items() if sent.data.startswith(start)), None)
+    if mime is None or len(sent.data) > MAX_PREVIEW:
         return None
+    return _in_the_answer(f"data:{mime};base64," + base64.b64encode(sent.data).decode(), sent.name, mime)
+
+
+def _in_the_answer(address: str, name: str, mime: str) -> dict[str, Any]:
     return {
         "path": None,
-        "url": jpeg_address(picture),
-        "orig_name": "photo.jpg",
-        "mime_type": "image/jpeg",
+        "url": address,
+        "orig_name": name,
+        "mime_type": mime,
         "meta": {"_type": "gradio.FileData"},
     }
 

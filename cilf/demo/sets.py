@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -19,8 +19,7 @@ import numpy as np
 
 from cilf.demo.archive import Archive
 from cilf.demo.loading import Estimator, ModelHost
-from cilf.errors import PhotoError, UsageError
-from cilf.images import open_photo_bytes
+from cilf.errors import UsageError
 from cilf.photoset import Row, predict_photos, write_table
 from cilf.prediction import FacePrediction, NoFace
 
@@ -37,21 +36,6 @@ class Photo(Protocol):
     def take(self) -> np.ndarray:
         """HxWx3 uint8 RGB, upright. Raises `PhotoError` with the visitor's own name of it."""
         ...
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A photo as the browser sent it; `problem` says why nothing could be sent."""
-
-    name: str
-    data: bytes = field(default=b"", repr=False)
-    problem: str = ""
-
-    def take(self) -> np.ndarray:
-        """Decode the photo."""
-        if self.problem:
-            raise PhotoError(self.problem)
-        return open_photo_bytes(self.data, self.name)
 
 
 @dataclass(frozen=True)

@@ -260,6 +260,11 @@ SET_OUTCOMES = {
 }
 
 
+def set_stalled(name: str) -> str:
+    """A file stopped coming in the middle."""
+    return f"'{name}' stopped on its way here; choose it again"
+
+
 def set_gone(name: str) -> str:
     """The browser could not read a file that was chosen."""
     return f"'{name}' could not be read on your computer; choose it again"

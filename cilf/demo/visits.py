@@ -1,4 +1,5 @@
-"""What the page remembers of each visitor: the photo in view and its faces, in memory alone and not for long."""
+"""What the page remembers of each visitor: the photo in view and its faces, or the photo that waits to be looked at. In
+memory alone and not for long."""
 
 import threading
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cilf.demo.loading import Estimator
+from cilf.demo.pictures import Sent
 from cilf.prediction import FacePrediction
 
 
@@ -29,12 +31,15 @@ class Visit:
 class Ticket:
     """Permits to put what was found in one photo; only the newest one of a page is good, and only once."""
 
+    def __init__(self) -> None:
+        self.waits = False  # whether the photo is there and nobody looks at it yet
+
 
 class Visits:
-    """The photos in view, one per open page.
+    """The photos in view or waiting to be looked at, one per open page.
 
     A photo is forgotten when its page is left or begins with another one, when it was not used for `seconds`, and, the
-    one longest unused first, when all together pass `max_bytes`.
+    one longest unused first, when all together pass `max_bytes`; those in view make room before those that wait.
 
     Looking at a photo takes a while, in which the visitor may choose another one, empty the page or leave it. So
     whoever looks takes a ticket before, and what was found counts only if nothing else happened on the page since.
@@ -53,15 +58,47 @@ class Visits:
         self._clock = clock
         self._lock = threading.Lock()
         self._visits: OrderedDict[str, tuple[float, Visit]] = OrderedDict()
+        self._waiting: OrderedDict[str, tuple[float, Sent]] = OrderedDict()
         self._tickets: dict[str, Ticket] = {}
 
     def begin(self, page: str) -> Ticket:
         """Drop what `page` (its session) shows, and give the ticket for what it will show next."""
         ticket = Ticket()
         with self._lock:
-            self._visits.pop(page, None)
+            self._drop(page)
             self._tickets[page] = ticket
         return ticket
+
+    def arrive(self, page: str, ticket: Ticket, sent: Sent) -> bool:
+        """Keep the photo that `ticket` is for until somebody looks at it.
+
+        Returns:
+            Whether it counts, as for `put`.
+        """
+        with self._lock:
+            if self._tickets.get(page) is not ticket:
+                return False
+            ticket.waits = True
+            self._waiting[page] = (self._clock(), sent)
+            self._make_room(page)
+            return True
+
+    def claim(self, page: str) -> Ticket | None:
+        """The ticket of the photo of `page` that waits, for whoever looks at it; None where none waits any more."""
+        with self._lock:
+            ticket = self._tickets.get(page)
+            if ticket is None or not ticket.waits:
+                return None
+            ticket.waits = False
+            return ticket
+
+    def collect(self, page: str, ticket: Ticket) -> Sent | None:
+        """Hand out the photo that `ticket` is for; None when it was forgotten meanwhile."""
+        with self._lock:
+            self._forget_old()
+            if self._tickets.get(page) is not ticket or page not in self._waiting:
+                return None
+            return self._waiting.pop(page)[1]
 
     def put(self, page: str, ticket: Ticket, visit: Visit | None) -> bool:
         """Remember `visit` as what `page` shows; None where nothing came of the photo.
@@ -73,16 +110,15 @@ class Visits:
         with self._lock:
             if self._tickets.get(page) is not ticket:
                 return False
-            del self._tickets[page]
+            self._drop(page)
             if visit is not None:
                 self._visits[page] = (self._clock(), visit)
+                self._make_room(page)
             self._forget_old()
-            while len(self._visits) > 1 and self._bytes() > self._max_bytes:
-                self._visits.popitem(last=False)
             return True
 
     def has_begun(self, page: str) -> bool:
-        """Whether a photo of `page` is being looked at."""
+        """Whether a photo of `page` is being looked at, or waits for it."""
         with self._lock:
             return page in self._tickets
 
@@ -99,13 +135,27 @@ class Visits:
     def forget(self, page: str) -> None:
         """Drop what `page` shows, and what it was about to show."""
         with self._lock:
-            self._visits.pop(page, None)
-            self._tickets.pop(page, None)
+            self._drop(page)
+
+    def _drop(self, page: str) -> None:
+        self._visits.pop(page, None)
+        self._waiting.pop(page, None)
+        self._tickets.pop(page, None)
 
     def _bytes(self) -> int:
-        return sum(visit.photo.nbytes for _, visit in self._visits.values())
+        in_view = sum(visit.photo.nbytes for _, visit in self._visits.values())
+        return in_view + sum(len(sent.data) for _, sent in self._waiting.values())
+
+    def _make_room(self, newest: str) -> None:
+        self._forget_old()
+        for kept in (self._visits, self._waiting):
+            for page in [page for page in kept if page != newest]:
+                if self._bytes() <= self._max_bytes:
+                    return
+                del kept[page]
 
     def _forget_old(self) -> None:
         limit = self._clock() - self._seconds
-        while self._visits and next(iter(self._visits.values()))[0] < limit:
-            self._visits.popitem(last=False)
+        for kept in (self._visits, self._waiting):
+            while kept and next(iter(kept.values()))[0] < limit:
+                kept.popitem(last=False)

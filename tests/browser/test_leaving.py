@@ -1,17 +1,43 @@
 """What is left of a visitor on the disk and in the log: nothing. Of the memory speaks `tests/test_demo.py`."""
 
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import numpy as np
+import pytest
 from PIL import Image
-from playwright.sync_api import Playwright, expect
+from playwright.sync_api import Browser, Playwright, expect
 
+from cilf.demo import photo, texts
 from tests.browser.conftest import visits
 from tests.browser.running import HOPPER, launch_browser, serve, upload, wait_until
 from tests.live_clip import numbered, swaying, write_y4m
 
 NAME = "aunt-in-the-garden"
+
+
+@contextmanager
+def hub_without_end() -> Iterator[str]:
+    """The address of a Hub that never comes to the end of its answer, so that a model from it stays loading."""
+    over = threading.Event()
+
+    class Dribble(BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                while not over.wait(1):
+                    self.request.sendall(b" ")
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Dribble) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        over.set()
+        server.shutdown()
 
 
 def test_nothing_stays(playwright: Playwright, grace_hopper: np.ndarray, tmp_path: Path) -> None:
@@ -37,3 +63,29 @@ def test_nothing_stays(playwright: Playwright, grace_hopper: np.ndarray, tmp_pat
         assert NAME not in site.log.read_text()
     browser.close()
     assert list(site.temporary.iterdir()) == []  # when the program has ended, not even a folder
+
+
+def test_nothing_stays_of_photos_that_were_never_looked_at(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / f"{NAME}.jpg"
+    Image.open(HOPPER).save(file)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with hub_without_end() as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        with serve(tmp_path / "site", ["--weights", "somebody/somewhere"]) as site:
+            before = set(site.temporary.rglob("*"))
+            # Those that wait for the model, and one that waits in line behind them.
+            pages = [browser.new_context().new_page() for _ in range(photo.PREDICTIONS_AT_ONCE + 1)]
+            for page in pages:
+                page.goto(site.address)
+                upload(page, file)
+                expect(page.locator("#photo img[src^='data:']")).to_be_visible()
+                assert site.files() == []  # while it waits
+            for page in pages[: photo.PREDICTIONS_AT_ONCE]:
+                expect(page.locator("#message")).to_contain_text(texts.MODEL_FIRST)
+            for page in pages:
+                page.context.close()
+            assert wait_until(lambda: set(site.temporary.rglob("*")) <= before)  # no folders either
+            assert NAME not in site.log.read_text()
