@@ -349,7 +349,9 @@ def _card(options: argparse.Namespace) -> int:
     from train.card import write
 
     found = json.loads((options.checkpoint / REPORT).read_text(encoding="utf-8"))
-    write(read_config(options.checkpoint), found, options.checkpoint / CARD)
+    sweep = options.checkpoint / "correction.json"
+    swept = json.loads(sweep.read_text(encoding="utf-8")) if sweep.is_file() else None
+    write(read_config(options.checkpoint), found, options.checkpoint / CARD, swept)
     return 0
 
 
