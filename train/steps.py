@@ -20,8 +20,7 @@ wrong answers to "18 or over?" Clopper and Pearson's exact ones; all at 95 %."""
 
 SPLIT_FILES = """\
 The split files have the columns `filename,split,group` and are not part of the repository: those used here keep
-near-duplicates together. `python -m train split --protocol utkface` draws one with the same shares, but by single
-photos; with other files the figures differ a little."""
+near-duplicates together. `python -m train split` draws others; with other files the figures differ a little."""
 
 
 def steps(config: CheckpointConfig, found: dict[str, Any]) -> str:
