@@ -129,8 +129,19 @@ def test_a_card_tells_which_looks_are_counted() -> None:
     assert f"{said} and {since}" in card(tiny.CHECKPOINT, found, swept)
 
 
-@pytest.mark.parametrize("checkpoint", [tiny.CHECKPOINT, tiny.MTMSA_CHECKPOINT], ids=["cilf", "mtmsa"])
-def test_the_commands_of_a_card_are_understood(checkpoint: CheckpointConfig) -> None:
+COMPACT = replace(tiny.CHECKPOINT, model=replace(tiny.MODEL, clip=replace(tiny.CLIP, words=("a", "age"))))
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "studies"),
+    [
+        (tiny.CHECKPOINT, {"correction"}),
+        (COMPACT, {"correction", "ablate"}),
+        (tiny.MTMSA_CHECKPOINT, set()),
+    ],
+    ids=["vit-b-16", "compact", "mtmsa"],
+)
+def test_the_commands_of_a_card_are_understood(checkpoint: CheckpointConfig, studies: set[str]) -> None:
     """Each by the real command line, and each recipe is there."""
     config = replace(checkpoint, training={"data": ["utkface", "all-age-faces"]})
     said = card(config, measured() | {"rivals": {"CILF": {}}})
@@ -140,12 +151,10 @@ def test_the_commands_of_a_card_are_understood(checkpoint: CheckpointConfig) -> 
         options = _parser().parse_args(shlex.split(command))
         if "recipe" in options:
             read_recipe(options.recipe)
-    mtmsa = checkpoint is tiny.MTMSA_CHECKPOINT
-    studies = ["evaluate"] if mtmsa else ["correction"]
     assert names[0] == "prepare"
-    assert set(names) == {"prepare", "fit", "calibrate", "card", "evaluate", *studies}
+    assert set(names) == {"prepare", "fit", "calibrate", "evaluate", "card", *studies}
     assert "--rival" in said
-    assert ("--predictions cilf.csv" in said) == mtmsa
+    assert ("--predictions cilf.csv" in said) == (checkpoint is tiny.MTMSA_CHECKPOINT)
 
 
 def test_only_what_prompts_can_name_counts_against_them() -> None:
