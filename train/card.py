@@ -277,7 +277,9 @@ def _limits(config: CheckpointConfig, found: dict[str, Any]) -> str:
 
 def _promise(interval: IntervalConfig) -> str:
     """What the interval's coverage is conditional on."""
-    share = f"The interval holds {100 * interval.coverage:.0f} % of faces like the calibration photos on average"
+    share = (
+        f"The interval holds {100 * interval.coverage:.0f} % of faces like the calibration photos on average"
+    )
     if not interval.edges:
         return f"{share} over all of them, not in every group: see the table."
     *others, last = (f"{edge:g}" for edge in interval.edges)

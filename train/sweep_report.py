@@ -18,7 +18,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def rules(rows: Sequence[dict[str, Any]]) -> str:
-    """A row for each ε and number of iterations: MAE, shares of the photos that change, gain or are harmed, and gain."""
+    """A row for each ε and number of iterations: MAE, shares of the photos that change, improve or get worse, gain."""
     effects = " | ".join(
         f"MAE, {part} | changed | better | worse | gain, {part} (95 % range)" for part in COLOURS
     )
