@@ -94,7 +94,7 @@ def figure(found: dict[str, Any], path: Path) -> None:
     for axes in (mae, gain, shares):
         axes.set(xlabel="ε, years of estimated error")
     for axes in (mae, gain, shares, errors):
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="upper left" if axes is errors else "best")
         axes.spines[["top", "right"]].set_visible(False)
     drawing.savefig(path, dpi=110)
     plt.close(drawing)
