@@ -216,9 +216,10 @@ def _results(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, A
 
 def _looks(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None) -> str:
     """How often this system was tried on the photos that it is measured on."""
-    said = f"Looks at this part so far: {len(found[LOOKS])} by `train evaluate --report`"
+    calls = f"{len(found[LOOKS])} by `train evaluate` (calls without `--report` are not counted)"
+    said = f"Looks at this part so far: {calls}"
     if config.model.kind == "mtmsa":
-        return f"{said}; calls without `--report` are not counted."
+        return f"{said}."
     if swept is None:
         return f"{said}; those by `train correction` and `train ablate` are not counted here."
     if counted := swept.get(LOOKS):
