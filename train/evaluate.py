@@ -105,10 +105,10 @@ def _measure(rows: pd.DataFrame) -> dict[str, Any]:
 def write(found: dict[str, Any], path: Path) -> None:
     """Write a report of a checkpoint or of prompts. Looks at a `test` part are added to those that the file already
     holds."""
-    look = None
+    look: dict[str, Any] | None = None
     if found["part"] == "test":
         who = {name: found[name] for name in ("weights_sha256", "clip") if name in found}
-        look = {"dataset": found["dataset"], **who, "mae": found["all"]["mae"]}
+        look = {"dataset": found["dataset"], "mae": found["all"]["mae"]} | who
     path.write_text(json.dumps(with_looks(found, path, look), indent=1) + "\n", encoding="utf-8")
 
 
