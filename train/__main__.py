@@ -330,13 +330,17 @@ def _ablate(options: argparse.Namespace) -> int:
 def _correction(options: argparse.Namespace) -> int:
     from cilf.weights import load
     from train.cache import subset
-    from train.sweep import figure, sweep, table
+    from train.looks import with_looks
+    from train.sweep import sweep
+    from train.sweep_report import figure, table
 
     splits, checkpoint = read_splits(options.split), load(options.weights)
     held = [subset(options.cache / name, splits, "held") for name in checkpoint.config.training["data"]]
     tune, test = (subset(options.cache / "utkface", splits, part) for part in ("tune", "test"))
     found = sweep(checkpoint, held, tune, test)
-    _write(found, options.output)
+    look = {"dataset": "utkface", "weights_sha256": found["weights_sha256"]}
+    look["mae"] = found["controls"]["test"]["base"]["mae"]
+    _write(with_looks(found, options.output, look), options.output)
     if options.figure:
         figure(found, options.figure)
     print(table(found))
@@ -352,7 +356,9 @@ def _card(options: argparse.Namespace) -> int:
     from train.card import write
 
     found = json.loads((options.checkpoint / REPORT).read_text(encoding="utf-8"))
-    write(read_config(options.checkpoint), found, options.checkpoint / CARD)
+    sweep = options.checkpoint / "correction.json"
+    swept = json.loads(sweep.read_text(encoding="utf-8")) if sweep.is_file() else None
+    write(read_config(options.checkpoint), found, options.checkpoint / CARD, swept)
     return 0
 
 

@@ -5,11 +5,15 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from cilf.conformal import IntervalConfig
 from cilf.mtmsa import MTMSAConfig
 from cilf.weights import CheckpointConfig
 from train import attributes
 from train.datasets import DATASETS
 from train.evaluate import BANDS, decisions, people, table
+from train.looks import LOOKS
+from train.steps import steps
+from train.wording import score, signed, signed_span, span
 
 NAMES = {"cilf": "CILF compact", "mtmsa": "MTMSA"}
 
@@ -58,25 +62,34 @@ groups of near-duplicates lie in one part whole.
 """
 
 
-def card(config: CheckpointConfig, found: dict[str, Any]) -> str:
-    """Markdown with the Hub's metadata. `found` is the report that `train.evaluate` wrote for this checkpoint."""
+def card(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None = None) -> str:
+    """Markdown with the Hub's metadata.
+
+    Args:
+        config: the checkpoint's.
+        found: the report that `train.evaluate` wrote for this checkpoint.
+        swept: what `train correction` found, for the looks at `test` that it took.
+    """
     kind = config.model.kind
     parts = [
         f"---\n{_metadata(kind, found).to_yaml()}\n---\n",
         f"# {NAMES[kind]}\n",
         _description(config),
-        _results(config, found),
+        _results(config, found, swept),
         USE.replace("SOURCE", '"mtmsa"' if kind == "mtmsa" else ""),
         _data(config),
         PARTS,
-        _limits(found),
+        _limits(config, found),
+        steps(config, found),
     ]
     return "\n".join(parts)
 
 
-def write(config: CheckpointConfig, found: dict[str, Any], path: Path) -> None:
+def write(
+    config: CheckpointConfig, found: dict[str, Any], path: Path, swept: dict[str, Any] | None = None
+) -> None:
     """Write the card to `path`."""
-    path.write_text(card(config, found), encoding="utf-8")
+    path.write_text(card(config, found, swept), encoding="utf-8")
 
 
 def _metadata(kind: str, found: dict[str, Any]) -> ModelCardData:
@@ -189,12 +202,11 @@ def _attributes(found: dict[str, Any]) -> str:
     return f"### Gender and race\n\n{said}\n\n{attributes.table(found['attributes'])}\n\n"
 
 
-def _results(config: CheckpointConfig, found: dict[str, Any]) -> str:
+def _results(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None) -> str:
     return (
         f"## Results\n\n{_title(found)} `{found['part']}`, {found['all']['count']} photos, each through the public "
-        f"door (`python -m train evaluate`, full report in `report.json`; looks at this part so far: "
-        f"{len(found['test_looks'])}). "
-        f"Ages in years; CS@5 is the share within 5 years.\n\n{table(found)}\n\n"
+        "door (`python -m train evaluate`, full report in `report.json`). Ages in years; CS@5 is the share within 5 "
+        f"years; ranges are at 95 %. {_looks(config, found, swept)}\n\n{table(found)}\n\n"
         f"{_corrected(config, found)}### 18 or over?\n\n"
         "`face.over(18)` says yes, no or unsure. Calibrated so that of the people under 18 at most 5 % get a yes, of "
         "the others at most 5 % a no, and likewise of those within five years of 18. On the same test photos:\n\n"
@@ -202,41 +214,79 @@ def _results(config: CheckpointConfig, found: dict[str, Any]) -> str:
     )
 
 
+def _looks(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None) -> str:
+    """How often this system was tried on the photos that it is measured on."""
+    calls = f"{len(found[LOOKS])} by `train evaluate` (calls without `--report` are not counted)"
+    said = f"Looks at this part so far: {calls}"
+    if config.model.kind == "mtmsa":
+        return f"{said}."
+    if swept is None:
+        return f"{said}; those by `train correction` and `train ablate` are not counted here."
+    if counted := swept.get(LOOKS):
+        since = f"{len(counted)} by `train correction`, counted since {counted[0]['date']}"
+        return f"{said} and {since}; those by `train ablate` are not counted."
+    return f"{said}, and by the correction sweep and the ablation, which were not counted before."
+
+
 def _groups(found: dict[str, Any]) -> str:
-    """MAE with its range, bias, coverage and count for each race and gender, by age band; empty without photos."""
-    groups = found["groups"]
-    everybody = list(dict.fromkeys(who for name in groups if (who := people(name))))
-    lines = [f"| | {' | '.join(BANDS)} |", "|---" * (len(BANDS) + 1) + "|"]
-    for who in everybody:
-        cells = []
-        for band in BANDS:
-            row = groups.get(f"age {band} {who}")
-            cells.append(_cell(row) if row else "–")
-        lines.append(f"| {who} | {' | '.join(cells)} |")
+    """A row for each gender, race and band of ages that has photos."""
+    lines = [
+        "| | age | photos | MAE, years (range) | CS@5 (range) | bias, years (range) | 90 % interval holds (range) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    everybody = dict.fromkeys(who for name in found["groups"] if (who := people(name)))
+    lines += [
+        f"| {who} | {band} | {_cells(row)} |"
+        for who in everybody
+        for band in BANDS
+        if (row := found["groups"].get(f"age {band} {who}"))
+    ]
     said = (
-        "In each cell: number of photos; mean absolute error in years with its bootstrap 95 % range; bias in years; "
-        "coverage of the 90 % interval with Wilson's 95 % range. A cell of a few photos says little."
+        "By true age. Ranges are at 95 %: bootstrap ones for mean absolute error, CS@5 and bias, Wilson's for the "
+        "interval. A row of few photos says little: where all its photos agree a bootstrap range has no width, and one "
+        "photo has none."
     )
+    if "cs5_range" not in found["all"]:
+        said += " The report is from before CS@5 had a range."
     return said + "\n\n" + "\n".join(lines)
 
 
-def _cell(row: dict[str, Any]) -> str:
-    (low, high), (least, most) = row["mae_range"], row["interval"]["coverage_range"]
+def _cells(row: dict[str, Any]) -> str:
+    interval = row["interval"]
+    holds = f"{interval['coverage']:.0%} ({span(interval['coverage_range'], '.0%')})"
+    if row["count"] == 1:
+        return f"1 | {row['mae']:.1f} | {row['cs5']:.0%} | {signed(row['bias'], 1)} | {holds}"
     return (
-        f"{row['count']}: {row['mae']:.1f} ({low:.1f}–{high:.1f}); {row['bias']:+.1f}; "
-        f"{row['interval']['coverage']:.0%} ({least:.0%}–{most:.0%})"
+        f"{row['count']} | {row['mae']:.1f} ({span(row['mae_range'], '.1f')}) | {score(row, 0)} "
+        f"| {signed(row['bias'], 1)} ({signed_span(row['bias_range'], 1)}) | {holds}"
     )
 
 
-def _limits(found: dict[str, Any]) -> str:
+def _limits(config: CheckpointConfig, found: dict[str, Any]) -> str:
     old, young = found["groups"].get("age 60+"), found["groups"].get("age 13–17")
     said = [
-        f"its mean error is {row['bias']:+.1f} years {whom}"
+        f"its mean error is {signed(row['bias'], 1)} years {whom}"
         for row, whom in ((young, "for the 13- to 17-year-old"), (old, "from 60 on"))
         if row
     ]
+    errors = f"On the test photos {' and '.join(said)}. " if said else ""
     return (
         "## Limits\n\nIt estimates how old a face looks to the labels it learned from, not how old a person is. "
-        f"On the test photos {' and '.join(said)}. The interval holds 90 % of faces like the test photos on average, "
-        "not in every group: see the table.\n"
+        f"{errors}{_promise(config.interval)}\n"
+    )
+
+
+def _promise(interval: IntervalConfig) -> str:
+    """What the interval's coverage is conditional on."""
+    share = (
+        f"The interval holds {100 * interval.coverage:.0f} % of faces like the calibration photos on average"
+    )
+    if not interval.edges:
+        return f"{share} over all of them, not in every group: see the table."
+    *others, last = (f"{edge:g}" for edge in interval.edges)
+    edges = f"{', '.join(others)} and {last}" if others else last
+    return (
+        f"{share} in each band of *estimated* ages, with a band's quantile of its own (bands divided at {edges} "
+        "years): the promise is conditional on the estimate alone, not on true age, gender or race, in whose groups "
+        "the share differs: see the table."
     )

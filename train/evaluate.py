@@ -4,7 +4,6 @@ Every photo goes through `AgeEstimator.predict` as a file, with the whole pictur
 largest box counts where there are several. Each look at a `test` part is written into the report.
 """
 
-import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,10 @@ from tqdm import tqdm
 from cilf.estimator import AgeEstimator
 from cilf.prediction import FacePrediction
 from train.datasets import Sample
+from train.looks import with_looks
 from train.metrics import decision_quality, summary, within
 from train.points import BANDS, by_label, labels
+from train.wording import score, signed, signed_span, span
 
 ADULT = 18  # years
 
@@ -104,19 +105,18 @@ def _measure(rows: pd.DataFrame) -> dict[str, Any]:
 def write(found: dict[str, Any], path: Path) -> None:
     """Write a report of a checkpoint or of prompts. Looks at a `test` part are added to those that the file already
     holds."""
-    looks = json.loads(path.read_text(encoding="utf-8")).get("test_looks", []) if path.is_file() else []
+    look: dict[str, Any] | None = None
     if found["part"] == "test":
-        look = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "dataset": found["dataset"]}
-        look |= {name: found[name] for name in ("weights_sha256", "clip") if name in found}
-        looks = [*looks, look | {"mae": found["all"]["mae"]}]
-    path.write_text(json.dumps(found | {"test_looks": looks}, indent=1) + "\n", encoding="utf-8")
+        who = {name: found[name] for name in ("weights_sha256", "clip") if name in found}
+        look = {"dataset": found["dataset"], "mae": found["all"]["mae"]} | who
+    path.write_text(json.dumps(with_looks(found, path, look), indent=1) + "\n", encoding="utf-8")
 
 
 def table(found: dict[str, Any]) -> str:
     """The report's main figures as a Markdown table."""
     lines = [
-        "| photos | count | MAE, years (95 % range) | bias | before correction | CS@5 | 90 % interval holds (range) "
-        "| mean width |",
+        "| photos | count | MAE, years (95 % range) | bias (range) | before correction | CS@5 (range) "
+        "| 90 % interval holds (range) | mean width |",
         "|---|---|---|---|---|---|---|---|",
     ]
     rows = {"all": found["all"], "up to age 100": found["up_to_100"]}
@@ -124,9 +124,10 @@ def table(found: dict[str, Any]) -> str:
     for name, row in rows.items():
         interval = row["interval"]
         lines.append(
-            f"| {name} | {row['count']} | {row['mae']:.2f} ({_span(row['mae_range'], '.2f')}) | {row['bias']:+.2f} "
-            f"| {row['before_correction']['mae']:.2f} | {row['cs5']:.1%} "
-            f"| {interval['coverage']:.1%} ({_span(interval['coverage_range'], '.1%')}) "
+            f"| {name} | {row['count']} | {row['mae']:.2f} ({span(row['mae_range'], '.2f')}) "
+            f"| {signed(row['bias'], 2)} ({signed_span(row['bias_range'], 2)}) "
+            f"| {row['before_correction']['mae']:.2f} | {score(row)} "
+            f"| {interval['coverage']:.1%} ({span(interval['coverage_range'], '.1%')}) "
             f"| {interval['mean_width']:.1f} |"
         )
     return "\n".join(lines)
@@ -147,10 +148,5 @@ def decisions(found: dict[str, Any]) -> str:
     ]
     for name, row in found["over_18"].items():
         counts = " | ".join(str(row[key]) for key in ("count", "yes", "no", "unsure"))
-        lines.append(f"| {name} | {counts} | {row['wrong']:.1%} ({_span(row['wrong_range'], '.1%')}) |")
+        lines.append(f"| {name} | {counts} | {row['wrong']:.1%} ({span(row['wrong_range'], '.1%')}) |")
     return "\n".join(lines)
-
-
-def _span(ends: list[float] | tuple[float, float], form: str) -> str:
-    low, high = ends
-    return f"{low:{form}}–{high:{form}}"

@@ -25,6 +25,11 @@ def cumulative_score(truth: Ages, age: Ages, tolerance: float = 5.0) -> float:
     return float((np.abs(age - truth) <= tolerance).mean())
 
 
+def score_range(truth: Ages, age: Ages) -> tuple[float, float]:
+    """95 % range of CS@5, from the same draws of photos as the MAE's."""
+    return bootstrap_range((np.abs(age - truth) <= 5).astype(np.float64))
+
+
 def cumulative_curve(truth: Ages, age: Ages, last: int = 10) -> dict[str, float]:
     """CS(θ) at θ = 0, 1, … `last` years."""
     return {str(tolerance): cumulative_score(truth, age, tolerance) for tolerance in range(last + 1)}
@@ -123,7 +128,7 @@ def share_range(hits: Bool[np.ndarray, " photo"], method: str, level: float = 0.
 def summary(table: dict[str, Ages]) -> dict[str, Any]:
     """All measures of one group of photos; `table` has truth, age, initial_age, age_low and age_high.
 
-    Ranges are at 95 %: bootstrap ones for errors and gains, Wilson's for the coverage.
+    Ranges are at 95 %: bootstrap ones for errors, CS@5 and gains, Wilson's for the coverage.
     """
     truth, age, initial = table["truth"], table["age"], table["initial_age"]
     low, high = table["age_low"], table["age_high"]
@@ -133,6 +138,7 @@ def summary(table: dict[str, Ages]) -> dict[str, Any]:
         "count": len(truth),
         **accuracy(truth, age),
         "mae_range": bootstrap_range(np.abs(age - truth)),
+        "cs5_range": score_range(truth, age),
         "bias_range": bootstrap_range(age - truth),
         "before_correction": accuracy(truth, initial),
         "correction": gain(truth, initial, age) | {"gain_range": bootstrap_range(fall)},

@@ -9,7 +9,8 @@ import pandas as pd
 
 from train.datasets import DATASETS, Sample
 from train.groups import as_markdown, group_report
-from train.metrics import accuracy, bootstrap_range, cumulative_curve, epsilon_error, within
+from train.metrics import accuracy, bootstrap_range, cumulative_curve, epsilon_error, score_range, within
+from train.wording import score, signed, span
 
 BANDS = {  # name → first and last age in whole years
     "0–12": (0, 12),
@@ -65,7 +66,12 @@ def point_report(table: pd.DataFrame, *, dataset: str, part: str, **about: Any) 
 
 def _measure(rows: pd.DataFrame) -> dict[str, Any]:
     truth, age = (rows[column].to_numpy(dtype=np.float64) for column in ("truth", "age"))
-    return {"count": len(rows), **accuracy(truth, age), "mae_range": bootstrap_range(np.abs(age - truth))}
+    return {
+        "count": len(rows),
+        **accuracy(truth, age),
+        "mae_range": bootstrap_range(np.abs(age - truth)),
+        "cs5_range": score_range(truth, age),
+    }
 
 
 def write(found: dict[str, Any], path: Path) -> None:
@@ -75,12 +81,11 @@ def write(found: dict[str, Any], path: Path) -> None:
 
 def table(found: dict[str, Any]) -> str:
     """A point report in Markdown."""
-    lines = ["| photos | count | MAE, years (95 % range) | bias | CS@5 |", "|---|---|---|---|---|"]
+    lines = ["| photos | count | MAE, years (95 % range) | bias | CS@5 (range) |", "|---|---|---|---|---|"]
     for name, row in {"all": found["all"], **found["groups"]}.items():
-        low, high = row["mae_range"]
         lines.append(
-            f"| {name} | {row['count']} | {row['mae']:.2f} ({low:.2f}–{high:.2f}) | {row['bias']:+.2f} "
-            f"| {row['cs5']:.1%} |"
+            f"| {name} | {row['count']} | {row['mae']:.2f} ({span(row['mae_range'], '.2f')}) "
+            f"| {signed(row['bias'], 2)} | {score(row)} |"
         )
     return "\n".join(lines) + label_table(found)
 

@@ -6,10 +6,8 @@ which the ensemble expects the smallest error; and, in the ablation, the base fi
 """
 
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -114,58 +112,3 @@ def _controls(ensemble: ErrorModel, held: Described, part: Described, rule: Any)
         }
         for name, age in ages.items()
     }
-
-
-def table(found: dict[str, Any]) -> str:
-    """Sweep and controls on `tune` and `test` as two Markdown tables."""
-    lines = [
-        "| ε, years | iterations | corrected, tune | gain, tune | corrected, test | better | worse "
-        "| gain, test (95 % range) |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in found["sweep"]:
-        tune, test = row["tune"], row["test"]
-        low, high = test["gain_range"]
-        lines.append(
-            f"| {row['epsilon']:.2f} | {row['iterations']} | {tune['share_changed']:.1%} | {tune['mean_gain']:+.3f} "
-            f"| {test['share_changed']:.1%} | {test['share_better']:.1%} | {test['share_worse']:.1%} "
-            f"| {test['mean_gain']:+.3f} ({low:+.3f} to {high:+.3f}) |"
-        )
-    lines += ["", "| control | MAE, tune | MAE, test | gain, test (95 % range) |", "|---|---|---|---|"]
-    for name, tune in found["controls"]["tune"].items():
-        test = found["controls"]["test"][name]
-        low, high = test["gain_range"]
-        lines.append(
-            f"| {name} | {tune['mae']:.3f} | {test['mae']:.3f} | {test['gain']:+.3f} ({low:+.3f} to {high:+.3f}) |"
-        )
-    return "\n".join(lines)
-
-
-def figure(found: dict[str, Any], path: Path) -> None:
-    """Gain over ε, and estimated against real error."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    drawing, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for name, colour in (("tune", "#d9820f"), ("test", "#0b6aa8")):
-        for iterations, dash in ((ITERATIONS[0], "--"), (ITERATIONS[-1], "-")):
-            rows = [row for row in found["sweep"] if row["iterations"] == iterations]
-            left.plot(
-                [row["epsilon"] for row in rows],
-                [row[name]["mean_gain"] for row in rows],
-                dash,
-                color=colour,
-                label=f"{name}, up to {iterations} iteration{'s' * (iterations > 1)}",
-            )
-        measured = found["calibration"][name]
-        right.plot(measured["estimated"], measured["real"], "o-", color=colour, label=name)
-    left.axhline(0, color="grey", linewidth=0.8)
-    left.set(xlabel="ε, years of estimated error", ylabel="gain over the first estimate, years")
-    ends = (0, max(max(found["calibration"]["test"][key]) for key in ("estimated", "real")))
-    right.plot(ends, ends, color="grey", linewidth=0.8, label="perfect")
-    right.set(xlabel="estimated error, years", ylabel="real error, years (mean of a tenth of the photos)")
-    for axes in (left, right):
-        axes.legend(frameon=False, fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-    drawing.savefig(path, dpi=120)
-    plt.close(drawing)

@@ -1,7 +1,11 @@
 """What a report tells of groups, and the card made of it; on made-up predictions."""
 
 import json
+import re
+import shlex
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +15,14 @@ import pandas as pd
 import pytest
 
 from cilf.clip import ClipConfig
+from cilf.weights import CheckpointConfig
 from tests import tiny
 from train import attributes, points
+from train.__main__ import _parser
 from train.captions import vocabulary
 from train.card import card
 from train.evaluate import report, table, write
+from train.recipe import read_recipe
 
 AGES = [5.0, 12.9, 17.5, 18.0, 29.9, 61.0]
 RACES = ["east asian", "white", "latino hispanic", "east asian", "black", "white"]
@@ -45,9 +52,15 @@ def predictions() -> pd.DataFrame:
     )
 
 
-def measured(dataset: str = "utkface") -> dict[str, Any]:
+@cache
+def first_measured(dataset: str) -> dict[str, Any]:
     estimator: Any = SimpleNamespace(source="made up", sha256="")
-    return report(predictions(), dataset=dataset, part="test", estimator=estimator) | {"test_looks": []}
+    return report(predictions(), dataset=dataset, part="test", estimator=estimator)
+
+
+def measured(dataset: str = "utkface") -> dict[str, Any]:
+    """A copy, which a test may change; drawing the ranges takes a second."""
+    return deepcopy(first_measured(dataset)) | {"test_looks": []}
 
 
 def test_every_age_is_in_one_band() -> None:
@@ -74,7 +87,83 @@ def test_races_of_two_words_have_their_rows() -> None:
     found = measured()
     assert "| race east asian | 2 |" in table(found)
     assert "female" not in table(found).replace("gender female", "")
-    assert "| female latino hispanic | – | 1:" in card(tiny.CHECKPOINT, found)
+    assert "| female latino hispanic | 13–17 | 1 |" in card(tiny.CHECKPOINT, found)
+    assert "| female latino hispanic | 18–29 |" not in card(tiny.CHECKPOINT, found)
+
+
+def test_every_group_has_its_ranges() -> None:
+    """Coverage without a bootstrap, which a row of two photos that agree would give no width."""
+    found = measured()
+    row = found["groups"]["age 18–29 female white"] = found["groups"]["age 60+ female white"] | {"count": 9}
+    row |= {"mae": 4.04, "mae_range": [2, 6], "cs5": 0.5, "cs5_range": [0.25, 0.75], "bias": -0.04}
+    row |= {"bias_range": [-3.0, 0.04], "interval": row["interval"] | {"coverage_range": (0.2, 1)}}
+    wanted = (
+        "| female white | 18–29 | 9 | 4.0 (2.0–6.0) | 50% (25%–75%) | 0.0 (−3.0 to 0.0) | 100% (20%–100%) |"
+    )
+    assert wanted in card(tiny.CHECKPOINT, found)
+
+
+def test_a_card_of_a_report_without_the_range_of_cs5() -> None:
+    found = measured()
+    for row in (found["all"], found["up_to_100"], *found["groups"].values()):
+        del row["cs5_range"]
+    said = card(tiny.CHECKPOINT, found)
+    assert "The report is from before CS@5 had a range." in said
+    assert (
+        "| all | 6 | 0.00 (0.00–0.00) | 0.00 (0.00 to 0.00) | 0.00 | 100.0% | 100.0% (61.0%–100.0%) |" in said
+    )
+
+
+def test_a_card_has_no_negative_zero() -> None:
+    found = measured()
+    found["groups"]["age 13–17"]["bias"] = -0.0001
+    assert "its mean error is 0.0 years for the 13- to 17-year-old" in card(tiny.CHECKPOINT, found)
+
+
+def test_a_card_tells_what_the_interval_is_conditional_on() -> None:
+    assert "in each band of *estimated* ages" in card(tiny.CHECKPOINT, measured())
+    one = replace(tiny.CHECKPOINT.interval, edges=(), quantiles=(1.5,))
+    assert "over all of them, not in every group" in card(replace(tiny.CHECKPOINT, interval=one), measured())
+
+
+def test_a_card_tells_which_looks_are_counted() -> None:
+    found = measured() | {"test_looks": [{}, {}]}
+    said = "Looks at this part so far: 2 by `train evaluate` (calls without `--report` are not counted)"
+    assert f"{said}.\n" in card(tiny.MTMSA_CHECKPOINT, found)
+    assert f"{said}, and by the correction sweep and the ablation, which were not counted before." in card(
+        tiny.CHECKPOINT, found, {"sweep": []}
+    )
+    swept = {"test_looks": [{"date": "2026-11-22"}, {"date": "2026-11-23"}]}
+    since = "2 by `train correction`, counted since 2026-11-22"
+    assert f"{said} and {since}" in card(tiny.CHECKPOINT, found, swept)
+
+
+COMPACT = replace(tiny.CHECKPOINT, model=replace(tiny.MODEL, clip=replace(tiny.CLIP, words=("a", "age"))))
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "studies"),
+    [
+        (tiny.CHECKPOINT, {"correction"}),
+        (COMPACT, {"correction", "ablate"}),
+        (tiny.MTMSA_CHECKPOINT, set()),
+    ],
+    ids=["vit-b-16", "compact", "mtmsa"],
+)
+def test_the_commands_of_a_card_are_understood(checkpoint: CheckpointConfig, studies: set[str]) -> None:
+    """Each by the real command line, and each recipe is there."""
+    config = replace(checkpoint, training={"data": ["utkface", "all-age-faces"]})
+    said = card(config, measured() | {"rivals": {"CILF": {}}})
+    commands = re.findall(r"^python -m train (.+)$", said, flags=re.MULTILINE)
+    names = [shlex.split(command)[0] for command in commands]
+    for command in commands:
+        options = _parser().parse_args(shlex.split(command))
+        if "recipe" in options:
+            read_recipe(options.recipe)
+    assert names[0] == "prepare"
+    assert set(names) == {"prepare", "fit", "calibrate", "evaluate", "card", *studies}
+    assert "--rival" in said
+    assert ("--predictions cilf.csv" in said) == (checkpoint is tiny.MTMSA_CHECKPOINT)
 
 
 def test_only_what_prompts_can_name_counts_against_them() -> None:

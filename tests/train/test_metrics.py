@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import binom
 
-from train.metrics import accuracy, gain, interval_quality
+from train.metrics import accuracy, bootstrap_range, gain, interval_quality, summary
 
 AGES = arrays(np.float64, 20, elements=st.floats(0, 100))
 
@@ -17,6 +18,18 @@ def test_accuracy_by_hand() -> None:
     assert found["mae"] == pytest.approx((2 + 5 + 5.01 + 0) / 4)
     assert found["cs5"] == 0.75  # exactly 5 counts, 5.01 does not
     assert found["bias"] == pytest.approx(12.01 / 4)
+
+
+def test_the_range_of_cs5_is_that_of_a_share() -> None:
+    """Percentiles of the binomial distribution for many photos; no width where all photos agree."""
+    truth = np.zeros(400)
+    age = np.where(np.arange(400) < 300, 5.0, 5.1)  # exactly 5 counts
+    columns = {"truth": truth, "age": age, "initial_age": age, "age_low": truth, "age_high": age}
+    found = summary(columns)
+    assert found["cs5"] == 0.75
+    assert found["cs5_range"] == pytest.approx(binom(400, 0.75).ppf([0.025, 0.975]) / 400, abs=0.006)
+    assert summary({name: ages[:300] for name, ages in columns.items()})["cs5_range"] == (1, 1)
+    assert found["mae_range"] == bootstrap_range(age)
 
 
 @given(AGES, AGES, AGES)

@@ -31,8 +31,9 @@ from train.mixers import AttentionBlock, ConvolutionBlock, Mixer, exchange
 from train.prompt_study import ENSEMBLE, FAMILIES, texts
 from train.provenance import weights_sha256
 from train.recipe import Recipe
-from train.sweep import figure, sweep
-from train.sweep import table as sweep_table
+from train.sweep import sweep
+from train.sweep_report import figure
+from train.sweep_report import table as sweep_table
 
 
 def parameters(module: nn.Module) -> int:
@@ -174,4 +175,4 @@ def test_the_sweep_starts_and_ends_where_it_must(tmp_path: Path) -> None:
     assert base["gain"] == 0
     figure(found, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").stat().st_size > 10_000
-    assert sweep_table(found).count("\n") == 1 + len(found["sweep"]) + 3 + len(found["controls"]["test"])
+    assert sweep_table(found).count("\n") == len(found["sweep"]) + len(found["controls"]["test"]) + 9

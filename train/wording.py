@@ -1,0 +1,28 @@
+"""How figures are written in tables and cards."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def span(ends: Sequence[float], form: str) -> str:
+    """A range of values that are never negative: "4.46–4.85"."""
+    low, high = ends
+    return f"{low:{form}}–{high:{form}}"
+
+
+def signed(value: float, digits: int) -> str:
+    """With a sign, except for what rounds to zero."""
+    written = f"{value:+z.{digits}f}"
+    return written.replace("-", "−") if float(written) else written.removeprefix("+")
+
+
+def signed_span(ends: Sequence[float], digits: int) -> str:
+    """A range of values of either sign: "−0.24 to +0.31"."""
+    low, high = ends
+    return f"{signed(low, digits)} to {signed(high, digits)}"
+
+
+def score(row: dict[str, Any], digits: int = 1) -> str:
+    """A group's CS@5 in %, with its 95 % range where the report holds one: older reports do not."""
+    form = f".{digits}%"
+    return f"{row['cs5']:{form}}" + (f" ({span(row['cs5_range'], form)})" if "cs5_range" in row else "")
