@@ -30,6 +30,7 @@ from cilf.systems import build
 from train import provenance
 from train.cache import Subset
 from train.loading import Batch, Cached, Schedule, Source
+from train.matching import check_weights
 from train.optimise import (
     cosine_rate,
     depthwise_in_float32,
@@ -116,6 +117,7 @@ def fit(
         Interrupted: the run was stopped; its state is saved.
         ProcessError: another process of the same run has gone.
         DatasetError: the data do not fit the run.
+        UsageError: `start` is of another network than the recipe's.
     """
     config = recipe.fit
     accelerator = start_processes(config.precision, parts)
@@ -187,9 +189,14 @@ def fit(
 
 
 def averaged_model(recipe: AnyRecipe, folder: Path) -> tuple[AgeModel, int]:
-    """The averaged model of a run, in eval mode, and the step it is of."""
+    """The averaged model of a run, in eval mode, and the step it is of.
+
+    Raises UsageError where the run is of another network than the recipe's.
+    """
     state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     model = build(stored_model(recipe))
+    advice = "give the recipe that it was trained by as --recipe"
+    check_weights(state["average"], model.state_dict(), f"The run in {folder}", advice)
     model.load_state_dict(state["average"])
     return model.eval(), state["step"]
 
