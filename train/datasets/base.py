@@ -54,10 +54,10 @@ class Facts:
         labels: where the ages come from.
         subjects: what tells persons apart; None where nothing does.
         photos: how many the published set has; None where we could not confirm a number.
+        groups: first and last age of each age group, ascending, where the labels are groups.
         whole: a root with fewer than `photos` is broken, and nothing in it tells which are missing: protocols of the
             set refuse it. False where the photos are asked for by name, and where parts of the set are in use by
             themselves.
-        groups: first and last age of each age group, ascending, where the labels are groups.
     """
 
     title: str
