@@ -272,6 +272,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         return more_commands.evaluate_prompts(options, chosen, part)
     files = dict(entry.partition("=")[::2] for entry in options.rival)
     others = {name: rivals.read_rival(Path(file)) for name, file in files.items()}
+    rivals.check_common((sample.name for sample in chosen), others)  # before the photos are looked at
     checkpoint = load(options.weights)
     estimator = AgeEstimator(checkpoint, device=options.device)
     predictions = predict(estimator, chosen, attributes.guesser(checkpoint, estimator))

@@ -15,6 +15,7 @@ from torch import Tensor
 from cilf.age_model import AgeModel
 from train.cache import Subset
 from train.calibrate import describe, fit_temperature, rescale
+from train.matching import check_weights
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +26,11 @@ AGES = (13, 18, 60)  # years, where the bands of `even_error` begin after the fi
 def blend(model: AgeModel, start: Mapping[str, Tensor], tune: Subset) -> float:
     """Bring `model` to the best of some places between itself and `start`, by `even_error` on `tune`.
 
-    Gives the share of `start` in it, in [0, 1).
+    Gives the share of `start` in it, in [0, 1). Raises UsageError where `start` is of another network.
     """
     end = {name: value.clone() for name, value in model.state_dict().items()}
+    advice = "give as --start the checkpoint that the run started from"
+    check_weights(start, end, "The checkpoint to mix in", advice)
     errors = {}
     for share in SHARES:
         model.load_state_dict(mean_weights(end, start, share))

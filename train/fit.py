@@ -26,11 +26,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cilf.age_model import AgeModel
+from cilf.errors import UsageError
 from cilf.systems import build
 from cilf.weights import Checkpoint
 from train import provenance
 from train.cache import Subset
 from train.loading import Batch, Cached, Schedule, Source
+from train.matching import check_weights
 from train.optimise import (
     cosine_rate,
     depthwise_in_float32,
@@ -64,13 +66,14 @@ class Run:
     optimizer: Any
     step: int = 0
 
-    def save(self, path: Path) -> None:
-        """Write the state so that a crash while writing leaves the previous one."""
+    def save(self, path: Path, steps: int) -> None:
+        """Write the state of a run of `steps` steps so that a crash while writing leaves the previous one."""
         state = {
             "model": self.model.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "steps": steps,
         }
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
@@ -117,6 +120,7 @@ def fit(
         Interrupted: the run was stopped; its state is saved.
         ProcessError: another process of the same run has gone.
         DatasetError: the data do not fit the run.
+        UsageError: `start` is of another network than the recipe's.
     """
     config = recipe.fit
     accelerator = start_processes(config.precision, parts)
@@ -175,7 +179,7 @@ def fit(
             watch.step(run.step, losses, rate)
             epoch_ends = run.step % per_epoch == 0
             if main and (epoch_ends or stop or time.monotonic() - saved > save_every):
-                run.save(state_file)
+                run.save(state_file, steps)
                 saved = time.monotonic()
             if epoch_ends:
                 error = _tune_error(run, system, tune, schedule.size(run.step - 1, steps), accelerator)
@@ -188,11 +192,22 @@ def fit(
 
 
 def averaged_model(recipe: AnyRecipe, folder: Path) -> tuple[AgeModel, int]:
-    """The averaged model of a run, in eval mode, and the step it is of."""
+    """The averaged model of a run, in eval mode, and the step it is of.
+
+    Raises UsageError where the run is of another network than the recipe's, or unfinished.
+    """
     state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     model = build(stored_model(recipe))
+    advice = "give the recipe that it was trained by as --recipe"
+    check_weights(state["average"], model.state_dict(), f"The run in {folder}", advice)
+    step = state["step"]
+    steps = state.get("steps", step)  # not in states from before it was put down
+    if step < steps:
+        raise UsageError(
+            f"The run in {folder} stopped at step {step} of {steps}; finish it with `fit --resume`."
+        )
     model.load_state_dict(state["average"])
-    return model.eval(), state["step"]
+    return model.eval(), step
 
 
 def _source(train: Sequence[Subset] | Sequence[ShardSet], schedule: Schedule) -> Source:

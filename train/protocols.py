@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from train.datasets import DatasetError, Sample
+from train.datasets import DATASETS, DatasetError, Sample
 
 PROTOCOLS = Path(__file__).parent / "protocols.toml"
 
@@ -96,8 +96,8 @@ def divide(rules: Protocol, samples: list[Sample], seed: int = 0) -> list[Split]
     """All splits of a protocol, in their order.
 
     Raises:
-        DatasetError: the samples are of another set, do not tell people apart where the protocol needs it, or are too
-            few for its parts; or a protocol that promises to share nobody does.
+        DatasetError: the samples are of another set, not the whole of it (`Facts.whole`), do not tell people apart
+            where the protocol needs it, or are too few for its parts; or a protocol that promises to share nobody does.
     """
     _check_set(rules, samples)
     salt = f"{rules.name}/{seed}"
@@ -175,6 +175,12 @@ def _check_set(rules: Protocol, samples: list[Sample]) -> None:
     if rules.dataset and sets != {rules.dataset}:
         raise DatasetError(
             f"The protocol {rules.name!r} divides {rules.dataset}, not {', '.join(sorted(sets)) or 'nothing'}."
+        )
+    facts = DATASETS[rules.dataset].facts if rules.dataset else None
+    if facts and facts.whole and len(samples) < (facts.photos or 0):
+        raise DatasetError(
+            f"{facts.title} is not wholly unpacked: {len(samples)} of its {facts.photos} published photos are there, "
+            f"and the protocol {rules.name!r} divides the whole set; random-80-20 and exclusive-80-20 divide any part."
         )
     if rules.unit == "subject" and any(sample.subject is None for sample in samples):
         raise DatasetError(

@@ -1,5 +1,6 @@
 """Other systems' predictions for the same photos, beside ours: CSV files with `filename,age_true,age_pred`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,22 @@ def write(predictions: pd.DataFrame, path: Path) -> None:
     predictions.rename(columns=names).to_csv(path, index=False)
 
 
+def check_common(names: Iterable[str], rivals: dict[str, pd.Series]) -> None:
+    """Raises DatasetError when a rival has none of the photos that are measured, by file name."""
+    measured = set(names)
+    for rival, ages in rivals.items():
+        if measured.isdisjoint(ages.index):
+            raise DatasetError(
+                f"The predictions of {rival} and the photos to measure have no photo in common; its column filename "
+                f"has names like {', '.join(map(str, ages.index[:1])) or 'none'}, the photos have names like "
+                f"{min(measured, default='none')}."
+            )
+
+
 def compare(predictions: pd.DataFrame, rivals: dict[str, pd.Series]) -> dict[str, Any]:
     """For each rival and age group, on the photos that both know: count, both errors in years, both CS@5, and the
-    paired gain of ours over the rival's with its 95 % range over photos."""
+    paired gain of ours over the rival's with its 95 % range over photos. Raises DatasetError as `check_common`."""
+    check_common(predictions["name"], rivals)
     found: dict[str, Any] = {}
     for name, ages in rivals.items():
         common = predictions.set_index("name").join(ages.rename("rival"), how="inner")

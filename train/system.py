@@ -20,6 +20,7 @@ from train.captions import agreement, caption
 from train.imagenet import load_imagenet
 from train.loading import Batch
 from train.losses import label_distribution, total_loss
+from train.matching import check_weights
 from train.mtmsa import Labels, labels, multi_task_loss
 from train.processes import gather, gather_rows
 from train.recipe import AnyRecipe, MTMSARecipe, Recipe
@@ -49,7 +50,10 @@ class System(nn.Module, ABC):
 
 
 def build_system(recipe: AnyRecipe, start: dict[str, Tensor] | None = None) -> System:
-    """The system that a recipe describes, on the CPU, its network with weights `start` where they are given."""
+    """The system that a recipe describes, on the CPU, its network with weights `start` where they are given.
+
+    Raises UsageError where these are of another network.
+    """
     system: System
     if isinstance(recipe, MTMSARecipe):
         system = MTMSASystem(recipe, MTMSA(recipe.model))
@@ -60,6 +64,8 @@ def build_system(recipe: AnyRecipe, start: dict[str, Tensor] | None = None) -> S
     if recipe.fit.imagenet:
         load_imagenet(model.image_network.get_submodule("trunk"))
     if start is not None:
+        advice = "give a checkpoint of the recipe's network as --start, or another --recipe"
+        check_weights(start, model.state_dict(), "The checkpoint to start from", advice)
         model.load_state_dict(start)
         model.head.temperature.fill_(1)  # it was fitted after training, and will be again
     return system

@@ -16,12 +16,13 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cilf.errors import UsageError
 from tests import tiny
 from tests.train.made_up import FIT, RECIPE, subset
 from train import provenance
 from train.augment import AugmentConfig
 from train.datasets import DatasetError
-from train.fit import Interrupted, fit
+from train.fit import Interrupted, averaged_model, fit
 from train.loading import draw_rows
 from train.optimise import depthwise_in_float32
 from train.system import predict_ages
@@ -43,6 +44,22 @@ def test_stopping_and_resuming_gives_the_same_weights(tmp_path: Path, stop: int)
         fit(RECIPE, [data], data, tmp_path / "parts", stop_at=stop)
     resumed = weights(fit(RECIPE, [data], data, tmp_path / "parts", resume=True))
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_an_unfinished_run_is_no_model_yet(tmp_path: Path) -> None:
+    """A state from before the number of all steps was put down is taken as it is, and goes on all the same."""
+    data = subset()
+    with pytest.raises(Interrupted):
+        fit(RECIPE, [data], data, tmp_path, stop_at=3)
+    with pytest.raises(UsageError, match=r"stopped at step 3 of 8; finish it with `fit --resume`\.$"):
+        averaged_model(RECIPE, tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    del state["steps"]
+    torch.save(state, tmp_path / "state.pt")
+    assert averaged_model(RECIPE, tmp_path)[1] == 3
+    fit(RECIPE, [data], data, tmp_path, resume=True)
+    assert averaged_model(RECIPE, tmp_path)[1] == 8
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["steps"] == 8
 
 
 def test_stochastic_depth_is_drawn_anew_the_same_after_resuming(tmp_path: Path) -> None:

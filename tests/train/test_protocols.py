@@ -4,6 +4,8 @@ import csv
 import hashlib
 import random
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,16 @@ FOLDS = {
     "imdb-clean": ["train", "train", "valid", "test"],
     "fairface": ["train", "train", "val"],
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_are_enough() -> Iterator[None]:
+    """Made-up sets are smaller than the published ones that they stand for."""
+    with pytest.MonkeyPatch.context() as patch:
+        for reader in DATASETS.values():
+            if reader.facts.whole:
+                patch.setattr(type(reader), "facts", replace(reader.facts, photos=1))
+        yield
 
 
 def people(dataset: str, photos: list[int]) -> list[Sample]:
@@ -174,6 +186,22 @@ def test_cacd_is_divided_by_rank() -> None:
         assert part in wanted
     [clean] = divide(protocol("cacd-clean"), people("cacd", [2] * 200))
     assert {name for name, part in clean.parts.items() if part == "test"} <= set(rank) | set(clean.parts)
+
+
+@pytest.mark.parametrize("name", ["fgnet-lopo", "faces", "agedb-exclusive"])
+def test_part_of_a_published_set_is_not_divided_as_the_whole(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing but their number tells that photos are missing."""
+    reader, samples = DATASETS[default(name)], people(default(name), [2] * 20)
+    monkeypatch.setattr(type(reader), "facts", replace(reader.facts, photos=41))
+    with pytest.raises(
+        DatasetError, match=f"40 of its 41 published photos are there, and the protocol '{name}'"
+    ):
+        divide(protocol(name), samples)
+    assert divide(protocol("exclusive-80-20"), samples)
+    monkeypatch.setattr(type(reader), "facts", replace(reader.facts, photos=40))
+    assert divide(protocol(name), samples)
 
 
 def test_a_broken_promise_is_an_error() -> None:

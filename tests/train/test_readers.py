@@ -144,9 +144,13 @@ def test_faces_has_groups_until_it_is_told_the_ages(tmp_path: Path) -> None:
 
 def test_scface_reads_each_photo_once(tmp_path: Path) -> None:
     samples = read("scface", tmp_path)
-    assert [s.name for s in samples if s.subject == "001"] == [
-        "001_frontal.jpg", "001_R1.jpg", "001_cam1_1.jpg", "001_cam8.jpg"
-    ]  # fmt: skip
+    names = [s.name for s in samples if s.subject == "001"]
+    assert names[:2] == ["001_frontal.jpg", "001_L1.jpg"]
+    assert names[8:] == [
+        "001_R4.jpg",
+        *(f"001_cam{c}_{d}.jpg" for c in range(1, 8) for d in (1, 2, 3)),
+        "001_cam8.jpg",
+    ]
     assert {(s.subject, s.age, s.gender) for s in samples} == {("001", 26, "male"), ("002", 55, "female")}
     assert ScFace(recorded=2005).read(tmp_path)[0].age == 25
 
@@ -159,6 +163,38 @@ def test_scface_knows_everybody_or_says_whom_it_misses(tmp_path: Path) -> None:
     (tmp_path / "features.txt").write_text("nobody")
     with pytest.raises(DatasetError, match="lists nobody"):
         DATASETS["scface"].read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "said"),
+    [
+        ("faces", "016_y_f_s_b.jpg", "1 of 24 "),
+        ("faces", "004_o_m_[ad]_*.jpg", "4 of 24 "),
+        ("scface", "mugshot_frontal_original_all/002_frontal.jpg", None),  # the same view is in the rotation
+        ("scface", "mugshot_rotation_all/002_R[34].jpg", "2 of 62 "),
+        ("scface", "surveillance_cameras_all/00?_cam7_3.jpg", "2 of 62 "),
+    ],
+)
+def test_photos_that_file_names_foretell_are_missed(
+    name: str, lost: str, said: str | None, tmp_path: Path
+) -> None:
+    TREES[name](tmp_path)
+    missing = sorted(tmp_path.glob(lost))
+    for path in missing:
+        path.unlink()
+    if said is None:
+        assert DATASETS[name].read(tmp_path)
+        return
+    with pytest.raises(DatasetError) as error:
+        DATASETS[name].read(tmp_path)
+    assert said in str(error.value)
+    assert str(error.value).endswith(f"the first one looked for is {missing[0]}.")
+
+
+def test_names_of_other_capitals_and_endings_are_known(tmp_path: Path) -> None:
+    TREES["faces"](tmp_path)
+    (tmp_path / "016_y_f_s_b.jpg").rename(tmp_path / "016_Y_F_S_B.JPEG")
+    assert len(DATASETS["faces"].read(tmp_path)) == 24
 
 
 def test_agedb(tmp_path: Path) -> None:
@@ -233,10 +269,11 @@ def test_a_crop_cache_learns_labels_that_came_later(tmp_path: Path, grace_hopper
     """FACES gets exact ages when `ages.csv` is put there: the faces need not be cut out again."""
     root = tmp_path / "FACES"
     root.mkdir()
-    Image.fromarray(grace_hopper).crop((150, 60, 390, 300)).save(root / "004_o_m_a_a.jpg")
+    for name in (f"004_o_m_{expression}_{part}.jpg" for expression in "adfhns" for part in "ab"):
+        Image.fromarray(grace_hopper).crop((150, 60, 390, 300)).save(root / name)
     prepare(DATASETS["faces"].read(root), tmp_path / "crops", 32, 4, 1)
     write(root / "ages.csv", [("subject", "age"), ("004", 77)])
     written = (tmp_path / "crops" / "crops.npy").stat().st_mtime_ns
-    [sample] = prepare(DATASETS["faces"].read(root), tmp_path / "crops", 32, 4, 1).samples
+    sample, *_ = prepare(DATASETS["faces"].read(root), tmp_path / "crops", 32, 4, 1).samples
     assert (sample.age, sample.group, sample.subject, sample.fold) == (77, None, "004", "a")
     assert (tmp_path / "crops" / "crops.npy").stat().st_mtime_ns == written

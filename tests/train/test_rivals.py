@@ -29,6 +29,17 @@ def test_only_common_photos_count(tmp_path: Path) -> None:
     assert "| rival | 0–12 | 1 | 4.00 | 1.00 |" in table({"rival": found})
 
 
+def test_a_rival_of_other_photos_is_one_sentence() -> None:
+    ours = pd.DataFrame({"name": ["a.jpg"], "truth": [5.0], "age": [6.0]})
+    known, stranger = pd.Series({"a.jpg": 9.0}), pd.Series({"b.jpg": 9.0})
+    with pytest.raises(
+        DatasetError, match=r"of stranger .* no photo in common; .* like b\.jpg, .* like a\.jpg\.$"
+    ):
+        compare(ours, {"known": known, "stranger": stranger})
+    with pytest.raises(DatasetError, match="no photo in common"):
+        compare(ours, {"empty": stranger[:0]})
+
+
 @pytest.mark.parametrize("content", [None, "a,b\n1,2\n", "filename,age_pred\na.jpg,old\n"])
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "rival.csv"

@@ -100,17 +100,19 @@ def scface(root: Path) -> None:
     lines += ["001\t05.03.1980\t0\t1\t0\t0", "002\t17.11.1951\t1\t0\t0\t1"]
     touch(root, ["features.txt"])
     (root / "features.txt").write_text("\r\n".join(lines), encoding="latin-1")
+    views = ["frontal", *(f"{side}{step}" for side in "LR" for step in range(1, 5))]
+    cameras = [(camera, distance) for camera in range(1, 8) for distance in range(1, 4)]
     for person in ("001", "002"):
         touch(
             root,
             [
                 f"mugshot_frontal_original_all/{person}_frontal.jpg",
                 f"mugshot_frontal_cropped_all/{person}_frontal.JPG",
-                f"mugshot_rotation_all/{person}_R1.jpg",
-                f"surveillance_cameras_all/{person}_cam1_1.jpg",
+                *(f"mugshot_rotation_all/{person}_{view}.jpg" for view in views),
+                *(f"surveillance_cameras_all/{person}_cam{c}_{d}.jpg" for c, d in cameras),
                 f"surveillance_cameras_all/{person}_cam8.jpg",
                 f"surveillance_cameras_IR_cam8/{person}_cam8.jpg",
-                f"surveillance_cameras_distance_1/cam_1/{person}_cam1_1.jpg",
+                *(f"surveillance_cameras_distance_{d}/cam_{c}/{person}_cam{c}_{d}.jpg" for c, d in cameras),
             ],
         )
 

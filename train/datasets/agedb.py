@@ -25,6 +25,7 @@ class AgeDB:
         labels="file name; collected by hand from texts that give the year of the photo",
         subjects="the name in the file name",
         photos=16488,
+        whole=True,
     )
 
     def read(self, root: Path) -> list[Sample]:

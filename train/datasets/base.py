@@ -55,6 +55,9 @@ class Facts:
         subjects: what tells persons apart; None where nothing does.
         photos: how many the published set has; None where we could not confirm a number.
         groups: first and last age of each age group, ascending, where the labels are groups.
+        whole: a root with fewer than `photos` is broken, and nothing in it tells which are missing: protocols of the
+            set refuse it. False where the photos are asked for by name, and where parts of the set are in use by
+            themselves.
     """
 
     title: str
@@ -65,6 +68,7 @@ class Facts:
     subjects: str | None
     photos: int | None
     groups: Groups = ()
+    whole: bool = False
 
 
 class Dataset(Protocol):
@@ -99,17 +103,29 @@ def required(path: Path, facts: Facts) -> Path:
 
 def complete(samples: list[Sample], facts: Facts) -> list[Sample]:
     """The samples of a list of labels, when the photo of each is there. Raises DatasetError."""
-    missing = [sample.path for sample in samples if not sample.path.is_file()]
-    if missing:
-        raise DatasetError(
-            f"{facts.title} is not wholly unpacked: {len(missing)} of its {len(samples)} listed photos are missing; "
-            f"the first one looked for is {missing[0]}."
-        )
+    _check_missing([sample.path for sample in samples if not sample.path.is_file()], len(samples), facts)
     if not samples:
         raise DatasetError(
             f"The labels of {facts.title} list no photo with an age; looked for one in its files."
         )
     return samples
+
+
+def predicted(samples: list[Sample], paths: list[Path], facts: Facts) -> list[Sample]:
+    """The samples that file names gave, when all photos whose names are known beforehand are among them, in whatever
+    folder and however their names are capitalised. Raises DatasetError."""
+    found = {sample.path.stem.lower() for sample in samples}
+    _check_missing([path for path in paths if path.stem.lower() not in found], len(paths), facts)
+    return samples
+
+
+def _check_missing(missing: list[Path], count: int, facts: Facts) -> None:
+    """Raises DatasetError when any of the `count` photos of a set is missing."""
+    if missing:
+        raise DatasetError(
+            f"{facts.title} is not wholly unpacked: {len(missing)} of {count} expected photos are missing; "
+            f"the first one looked for is {missing[0]}."
+        )
 
 
 def some(samples: list[Sample], folder: Path, pattern: str, facts: Facts) -> list[Sample]:

@@ -8,9 +8,20 @@ with the columns `subject,age` (like `004,75`) beside the photos, it is the labe
 """
 
 import re
+from itertools import product
 from pathlib import Path
 
-from train.datasets.base import DatasetError, Facts, Groups, Sample, middle, read_table, some, years
+from train.datasets.base import (
+    DatasetError,
+    Facts,
+    Groups,
+    Sample,
+    middle,
+    predicted,
+    read_table,
+    some,
+    years,
+)
 
 NAME = re.compile(r"(\d{3})_([ymo])_([fm])_([adfhns])_([ab])\.jpe?g", re.IGNORECASE)
 GROUPS: Groups = (
@@ -19,6 +30,7 @@ GROUPS: Groups = (
     (69, 80),
 )  # young, middle-aged, older, as the data base's makers give them
 LETTERS = "ymo"
+EXPRESSIONS, SETS = "adfhns", "ab"
 GENDERS = {"m": "male", "f": "female"}
 AGES = "ages.csv"
 
@@ -40,6 +52,7 @@ class Faces:
         subjects="the first three digits of the file name",
         photos=2052,
         groups=GROUPS,
+        whole=True,
     )
 
     def read(self, root: Path) -> list[Sample]:
@@ -67,7 +80,10 @@ class Faces:
                     fold=expression,
                 )
             )
-        return some(samples, root, "NNN_G_S_E_P.jpg, like 004_o_m_a_a.jpg", self.facts)
+        some(samples, root, "NNN_G_S_E_P.jpg, like 004_o_m_a_a.jpg", self.facts)
+        people = sorted({sample.name[: len("NNN_G_S")].lower() for sample in samples})
+        names = ("_".join(parts) for parts in product(people, EXPRESSIONS, SETS))
+        return predicted(samples, [root / f"{name}.jpg" for name in names], self.facts)
 
     def _ages(self, path: Path) -> dict[str, float]:
         """Person → age in years; empty without the file."""

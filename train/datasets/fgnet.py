@@ -24,6 +24,7 @@ class FGNet:
         labels="file name, from the families",
         subjects="the first three digits of the file name",
         photos=1002,
+        whole=True,
     )
 
     def read(self, root: Path) -> list[Sample]:

@@ -3,7 +3,8 @@
 Layout: `features.txt` (ten lines of explanation, then a tab-separated line a person: number, date of birth dd.mm.yyyy,
 sex (0 male), beard, moustache, glasses) and folders of photos: `mugshot_frontal_original_all/001_frontal.jpg`,
 `mugshot_rotation_all/001_R1.jpg`, `surveillance_cameras_all/001_cam1_1.jpg` (camera, distance) and the infrared
-`surveillance_cameras_IR_cam8/001_cam8.jpg`. The set repeats photos in further folders; each is read once.
+`surveillance_cameras_IR_cam8/001_cam8.jpg`. The set repeats photos in further folders; each name is read once, which
+makes 31 a person: the frontal view of the nine of the rotation has the name of the frontal mugshot.
 
 The set gives no date of the photos. 2006 is our assumption, NOT confirmed; should it be wrong, all ages are off by the
 same number of years: `ScFace(recorded=…)`.
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from train.datasets.base import DatasetError, Facts, Sample, required, some
+from train.datasets.base import DatasetError, Facts, Sample, predicted, required
 
 LABELS = "features.txt"
 FOLDERS = (
@@ -26,6 +27,12 @@ FOLDERS = (
 NAME = re.compile(r"(\d{3})_(\w+)\.jpe?g", re.IGNORECASE)
 PERSON = re.compile(r"(\d{1,3})\s+\d{1,2}\.\d{1,2}\.(\d{4})\.?\s+([01])\b")
 GENDERS = ("male", "female")
+# What each person has, by folder: all that the name adds to the number.
+VIEWS: dict[str, tuple[str, ...]] = {
+    FOLDERS[0]: ("frontal",),
+    FOLDERS[1]: tuple(f"{side}{step}" for side in "LR" for step in range(1, 5)),
+    FOLDERS[2]: (*(f"cam{camera}_{distance}" for camera in range(1, 8) for distance in range(1, 4)), "cam8"),
+}
 
 
 @dataclass(frozen=True)
@@ -69,4 +76,10 @@ class ScFace:
             samples[path.name.lower()] = Sample(
                 path, path.name, self.recorded - born, GENDERS[sex], None, self.name, subject=match[1]
             )
-        return some(list(samples.values()), root / FOLDERS[0], "NNN_frontal.jpg", self.facts)
+        paths = [
+            root / folder / f"{person:03}_{view}.jpg"
+            for person in sorted(people)
+            for folder, views in VIEWS.items()
+            for view in views
+        ]
+        return predicted(list(samples.values()), paths, self.facts)
