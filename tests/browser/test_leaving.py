@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Playwright, expect
 from cilf.demo import texts
 from cilf.demo.photo import PREDICTIONS_AT_ONCE
 from tests.browser.conftest import visits
-from tests.browser.running import HOPPER, launch_browser, serve, upload, wait_until
+from tests.browser.running import HOPPER, PATIENCE_S, launch_browser, serve, upload, wait_until
 from tests.live_clip import numbered, swaying, write_y4m
 
 NAME = "aunt-in-the-garden"
@@ -83,6 +83,7 @@ def test_nothing_stays_of_photos_that_were_never_looked_at(
             # Those that wait for the model, and one that waits in line behind them.
             pages = [browser.new_context().new_page() for _ in range(PREDICTIONS_AT_ONCE + 1)]
             for page in pages:
+                page.set_default_timeout(1000 * PATIENCE_S)
                 page.goto(site.address)
                 upload(page, file)
                 expect(page.locator("#photo img[src^='data:']")).to_be_visible()
