@@ -751,9 +751,7 @@ class TestPhotoTab:
         assert texts.FORGOTTEN in self.last(answers)[tab.message]
         assert "Face 1 of 2" in self.last(newest)[tab.age]
 
-    def test_nothing_that_waits_for_room_in_line_comes_between_emptying_and_arrival(
-        self, tab: PhotoTab
-    ) -> None:
+    def test_emptying_and_arrival_do_not_stand_in_line(self, tab: PhotoTab) -> None:
         assert Context.root_block is not None
         queued = {each.name: each.queue for each in Context.root_block.fns.values()}
         assert not queued["on_arrived"]
@@ -877,7 +875,8 @@ class TestPage:
         host.start()
         host.get()
         call("on_arrived", {"path": None, "url": address, "orig_name": "me.png"})
-        call("on_photo", "a child")
+        list(page.fns[numbers["on_photo"]].fn("a child", request("me")))
+        call("on_pick", 0, "a child")
         assert "data:image/jpeg" in kept()
         call("on_empty")
         assert "data:image" not in kept()

@@ -87,7 +87,7 @@ def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
     route_utils.GradioUploadFile = _Apart  # type: ignore[misc]
     route_utils.GradioMultiPartParser = _Tidy  # type: ignore[misc]
     route_utils.FileResponse = _Vanishing  # type: ignore[misc]
-    routing.secure_url_stream_response = no_relay  # type: ignore[assignment]
+    routing.secure_url_stream_response = no_relay
     processing_utils.async_ssrf_protected_download = handed_in.postponed
     page.queue(max_size=settings.queue_size).launch(
         server_name=settings.host,

@@ -2,7 +2,7 @@
 
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
@@ -12,17 +12,19 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Playwright, expect
 
-from cilf.demo import photo, texts
+from cilf.demo import texts
+from cilf.demo.photo import PREDICTIONS_AT_ONCE
 from tests.browser.conftest import visits
-from tests.browser.running import HOPPER, launch_browser, serve, upload, wait_until
+from tests.browser.running import HOPPER, PATIENCE_S, launch_browser, serve, upload, wait_until
 from tests.live_clip import numbered, swaying, write_y4m
 
 NAME = "aunt-in-the-garden"
 
 
 @contextmanager
-def hub_without_end() -> Iterator[str]:
-    """The address of a Hub that never comes to the end of its answer, so that a model from it stays loading."""
+def hub_without_end() -> Iterator[tuple[str, Callable[[], None]]]:
+    """A Hub that does not come to the end of its answer, so that a model from it stays loading: its address, and what
+    breaks the answer off."""
     over = threading.Event()
 
     class Dribble(BaseRequestHandler):
@@ -35,9 +37,11 @@ def hub_without_end() -> Iterator[str]:
     with ThreadingTCPServer(("127.0.0.1", 0), Dribble) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        over.set()
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", over.set
+        finally:
+            over.set()
+            server.shutdown()
 
 
 def test_nothing_stays(playwright: Playwright, grace_hopper: np.ndarray, tmp_path: Path) -> None:
@@ -72,20 +76,22 @@ def test_nothing_stays_of_photos_that_were_never_looked_at(
     Image.open(HOPPER).save(file)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    with hub_without_end() as address:
+    with hub_without_end() as (address, break_off):
         monkeypatch.setenv("HF_ENDPOINT", address)
         with serve(tmp_path / "site", ["--weights", "somebody/somewhere"]) as site:
             before = set(site.temporary.rglob("*"))
             # Those that wait for the model, and one that waits in line behind them.
-            pages = [browser.new_context().new_page() for _ in range(photo.PREDICTIONS_AT_ONCE + 1)]
+            pages = [browser.new_context().new_page() for _ in range(PREDICTIONS_AT_ONCE + 1)]
             for page in pages:
+                page.set_default_timeout(1000 * PATIENCE_S)
                 page.goto(site.address)
                 upload(page, file)
                 expect(page.locator("#photo img[src^='data:']")).to_be_visible()
                 assert site.files() == []  # while it waits
-            for page in pages[: photo.PREDICTIONS_AT_ONCE]:
+            for page in pages[:PREDICTIONS_AT_ONCE]:
                 expect(page.locator("#message")).to_contain_text(texts.MODEL_FIRST)
             for page in pages:
                 page.context.close()
             assert wait_until(lambda: set(site.temporary.rglob("*")) <= before)  # no folders either
             assert NAME not in site.log.read_text()
+            break_off()  # the program waits at its end for those who wait for the model
