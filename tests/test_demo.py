@@ -29,6 +29,7 @@ from cilf.demo.settings import Settings
 from cilf.demo.streams import Streams
 from cilf.demo.visits import Visit, Visits
 from cilf.errors import CilfError, PhotoError, WeightsError
+from cilf.photoset import PHOTO_SUFFIXES
 from cilf.prediction import FacePrediction, TraceStep
 
 ROOT = Path(app.__file__).parent
@@ -617,6 +618,29 @@ class TestPhotoTab:
         }
         assert modes["upload"] == "multiple"
 
+    def test_a_second_choice_is_not_dropped(self, tab: PhotoTab) -> None:
+        assert Context.root_block is not None
+        modes = {each.name: each.trigger_mode for each in Context.root_block.fns.values()}
+        assert modes["on_pick"] == modes["on_click"] == "multiple"
+
+    def test_a_late_choice_does_not_override_a_newer_one(
+        self, tab: PhotoTab, file: Path, estimator: FakeEstimator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.last(tab.on_photo(file_payload(file), "a child", request()))
+        newer: list[dict[Any, Any]] = []
+        score = estimator.similarity
+
+        def similarity(face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
+            """While the first choice is answered, the visitor makes another one."""
+            monkeypatch.setattr(estimator, "similarity", score)
+            newer.append(tab.on_pick(1, "a child", request()))
+            return score(face, prompts)
+
+        monkeypatch.setattr(estimator, "similarity", similarity)
+        click = gr.SelectData(None, {"index": [150, 100], "value": None})
+        assert tab.on_click("a child", request(), click) == {tab.message: gr.skip()}
+        assert newer[0][tab.picker].value == 1
+
     def test_an_upload_is_removed_when_the_page_is_left_before_its_turn(self, file: Path) -> None:
         with gr.Blocks(analytics_enabled=False):
             tab = PhotoTab(ModelHost(FakeEstimator), Visits())  # still loading
@@ -701,6 +725,10 @@ class TestPage:
         assert {address.split("/")[2] for address in addresses} == {
             "www.w3.org"
         }  # names a format, is never fetched
+
+    def test_the_browser_knows_every_suffix_of_a_photo(self) -> None:
+        assert all(f'"{suffix}"' in theme.HEAD for suffix in PHOTO_SUFFIXES)
+        assert theme.HEAD.count("</script>") == theme.HEAD.count("<script") == 1
 
     def test_the_page_is_built_before_the_model_is_loaded(self) -> None:
         page = app.build_page(

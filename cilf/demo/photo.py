@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 import numpy as np
@@ -39,6 +40,7 @@ class PhotoTab:
     def __init__(self, host: ModelHost, visits: Visits) -> None:
         self._host = host
         self._visits = visits
+        self._choices: WeakKeyDictionary[Visit, object] = WeakKeyDictionary()  # the newest choice in each photo
         self._examples = examples.available()
         with gr.Row(elem_classes="cilf-main"):
             with gr.Column(scale=5, min_width=280, elem_classes="cilf-left"):
@@ -148,8 +150,12 @@ class PhotoTab:
                 for button, (_, portrait) in zip(self.example_buttons, self._examples, strict=True)
             ]
         self.photo.clear(self.on_empty, **answer, **light)
-        self.picker.input(self.on_pick, [self.picker, self.prompts], **answer, **light)
-        self.photo.select(self.on_click, self.prompts, **answer, **light)
+        # By itself Gradio would drop a second choice while the first is answered. Its "always_last" would not do: it
+        # reads the picker again only when the first answer has set it back, and keeps the first click's coordinates.
+        self.picker.input(
+            self.on_pick, [self.picker, self.prompts], trigger_mode="multiple", **answer, **light
+        )
+        self.photo.select(self.on_click, self.prompts, trigger_mode="multiple", **answer, **light)
         # `change` rather than `input`: pasting and the preset buttons count as well.
         scoring = answer | {"inputs": [self.prompts, self.picker], "outputs": [self.scores, self.message]}
         self.prompts.change(self.on_prompts, **scoring, **light)
@@ -202,18 +208,19 @@ class PhotoTab:
             return self._nothing(texts.FORGOTTEN)
         if choice not in range(len(visit.faces)):
             return self._unchanged()  # a face of the photo before
-        return self._calmly(lambda: self._show(visit, choice, prompts))
+        return self._choose(page, visit, choice, prompts)
 
     def on_click(self, prompts: str, request: gr.Request, event: gr.SelectData) -> Updates:
         """The photo was clicked: choose the face that was hit."""
-        visit = self._visits.get(_page(request))
+        page = _page(request)
+        visit = self._visits.get(page)
         if visit is None or len(visit.faces) < 2:
             return self._unchanged()
         x, y = event.index
         chosen = drawing.face_at(visit.faces, float(x), float(y))
         if chosen is None:
             return self._unchanged()
-        return self._calmly(lambda: self._show(visit, chosen, prompts))
+        return self._choose(page, visit, chosen, prompts)
 
     def on_prompts(self, prompts: str, chosen: int | None, request: gr.Request) -> Updates:
         """The prompts were edited: score them anew, without looking at the photo again."""
@@ -260,6 +267,13 @@ class PhotoTab:
 
         updates = self._calmly(look)
         yield updates if self._visits.put(page, ticket, visit) else self._unchanged()
+
+    def _choose(self, page: str, visit: Visit, chosen: int, prompts: str) -> Updates:
+        """Show another face, unless a newer choice or photo came meanwhile: a late answer would set the page back."""
+        choice = self._choices[visit] = object()
+        updates = self._calmly(lambda: self._show(visit, chosen, prompts))
+        late = self._choices.get(visit) is not choice or self._visits.get(page) is not visit
+        return self._unchanged() if late else updates
 
     def _show(self, visit: Visit, chosen: int, prompts: str) -> Updates:
         """Everything about one face of a photo."""
