@@ -214,25 +214,60 @@ class TestDrawing:
     ) -> None:
         assert not np.array_equal(drawing.annotate(photo, [make_face(box=box)]), photo)
 
-    def test_labels_of_a_crowd_do_not_cover_each_other(self) -> None:
-        photo = np.zeros((900, 1600, 3), np.uint8)
-        faces = [
-            make_face(
-                20.0 + index,
-                box=(
-                    20.0 + 157 * (index % 10),
-                    60.0 + 170 * (index // 10),
-                    90.0 + 157 * (index % 10),
-                    130.0 + 170 * (index // 10),
-                ),
-            )
-            for index in range(50)
+    @staticmethod
+    def rows_of_faces(count: int, columns: int) -> list[FacePrediction]:
+        """Faces spread evenly over a photo of 1600x900 pixels."""
+        across, down = 1600 / columns, 900 / (count / columns)
+        side = 0.45 * min(across, down)
+        corners = [
+            ((index % columns + 0.5) * across - side / 2, (index // columns + 0.5) * down - side / 2)
+            for index in range(count)
         ]
+        return [
+            make_face(20.0 + index, box=(x, y, x + side, y + side)) for index, (x, y) in enumerate(corners)
+        ]
+
+    @staticmethod
+    def shared(one: drawing.Box, other: drawing.Box) -> float:
+        width = min(one[2], other[2]) - max(one[0], other[0])
+        height = min(one[3], other[3]) - max(one[1], other[1])
+        return max(width, 0.0) * max(height, 0.0)
+
+    @pytest.mark.parametrize(
+        ("count", "columns", "pixels"), [(1, 1, 12), (2, 2, 12), (6, 3, 11), (12, 6, 8), (50, 10, 8)]
+    )
+    def test_labels_can_be_read_on_a_phone_and_cover_nothing(
+        self, count: int, columns: int, pixels: float
+    ) -> None:
+        faces = self.rows_of_faces(count, columns)
+        labels = drawing.lay_out((1600, 900), faces, chosen=None)
+        places = [each.place for each in labels.values()]
+        assert len(places) == count
+        # The photo is 330 pixels wide on a phone of 360.
+        assert min(each.size for each in labels.values()) * 330 / 1600 >= pixels
+        for index, place in enumerate(places):
+            assert sum(self.shared(place, other) for other in places[:index]) < 1
+            assert sum(self.shared(place, face.box) for face in faces) < 1
+
+    def test_labels_shrink_where_they_would_cover_each_other(self) -> None:
+        faces = self.rows_of_faces(50, 25)
+        labels = list(drawing.lay_out((1600, 900), faces).values())
+        roomy = drawing.lay_out((1600, 900), self.rows_of_faces(50, 10))
+        assert max(each.size for each in labels) < min(each.size for each in roomy.values())
+        covered = sum(
+            self.shared(each.place, other.place)
+            for index, each in enumerate(labels)
+            for other in labels[:index]
+        )
+        assert covered < 0.01 * sum(self.shared(each.place, each.place) for each in labels)
+
+    def test_every_label_of_a_crowd_is_drawn(self) -> None:
+        photo, faces = np.zeros((900, 1600, 3), np.uint8), self.rows_of_faces(50, 10)
         drawn = drawing.annotate(photo, faces, chosen=None)
-        # Each label is a filled patch in the others' colour, far more than the thin lines of the boxes.
-        filled = (drawn == drawing.OTHER).all(axis=-1).sum()
-        one = (drawing.annotate(photo, faces[:1], chosen=None) == drawing.OTHER).all(axis=-1).sum()
-        assert filled > 25 * one / 2
+        for each in drawing.lay_out((1600, 900), faces, chosen=None).values():
+            x0, y0, x1, y1 = map(round, each.place)
+            patch = drawn[y0:y1, x0:x1]
+            assert (patch == drawing.OTHER).all(axis=-1).mean() > 0.5
 
     def test_a_click_hits_the_smallest_face_around_it(self) -> None:
         faces = [make_face(box=(0.0, 0.0, 100.0, 100.0)), make_face(box=(40.0, 40.0, 60.0, 60.0))]
