@@ -126,9 +126,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = read(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        serving.check(settings)
+        _serve(settings)
     except UsageError as error:
         sys.exit(f"app.py: {error}")
+
+
+def _serve(settings: Settings) -> None:
+    serving.check(settings)
     load = partial(age_estimator, device=settings.device, max_faces=settings.max_faces)
     host = ModelHost(partial(load, settings.weights))
     sets = PhotoSets(host)

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -19,9 +20,10 @@ import numpy as np
 import pytest
 from gradio.context import Context
 from PIL import Image
+from starlette.testclient import TestClient
 
 import app
-from cilf.demo import charts, drawing, examples, pictures, texts, theme, upload_folder
+from cilf.demo import charts, drawing, examples, pictures, serving, texts, theme, upload_folder
 from cilf.demo.loading import ModelHost
 from cilf.demo.photo import PhotoTab
 from cilf.demo.sets import PhotoSets
@@ -771,3 +773,27 @@ class TestPage:
         )
         assert "Loading the model" in str(page.get_config_file()["components"])
         assert not page.analytics_enabled
+
+    def test_a_taken_port_is_said_before_anything_is_loaded(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            with pytest.raises(SystemExit, match=f"port {port} is taken.*--port"):
+                app.main(["--host", "127.0.0.1", "--port", str(port)])
+
+    @pytest.mark.parametrize("wrong", [["--port", "70000"], ["--host", "192.0.2.1", "--port", "7860"]])
+    def test_where_nobody_can_listen_is_said(self, wrong: list[str]) -> None:
+        with pytest.raises(SystemExit, match="give"):
+            app.main(wrong)
+
+    @pytest.mark.parametrize(("visibility", "status"), [("private", 429), ("public", 503)])
+    def test_a_full_queue_asks_the_visitor_to_come_back(
+        self, visibility: Literal["private", "public"], status: int
+    ) -> None:
+        with gr.Blocks(analytics_enabled=False) as page:
+            gr.Button().click(lambda: None, api_visibility=visibility)
+        page.queue(max_size=0)  # full from the start
+        serving.ask_to_come_back(page)
+        body = {"data": [], "fn_index": 0, "session_hash": "me"}
+        answer = TestClient(page.app).post("/gradio_api/queue/join", json=body)
+        assert answer.status_code == status
+        assert (answer.json()["detail"] == texts.BUSY) == (visibility == "private")

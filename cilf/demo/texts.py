@@ -26,6 +26,7 @@ NO_FACE = "No face was found in this picture. Is the face cut out tightly, or tu
 WHOLE_PICTURE = "Take the whole picture as one face"
 FORGOTTEN = "This photo is no longer in memory. Please choose it again."
 UNEXPECTED = "Something went wrong with this picture. Please try another one."
+BUSY = "Many people are here right now; try again in a minute."
 NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
