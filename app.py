@@ -62,7 +62,7 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
                 LiveTab(host, streams)
             with gr.Tab("Photo set", id="photo-set-tab"):
                 photo_set = PhotoSetTab(sets)
-            with gr.Tab("Model", id="model-tab"):
+            with gr.Tab("Model", id="model-tab") as model:
                 model_tab = ModelTab(host, load, settings, state)
 
         async def follow_loading() -> AsyncIterator[str]:
@@ -90,6 +90,14 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
         ).then(
             model_tab.on_open,
             outputs=model_tab.opened(),
+            show_progress="hidden",
+            concurrency_limit=None,
+            api_visibility="private",
+        )
+        model.select(
+            model_tab.on_select,
+            model_tab.facts,
+            [state, *model_tab.opened()],
             show_progress="hidden",
             concurrency_limit=None,
             api_visibility="private",

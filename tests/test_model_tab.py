@@ -174,6 +174,18 @@ class TestTab:
         assert list(tab.on_load("", " "))[-1][tab.facts]
         assert asked == [("a/b", "v1"), (None, None)]
 
+    def test_an_open_page_follows_what_another_one_loaded(self) -> None:
+        host = TestReplacing().started(Documented("old"))
+        tab = self.tab(host, lambda *_: Documented("new"), Settings())
+        page = gr.Request(headers={"host": "here"})
+        shown = tab.on_open(page)[tab.facts]
+        assert tab.on_select(shown, page) == {tab.facts: gr.skip()}
+        host.replace(lambda: Documented("new"))
+        answer = tab.on_select(shown, page)
+        assert "new" in answer[tab.facts]
+        assert "new" in answer[tab.state]
+        assert tab.on_select(answer[tab.facts], page) == {tab.facts: gr.skip()}
+
     def stalled(self, gate: threading.Event) -> tuple[ModelTab, Iterator[dict[Any, Any]]]:
         """A page that shows a download which goes no further than a quarter until the gate opens."""
 

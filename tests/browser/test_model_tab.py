@@ -99,7 +99,9 @@ def test_wrong_weights_leave_the_old_ones_in_use(
 def test_right_weights_take_over_while_a_photo_in_view_keeps_its_own(
     own_page: Callable[[], Page], shoot: Shoot, weights: Path
 ) -> None:
-    page = own_page()
+    page, other = own_page(), own_page()
+    show(other)
+    other.get_by_role("tab", name="Live").click()
     page.click("#example-hopper")
     expect(page.locator("#age")).to_be_visible()
     age = page.locator("#age").inner_text()
@@ -118,6 +120,9 @@ def test_right_weights_take_over_while_a_photo_in_view_keeps_its_own(
     expect(page.locator("#scores tbody tr")).to_have_count(1)
     page.click("#example-hopper")
     expect(page.locator("#age")).to_have_text(age)
+    show(other)  # another window learns of it
+    expect(other.locator("#in-use")).to_contain_text("my-weights")
+    expect(other.locator("#model-state")).to_contain_text("my-weights")
 
 
 def test_a_page_for_all_leaves_the_weights_to_its_owner(
