@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -178,6 +179,12 @@ class TestCharts:
         assert "0.50" in table
         assert "90 %" in table
         assert "Not seen in training: “zebra”" in table
+
+    def test_every_prompt_can_be_removed(self) -> None:
+        prompt = 'a "young" <b>man'
+        table = charts.prompt_scores({prompt: 0.2, "b": 0.1}, {prompt: 0.6, "b": 0.4}, {})
+        assert re.findall(r'data-prompt="([^"]*)"', table) == [escape(prompt), "b"]
+        assert table.count("aria-label=") == 2
 
     def test_bars_of_negative_cosines_end_where_positive_ones_begin(self) -> None:
         table = charts.prompt_scores({"a": -0.2, "b": 0.2}, {"a": 0.4, "b": 0.6}, {})

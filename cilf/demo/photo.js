@@ -47,3 +47,30 @@ document.addEventListener("drop", (event) => {
   event.stopImmediatePropagation();
   event.target.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
 }, true);
+
+// ---- Removing a prompt: its line leaves the text box, and the others are scored as after any other edit.
+
+// The breaks, blanks and cut of `texts.prompt_lines`.
+const breaks = /\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]/;
+const promptOf = (line) => Array.from(line.trim().replace(/\s+/g, " ")).slice(0, __LENGTH__).join("").trim();
+
+document.addEventListener("click", ({ target }) => {
+  const button = target instanceof Element ? target.closest("#scores [data-prompt]") : null;
+  if (!button) return;
+  const box = document.querySelector("#prompt-editor textarea");
+  const scores = document.querySelector("#scores");
+  const { prompt } = button.dataset;
+  const place = Array.from(scores.querySelectorAll("[data-prompt]")).indexOf(button);
+  box.value = box.value.split(breaks).filter((line) => promptOf(line) !== prompt).join("\n");
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+
+  // The button goes with its row; whoever uses the keyboard finds the focus on the next row's.
+  const observer = new MutationObserver(() => {
+    if (button.isConnected && button.dataset.prompt === prompt) return;
+    observer.disconnect();
+    if (![null, document.body, button].includes(document.activeElement)) return;
+    const left = scores.querySelectorAll("[data-prompt]");
+    (left[Math.min(place, left.length - 1)] ?? box).focus({ preventScroll: true });
+  });
+  observer.observe(scores, { childList: true, subtree: true, attributes: true });
+});

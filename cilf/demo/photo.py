@@ -13,7 +13,7 @@ from cilf.demo import charts, drawing, examples, texts
 from cilf.demo.loading import Estimator, ModelHost
 from cilf.demo.panel import panel
 from cilf.demo.pictures import Upload, shown
-from cilf.demo.presets import PRESETS
+from cilf.demo.presets import PRESETS, START
 from cilf.demo.visits import Visit, Visits
 from cilf.errors import CilfError
 from cilf.prediction import FacePrediction, NoFace
@@ -25,6 +25,9 @@ PREDICTIONS_AT_ONCE = 2
 
 # Choosing a face and scoring prompts are quick.
 CHOICES_AT_ONCE = 8
+
+# In the browser: the text box and the new line -> the text box with that line at its end, and an empty line.
+ADD = "(prompts, line) => [[(prompts ?? '').trimEnd(), (line ?? '').trim()].filter(Boolean).join('\\n'), '']"
 
 Updates = dict[Any, Any]
 
@@ -89,11 +92,17 @@ class PhotoTab:
                         self.scores = panel(elem_id="scores")
                     with gr.Column(scale=2, min_width=220):
                         self.prompts = gr.Textbox(
-                            "\n".join(PRESETS["Life stages"]),
+                            "\n".join(PRESETS[START]),
                             label="Prompts, one a line",
                             lines=6,
                             max_lines=12,
                             elem_id="prompt-editor",
+                        )
+                        self.addition = gr.Textbox(
+                            label=texts.ADD_PROMPT,
+                            placeholder="a photo of …",
+                            max_lines=1,
+                            elem_id="prompt-addition",
                         )
                         panel(f'<p class="cilf-over">{texts.PRESETS_LEAD}</p>')
                         with gr.Row(elem_classes="cilf-presets"):
@@ -101,6 +110,9 @@ class PhotoTab:
                                 gr.Button(name, size="sm", min_width=40, elem_id=f"preset-{number}")
                                 for number, name in enumerate(PRESETS)
                             ]
+                            self.reset = gr.Button(
+                                texts.RESET_PROMPTS, size="sm", min_width=40, elem_id="prompt-reset"
+                            )
             with gr.Row(elem_classes="cilf-pair-row"):
                 self.distribution = panel(elem_id="distribution", min_width=260)
                 self.heat = panel(elem_id="heat", min_width=260)
@@ -161,10 +173,14 @@ class PhotoTab:
         self.prompts.change(self.on_prompts, **scoring, **light)
         for look in looks:
             look.then(self.on_looked, **scoring, **light)
-        for button, prompts in zip(self.presets, PRESETS.values(), strict=True):
+        sets = [*PRESETS.values(), PRESETS[START]]
+        for button, prompts in zip([*self.presets, self.reset], sets, strict=True):
             button.click(
                 partial(str, "\n".join(prompts)), outputs=self.prompts, api_visibility="private", **light
             )
+
+        editor = [self.prompts, self.addition]
+        self.addition.submit(None, editor, editor, js=ADD, api_visibility="private")
 
     def on_photo(
         self, payload: dict[str, Any] | None, prompts: str, request: gr.Request

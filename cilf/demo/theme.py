@@ -6,6 +6,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils import fonts, sizes
 
+from cilf.demo import texts
 from cilf.photoset import PHOTO_SUFFIXES
 
 STYLE_SHEETS = sorted(Path(__file__).parent.glob("*.css"))
@@ -15,6 +16,7 @@ _SCRIPT = (
     .with_name("photo.js")
     .read_text(encoding="utf-8")
     .replace("__SUFFIXES__", json.dumps(sorted(PHOTO_SUFFIXES)))
+    .replace("__LENGTH__", str(texts.MAX_PROMPT_LENGTH))
 )
 
 # Browsers draw no icon of ours otherwise; a data address needs no request.

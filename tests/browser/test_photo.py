@@ -75,6 +75,34 @@ def test_editing_prompts(visit: Visit, shoot: Shoot) -> None:
     shoot(page, "-decades")
 
 
+def test_adding_removing_and_resetting_prompts(visit: Visit, shoot: Shoot) -> None:
+    page = visit(viewport={"width": 360, "height": 740})
+    page.click("#example-hopper")
+    rows, crosses = page.locator("#scores tbody tr"), page.locator("#scores [data-prompt]")
+    expect(rows).to_have_count(5)
+    addition = page.get_by_label("Add a prompt")
+    addition.fill('a "photo" of  a <b>grandfather</b>')
+    addition.press("Enter")
+    expect(rows).to_have_count(6)
+    expect(addition).to_have_value("")
+    expect(rows.nth(5)).to_contain_text('a "photo" of a <b>grandfather</b>')
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    shoot(page)
+    crosses.nth(5).click()
+    expect(rows).to_have_count(5)
+    crosses.nth(1).focus()  # with the keyboard, one after the other
+    page.keyboard.press("Enter")
+    expect(rows).to_have_count(4)
+    expect(crosses.nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(rows).to_have_count(3)
+    editor = page.locator("#prompt-editor textarea")
+    assert len(editor.input_value().splitlines()) == 3
+    page.get_by_role("button", name="Reset").click()
+    expect(rows).to_have_count(5)
+    expect(rows.nth(1)).to_contain_text("teenager")
+
+
 def test_several_faces(visit: Visit, shoot: Shoot, family: Path) -> None:
     page = visit()
     upload(page, family)
