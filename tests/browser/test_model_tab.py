@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from cilf.weights import CARD, CONFIG, REPORT, WEIGHTS, bundled
-from tests.browser.running import PATIENCE_S, Site, keep_to, open_page, serve
+from tests.browser.running import PATIENCE_S, Site, findings, keep_to, open_page, serve
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 
@@ -74,6 +74,7 @@ def test_what_is_loaded_and_how_well_it_does(visit: Visit, shoot: Shoot) -> None
     page.click("#model-card summary")
     expect(page.locator("#model-card h3").first).to_be_visible()
     shoot(page)
+    assert findings(page) == []
 
 
 def test_wrong_weights_leave_the_old_ones_in_use(
