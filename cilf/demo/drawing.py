@@ -203,8 +203,9 @@ def _place(
         places.append((x, y, x + width, y + height))
 
     def harm(place: Box) -> float:
-        covered = 4 * sum(_shared(place, each) for each in taken) + sum(_shared(place, face) for face in boxes)
-        return round(covered, 3)  # what touches its box covers nothing, whatever the last digits say
+        labels = sum(_shared(place, each) for each in taken)
+        faces = sum(_shared(place, each) for each in boxes)
+        return round(4 * labels + faces, 3)  # what touches a box covers nothing, whatever the last digits say
 
     harms = [harm(place) for place in places]
     least = min(harms)

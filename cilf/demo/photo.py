@@ -43,7 +43,8 @@ class PhotoTab:
     def __init__(self, host: ModelHost, visits: Visits) -> None:
         self._host = host
         self._visits = visits
-        self._choices: WeakKeyDictionary[Visit, object] = WeakKeyDictionary()  # the newest choice in each photo
+        # The newest choice in each photo
+        self._choices: WeakKeyDictionary[Visit, object] = WeakKeyDictionary()
         self._examples = examples.available()
         with gr.Row(elem_classes="cilf-main"):
             with gr.Column(scale=5, min_width=280, elem_classes="cilf-left"):
