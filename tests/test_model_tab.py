@@ -34,6 +34,11 @@ def report() -> dict[str, Any]:
 
 
 class TestModelCard:
+    def test_code_scrolls_with_the_keyboard(self) -> None:
+        card = to_html("```python\nprint('<b>')\n```\n")
+        assert card.startswith('<pre tabindex="0"><code')
+        assert "<b>" not in card
+
     @pytest.mark.parametrize(
         "card",
         [
