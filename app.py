@@ -68,7 +68,7 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
                 LiveTab(host, streams)
             with gr.Tab("Photo set", id="photo-set-tab"):
                 photo_set = PhotoSetTab(sets)
-            with gr.Tab("Model", id="model-tab"):
+            with gr.Tab("Model", id="model-tab") as model:
                 model_tab = ModelTab(host, load, settings, state)
 
         async def follow_loading() -> AsyncIterator[str]:
@@ -92,6 +92,14 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
         ).then(
             model_tab.on_open,
             outputs=model_tab.opened(),
+            show_progress="hidden",
+            concurrency_limit=None,
+            api_visibility="private",
+        )
+        model.select(
+            model_tab.on_select,
+            model_tab.facts,
+            [state, *model_tab.opened()],
             show_progress="hidden",
             concurrency_limit=None,
             api_visibility="private",
@@ -128,9 +136,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = read(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        serving.check(settings)
+        _serve(settings)
     except UsageError as error:
         sys.exit(f"app.py: {error}")
+
+
+def _serve(settings: Settings) -> None:
+    serving.check(settings)
     load = partial(age_estimator, device=settings.device, max_faces=settings.max_faces)
     host = ModelHost(partial(load, settings.weights))
     sets = PhotoSets(host)

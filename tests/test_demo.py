@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Seque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +32,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import app
-from cilf.demo import charts, drawing, examples, pictures, serving, texts, theme, upload_folder
+from cilf.demo import charts, drawing, examples, gradio_changes, pictures, texts, theme, upload_folder
 from cilf.demo.loading import ModelHost
 from cilf.demo.photo import PhotoTab
 from cilf.demo.pictures import Sent
@@ -39,6 +41,7 @@ from cilf.demo.settings import Settings
 from cilf.demo.streams import Streams
 from cilf.demo.visits import Visit, Visits
 from cilf.errors import CilfError, PhotoError, WeightsError
+from cilf.photoset import PHOTO_SUFFIXES
 from cilf.prediction import FacePrediction, TraceStep
 
 ROOT = Path(app.__file__).parent
@@ -186,6 +189,12 @@ class TestCharts:
         assert "90 %" in table
         assert "Not seen in training: “zebra”" in table
 
+    def test_every_prompt_can_be_removed(self) -> None:
+        prompt = 'a "young" <b>man'
+        table = charts.prompt_scores({prompt: 0.2, "b": 0.1}, {prompt: 0.6, "b": 0.4}, {})
+        assert re.findall(r'data-prompt="([^"]*)"', table) == [escape(prompt), "b"]
+        assert table.count("aria-label=") == 2
+
     def test_bars_of_negative_cosines_end_where_positive_ones_begin(self) -> None:
         table = charts.prompt_scores({"a": -0.2, "b": 0.2}, {"a": 0.4, "b": 0.6}, {})
         bars = re.findall(r'cilf-cosine" style="left:([\d.]+)%;width:([\d.]+)%', table)
@@ -223,25 +232,60 @@ class TestDrawing:
     ) -> None:
         assert not np.array_equal(drawing.annotate(photo, [make_face(box=box)]), photo)
 
-    def test_labels_of_a_crowd_do_not_cover_each_other(self) -> None:
-        photo = np.zeros((900, 1600, 3), np.uint8)
-        faces = [
-            make_face(
-                20.0 + index,
-                box=(
-                    20.0 + 157 * (index % 10),
-                    60.0 + 170 * (index // 10),
-                    90.0 + 157 * (index % 10),
-                    130.0 + 170 * (index // 10),
-                ),
-            )
-            for index in range(50)
+    @staticmethod
+    def rows_of_faces(count: int, columns: int) -> list[FacePrediction]:
+        """Faces spread evenly over a photo of 1600x900 pixels."""
+        across, down = 1600 / columns, 900 / (count / columns)
+        side = 0.45 * min(across, down)
+        corners = [
+            ((index % columns + 0.5) * across - side / 2, (index // columns + 0.5) * down - side / 2)
+            for index in range(count)
         ]
+        return [
+            make_face(20.0 + index, box=(x, y, x + side, y + side)) for index, (x, y) in enumerate(corners)
+        ]
+
+    @staticmethod
+    def shared(one: drawing.Box, other: drawing.Box) -> float:
+        width = min(one[2], other[2]) - max(one[0], other[0])
+        height = min(one[3], other[3]) - max(one[1], other[1])
+        return max(width, 0.0) * max(height, 0.0)
+
+    @pytest.mark.parametrize(
+        ("count", "columns", "pixels"), [(1, 1, 12), (2, 2, 12), (6, 3, 11), (12, 6, 8), (50, 10, 8)]
+    )
+    def test_labels_can_be_read_on_a_phone_and_cover_nothing(
+        self, count: int, columns: int, pixels: float
+    ) -> None:
+        faces = self.rows_of_faces(count, columns)
+        labels = drawing.lay_out((1600, 900), faces, chosen=None)
+        places = [each.place for each in labels.values()]
+        assert len(places) == count
+        # The photo is 330 pixels wide on a phone of 360.
+        assert min(each.size for each in labels.values()) * 330 / 1600 >= pixels
+        for index, place in enumerate(places):
+            assert sum(self.shared(place, other) for other in places[:index]) < 1
+            assert sum(self.shared(place, face.box) for face in faces) < 1
+
+    def test_labels_shrink_where_they_would_cover_each_other(self) -> None:
+        faces = self.rows_of_faces(50, 25)
+        labels = list(drawing.lay_out((1600, 900), faces).values())
+        roomy = drawing.lay_out((1600, 900), self.rows_of_faces(50, 10))
+        assert max(each.size for each in labels) < min(each.size for each in roomy.values())
+        covered = sum(
+            self.shared(each.place, other.place)
+            for index, each in enumerate(labels)
+            for other in labels[:index]
+        )
+        assert covered < 0.01 * sum(self.shared(each.place, each.place) for each in labels)
+
+    def test_every_label_of_a_crowd_is_drawn(self) -> None:
+        photo, faces = np.zeros((900, 1600, 3), np.uint8), self.rows_of_faces(50, 10)
         drawn = drawing.annotate(photo, faces, chosen=None)
-        # Each label is a filled patch in the others' colour, far more than the thin lines of the boxes.
-        filled = (drawn == drawing.OTHER).all(axis=-1).sum()
-        one = (drawing.annotate(photo, faces[:1], chosen=None) == drawing.OTHER).all(axis=-1).sum()
-        assert filled > 25 * one / 2
+        for each in drawing.lay_out((1600, 900), faces, chosen=None).values():
+            x0, y0, x1, y1 = map(round, each.place)
+            patch = drawn[y0:y1, x0:x1]
+            assert (patch == drawing.OTHER).all(axis=-1).mean() > 0.5
 
     def test_a_click_hits_the_smallest_face_around_it(self) -> None:
         faces = [make_face(box=(0.0, 0.0, 100.0, 100.0)), make_face(box=(40.0, 40.0, 60.0, 60.0))]
@@ -704,6 +748,29 @@ class TestPhotoTab:
         then = next(each for each in Context.root_block.fns.values() if each.name == "on_photo")
         assert then.trigger_mode == "multiple"
 
+    def test_a_second_choice_is_not_dropped(self, tab: PhotoTab) -> None:
+        assert Context.root_block is not None
+        modes = {each.name: each.trigger_mode for each in Context.root_block.fns.values()}
+        assert modes["on_pick"] == modes["on_click"] == "multiple"
+
+    def test_a_late_choice_does_not_override_a_newer_one(
+        self, tab: PhotoTab, file: Path, estimator: FakeEstimator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.last(look(tab, file, "a child", request()))
+        newer: list[dict[Any, Any]] = []
+        score = estimator.similarity
+
+        def similarity(face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
+            """While the first choice is answered, the visitor makes another one."""
+            monkeypatch.setattr(estimator, "similarity", score)
+            newer.append(tab.on_pick(1, "a child", request()))
+            return score(face, prompts)
+
+        monkeypatch.setattr(estimator, "similarity", similarity)
+        click = gr.SelectData(None, {"index": [150, 100], "value": None})
+        assert tab.on_click("a child", request(), click) == {tab.message: gr.skip()}
+        assert newer[0][tab.picker].value == 1
+
     def test_a_photo_leaves_the_disk_before_its_turn_and_is_shown_meanwhile(
         self, tab: PhotoTab, file: Path, estimator: FakeEstimator
     ) -> None:
@@ -786,7 +853,7 @@ class TestPhotoTab:
 
 
 def _serve(path: Path, _: Request) -> Response:
-    return serving._Vanishing(path)
+    return gradio_changes._Vanishing(path)
 
 
 class TestUploadFolder:
@@ -813,7 +880,7 @@ class TestUploadFolder:
             raise ClientDisconnect
 
         headers = Headers({"Content-Type": "multipart/form-data; boundary=b"})
-        parser = serving._Tidy(headers, broken_off(), upload_dir=tmp_path, max_file_size=1 << 20)
+        parser = gradio_changes._Tidy(headers, broken_off(), upload_dir=tmp_path, max_file_size=1 << 20)
         with pytest.raises(ClientDisconnect):
             wait_for(parser.parse())
         assert list(tmp_path.iterdir()) == []
@@ -889,9 +956,37 @@ class TestPage:
             "www.w3.org"
         }  # names a format, is never fetched
 
+    def test_the_browser_knows_every_suffix_of_a_photo(self) -> None:
+        assert all(f'"{suffix}"' in theme.HEAD for suffix in PHOTO_SUFFIXES)
+        assert theme.HEAD.count("</script>") == theme.HEAD.count("<script") == 1
+
     def test_the_page_is_built_before_the_model_is_loaded(self) -> None:
         page = app.build_page(
             host := ModelHost(FakeEstimator), lambda *_: FakeEstimator(), Settings(), PhotoSets(host)
         )
         assert "Loading the model" in str(page.get_config_file()["components"])
         assert not page.analytics_enabled
+
+    def test_a_taken_port_is_said_before_anything_is_loaded(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            with pytest.raises(SystemExit, match=f"port {port} is taken.*--port"):
+                app.main(["--host", "127.0.0.1", "--port", str(port)])
+
+    @pytest.mark.parametrize("wrong", [["--port", "70000"], ["--host", "192.0.2.1", "--port", "7860"]])
+    def test_where_nobody_can_listen_is_said(self, wrong: list[str]) -> None:
+        with pytest.raises(SystemExit, match="give"):
+            app.main(wrong)
+
+    @pytest.mark.parametrize(("visibility", "status"), [("private", 429), ("public", 503)])
+    def test_a_full_queue_asks_the_visitor_to_come_back(
+        self, visibility: Literal["private", "public"], status: int
+    ) -> None:
+        with gr.Blocks(analytics_enabled=False) as page:
+            gr.Button().click(lambda: None, api_visibility=visibility)
+        page.queue(max_size=0)  # full from the start
+        gradio_changes.ask_to_come_back(page)
+        body = {"data": [], "fn_index": 0, "session_hash": "me"}
+        answer = TestClient(page.app).post("/gradio_api/queue/join", json=body)
+        assert answer.status_code == status
+        assert (answer.json()["detail"] == texts.BUSY) == (visibility == "private")

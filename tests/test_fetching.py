@@ -18,7 +18,7 @@ from gradio import processing_utils, routes
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from cilf.demo import fetching, handed_in, serving
+from cilf.demo import fetching, handed_in
 from cilf.demo.archive import MAX_PHOTO
 from cilf.errors import PhotoError
 
@@ -164,7 +164,7 @@ def test_an_address_in_this_network_is_not_asked(
 def test_gradio_relays_no_address(
     elsewhere: Elsewhere, checked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "secure_url_stream_response", serving.no_relay)
+    monkeypatch.setattr(routes, "secure_url_stream_response", gradio_changes.no_relay)
     with gr.Blocks(analytics_enabled=False) as page:
         gr.Image()
     answer = TestClient(page.app).get(f"/gradio_api/file={elsewhere.at('/green.png')}")

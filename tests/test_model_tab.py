@@ -34,6 +34,11 @@ def report() -> dict[str, Any]:
 
 
 class TestModelCard:
+    def test_code_scrolls_with_the_keyboard(self) -> None:
+        card = to_html("```python\nprint('<b>')\n```\n")
+        assert card.startswith('<pre tabindex="0"><code')
+        assert "<b>" not in card
+
     @pytest.mark.parametrize(
         "card",
         [
@@ -173,6 +178,18 @@ class TestTab:
         assert "new" in last[tab.state]
         assert list(tab.on_load("", " "))[-1][tab.facts]
         assert asked == [("a/b", "v1"), (None, None)]
+
+    def test_an_open_page_follows_what_another_one_loaded(self) -> None:
+        host = TestReplacing().started(Documented("old"))
+        tab = self.tab(host, lambda *_: Documented("new"), Settings())
+        page = gr.Request(headers={"host": "here"})
+        shown = tab.on_open(page)[tab.facts]
+        assert tab.on_select(shown, page) == {tab.facts: gr.skip()}
+        host.replace(lambda: Documented("new"))
+        answer = tab.on_select(shown, page)
+        assert "new" in answer[tab.facts]
+        assert "new" in answer[tab.state]
+        assert tab.on_select(answer[tab.facts], page) == {tab.facts: gr.skip()}
 
     def stalled(self, gate: threading.Event) -> tuple[ModelTab, Iterator[dict[Any, Any]]]:
         """A page that shows a download which goes no further than a quarter until the gate opens."""

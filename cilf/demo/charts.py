@@ -120,7 +120,8 @@ def prompt_scores(
     unknown: Mapping[str, list[str]],
     note: str = "",
 ) -> str:
-    """How well each prompt fits the face: a bar for the cosine, a bar for the share of the softmax.
+    """How well each prompt fits the face: a bar for the cosine, a bar for the share of the softmax, and a cross that
+    removes it (`photo.js`).
 
     Args:
         similarities: prompt -> cosine in [-1, 1].
@@ -140,7 +141,8 @@ def prompt_scores(
     return f"""{remark}
 <table class="cilf-scores">
   <caption class="cilf-hidden">How well each prompt fits the face</caption>
-  <thead><tr><th scope="col">Prompt</th><th scope="col">Cosine</th><th scope="col">Share</th></tr></thead>
+  <thead><tr><th scope="col">Prompt</th><th scope="col">Cosine</th><th scope="col">Share</th>
+  <th scope="col"><span class="cilf-hidden">Remove</span></th></tr></thead>
   <tbody>{rows}</tbody>
 </table>
 <p class="cilf-small">Cosine: how close face and prompt lie, from −1 to 1. Share: the prompts shown here against each
@@ -299,6 +301,8 @@ def _prompt_row(
   <th scope="row">{escape(prompt)}{warning}</th>
   <td>{_bar("cosine", left, width)}{shown}</td>
   <td>{_bar("share", 0.0, 100 * share)}{_percent(share)}</td>
+  <td class="cilf-cross"><button type="button" data-prompt="{escape(prompt)}" title="Remove"
+    aria-label="{escape(texts.remove_prompt(prompt))}">✕</button></td>
 </tr>"""
 
 

@@ -29,6 +29,7 @@ def _markdown() -> MarkdownIt:
     markdown.add_render_rule("image", _image)
     markdown.add_render_rule("heading_open", _heading)
     markdown.add_render_rule("heading_close", _heading)
+    markdown.add_render_rule("fence", _fence)
     markdown.add_render_rule("table_open", _table_open)
     markdown.add_render_rule("table_close", _table_close)
     markdown.add_render_rule("link_open", _link)
@@ -43,6 +44,11 @@ def _heading(renderer: Any, tokens: Sequence[Token], index: int, options: Any, e
     token = tokens[index]
     token.tag = f"h{min(int(token.tag[1]) + _DEEPER, 6)}"
     return str(renderer.renderToken(tokens, index, options, env))
+
+
+def _fence(renderer: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+    code = str(renderer.fence(tokens, index, options, env))
+    return code.replace("<pre>", '<pre tabindex="0">', 1)  # wide lines scroll, with the keyboard too
 
 
 def _table_open(*_: Any) -> str:

@@ -95,6 +95,22 @@ class ModelTab:
             return way_in | {self.facts: charts.message(texts.sentence(self._host.error))}
         return way_in | self._describe(self._host.get())
 
+    def on_select(self, shown: str, request: gr.Request) -> Updates:
+        """The tab was opened; since the page was, another one may have loaded other weights.
+
+        Args:
+            shown: what the page shows of the facts.
+            request: of the page.
+        """
+        if self._host.state == "loading":
+            return {self.facts: gr.skip()}  # `on_open` comes when the model is there
+        now = self.on_open(request)
+        if now[self.facts] == shown:
+            return {self.facts: gr.skip()}  # what the visitor has unfolded stays so
+        if self._host.error is None:
+            now[self.state] = charts.model_state("ready", self._host.get().source)
+        return now
+
     def on_load(self, source: str, revision: str) -> Iterator[Updates]:
         """Other weights were asked for."""
         yield {self.message: charts.waiting("Loading the weights"), self.button: gr.Button(interactive=False)}
@@ -130,7 +146,7 @@ class ModelTab:
             )
 
     def opened(self) -> list[gr.HTML]:
-        """What `on_open` fills."""
+        """What `on_open` fills; `on_select` fills the header's line too."""
         return [self.programs, *self._described()]
 
     def _described(self) -> list[gr.HTML]:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 import numpy as np
@@ -13,7 +14,7 @@ from cilf.demo import charts, drawing, examples, texts
 from cilf.demo.loading import Estimator, ModelHost
 from cilf.demo.panel import panel
 from cilf.demo.pictures import Upload, preview, shown
-from cilf.demo.presets import PRESETS
+from cilf.demo.presets import PRESETS, START
 from cilf.demo.visits import Ticket, Visit, Visits
 from cilf.errors import CilfError, PhotoError
 from cilf.prediction import FacePrediction, NoFace
@@ -25,6 +26,9 @@ PREDICTIONS_AT_ONCE = 2
 
 # Choosing a face and scoring prompts are quick.
 CHOICES_AT_ONCE = 8
+
+# In the browser: the text box and the new line -> the text box with that line at its end, and an empty line.
+ADD = "(prompts, line) => [[(prompts ?? '').trimEnd(), (line ?? '').trim()].filter(Boolean).join('\\n'), '']"
 
 Updates = dict[Any, Any]
 
@@ -45,6 +49,8 @@ class PhotoTab:
         self._host = host
         self._visits = visits
         self._forget = forget
+        # The newest choice in each photo
+        self._choices: WeakKeyDictionary[Visit, object] = WeakKeyDictionary()
         self._examples = examples.available()
         with gr.Row(elem_classes="cilf-main"):
             with gr.Column(scale=5, min_width=280, elem_classes="cilf-left"):
@@ -93,11 +99,17 @@ class PhotoTab:
                         self.scores = panel(elem_id="scores")
                     with gr.Column(scale=2, min_width=220):
                         self.prompts = gr.Textbox(
-                            "\n".join(PRESETS["Life stages"]),
+                            "\n".join(PRESETS[START]),
                             label="Prompts, one a line",
                             lines=6,
                             max_lines=12,
                             elem_id="prompt-editor",
+                        )
+                        self.addition = gr.Textbox(
+                            label=texts.ADD_PROMPT,
+                            placeholder="a photo of …",
+                            max_lines=1,
+                            elem_id="prompt-addition",
                         )
                         panel(f'<p class="cilf-over">{texts.PRESETS_LEAD}</p>')
                         with gr.Row(elem_classes="cilf-presets"):
@@ -105,6 +117,9 @@ class PhotoTab:
                                 gr.Button(name, size="sm", min_width=40, elem_id=f"preset-{number}")
                                 for number, name in enumerate(PRESETS)
                             ]
+                            self.reset = gr.Button(
+                                texts.RESET_PROMPTS, size="sm", min_width=40, elem_id="prompt-reset"
+                            )
             with gr.Row(elem_classes="cilf-pair-row"):
                 self.distribution = panel(elem_id="distribution", min_width=260)
                 self.heat = panel(elem_id="heat", min_width=260)
@@ -162,17 +177,25 @@ class PhotoTab:
             ]
         # Not in line either: a paste begins with emptying, which must not come after the pasted picture's arrival.
         self.photo.clear(self.on_empty, queue=False, show_progress="hidden", **answer)
-        self.picker.input(self.on_pick, [self.picker, self.prompts], **answer, **light)
-        self.photo.select(self.on_click, self.prompts, **answer, **light)
+        # By itself Gradio would drop a second choice while the first is answered. Its "always_last" would not do: it
+        # reads the picker again only when the first answer has set it back, and keeps the first click's coordinates.
+        self.picker.input(
+            self.on_pick, [self.picker, self.prompts], trigger_mode="multiple", **answer, **light
+        )
+        self.photo.select(self.on_click, self.prompts, trigger_mode="multiple", **answer, **light)
         # `change` rather than `input`: pasting and the preset buttons count as well.
         scoring = answer | {"inputs": [self.prompts, self.picker], "outputs": [self.scores, self.message]}
         self.prompts.change(self.on_prompts, **scoring, **light)
         for look in looks:
             look.then(self.on_looked, **scoring, **light)
-        for button, prompts in zip(self.presets, PRESETS.values(), strict=True):
+        sets = [*PRESETS.values(), PRESETS[START]]
+        for button, prompts in zip([*self.presets, self.reset], sets, strict=True):
             button.click(
                 partial(str, "\n".join(prompts)), outputs=self.prompts, api_visibility="private", **light
             )
+
+        editor = [self.prompts, self.addition]
+        self.addition.submit(None, editor, editor, js=ADD, api_visibility="private")
 
     async def on_arrived(self, payload: dict[str, Any] | None, request: gr.Request) -> Updates:
         """A photo was chosen, pasted or taken: take it off the disk, and let it wait in memory for `on_photo`.
@@ -237,18 +260,19 @@ class PhotoTab:
             return self._forgotten(page)
         if choice not in range(len(visit.faces)):
             return self._unchanged()  # a face of the photo before
-        return self._calmly(lambda: self._show(visit, choice, prompts))
+        return self._choose(page, visit, choice, prompts)
 
     def on_click(self, prompts: str, request: gr.Request, event: gr.SelectData) -> Updates:
         """The photo was clicked: choose the face that was hit."""
-        visit = self._visits.get(_page(request))
+        page = _page(request)
+        visit = self._visits.get(page)
         if visit is None or len(visit.faces) < 2:
             return self._unchanged()
         x, y = event.index
         chosen = drawing.face_at(visit.faces, float(x), float(y))
         if chosen is None:
             return self._unchanged()
-        return self._calmly(lambda: self._show(visit, chosen, prompts))
+        return self._choose(page, visit, chosen, prompts)
 
     def on_prompts(self, prompts: str, chosen: int | None, request: gr.Request) -> Updates:
         """The prompts were edited: score them anew, without looking at the photo again."""
@@ -305,6 +329,13 @@ class PhotoTab:
 
         updates = self._calmly(look)
         yield updates if self._visits.put(page, ticket, visit) else self._unchanged()
+
+    def _choose(self, page: str, visit: Visit, chosen: int, prompts: str) -> Updates:
+        """Show another face, unless a newer choice or photo came meanwhile: a late answer would set the page back."""
+        choice = self._choices[visit] = object()
+        updates = self._calmly(lambda: self._show(visit, chosen, prompts))
+        late = self._choices.get(visit) is not choice or self._visits.get(page) is not visit
+        return self._unchanged() if late else updates
 
     def _show(self, visit: Visit, chosen: int, prompts: str) -> Updates:
         """Everything about one face of a photo."""

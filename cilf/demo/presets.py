@@ -28,3 +28,6 @@ PRESETS: dict[str, tuple[str, ...]] = {
     ),
 }
 """Name on its button -> prompts, youngest first."""
+
+START = "Life stages"
+"""The set that stands in the editor at first."""

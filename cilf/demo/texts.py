@@ -21,11 +21,14 @@ WAITING = (
 )
 PROMPTS_LEAD = "The model compares the face with sentences. Change them; the photo is not looked at again."
 PRESETS_LEAD = "Start from a set:"
+RESET_PROMPTS = "Reset"
+ADD_PROMPT = "Add a prompt, then Enter"
 MODEL_FIRST = "The model is still loading; your photo comes next."
 NO_FACE = "No face was found in this picture. Is the face cut out tightly, or turned far away?"
 WHOLE_PICTURE = "Take the whole picture as one face"
 FORGOTTEN = "This photo is no longer in memory. Please choose it again."
 UNEXPECTED = "Something went wrong with this picture. Please try another one."
+BUSY = "Many people are here right now; try again in a minute."
 NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
@@ -108,6 +111,11 @@ def unknown_words(words: list[str]) -> str:
     """Note beside a prompt whose words the text tower did not meet in training."""
     quoted = ", ".join(f"“{word}”" for word in words)
     return f"Not seen in training: {quoted}"
+
+
+def remove_prompt(prompt: str) -> str:
+    """What the cross beside a prompt does."""
+    return f"Remove “{prompt}”"
 
 
 def too_many_prompts() -> str:

@@ -1,11 +1,23 @@
-"""The look of the page: a quiet theme with the system's own fonts, and the style sheets beside this file."""
+"""The look of the page: a quiet theme with the system's own fonts, and what stands in the page's head."""
 
+import json
 from pathlib import Path
 
 import gradio as gr
 from gradio.themes.utils import fonts, sizes
 
+from cilf.demo import texts
+from cilf.photoset import PHOTO_SUFFIXES
+
 STYLE_SHEETS = sorted(Path(__file__).parent.glob("*.css"))
+
+_SCRIPT = (
+    Path(__file__)
+    .with_name("photo.js")
+    .read_text(encoding="utf-8")
+    .replace("__SUFFIXES__", json.dumps(sorted(PHOTO_SUFFIXES)))
+    .replace("__LENGTH__", str(texts.MAX_PROMPT_LENGTH))
+)
 
 # Browsers draw no icon of ours otherwise; a data address needs no request.
 HEAD = (
@@ -15,6 +27,7 @@ HEAD = (
     "%3Cpath d=%22M5 16h22M9 12v8M23 12v8%22 stroke=%22%23fff%22 stroke-width=%222.5%22 stroke-linecap=%22round%22/%3E"
     "%3Ccircle cx=%2216%22 cy=%2216%22 r=%224.5%22 fill=%22%23f0a830%22/%3E"
     '%3C/svg%3E">'
+    f'<script type="module">{_SCRIPT}</script>'
 )
 
 

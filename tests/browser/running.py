@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from matplotlib.cbook import get_sample_data
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Route
 
@@ -107,6 +109,17 @@ def open_page(context: BrowserContext, site: Site) -> Page:
 def upload(page: Page, file: Path) -> None:
     """Choose a photo on the Photo tab."""
     page.set_input_files("#photo input[type=file]", file)
+
+
+def findings(page: Page) -> list[str]:
+    """What axe-core calls serious or critical: rule and element, with what is wrong."""
+    found: dict[str, Any] = Axe().run(page).response
+    return [
+        f"{rule['id']} at {node['target']}: {node['failureSummary']}"
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
 
 
 def wait_until(true: Callable[[], bool]) -> bool:

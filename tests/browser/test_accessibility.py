@@ -1,22 +1,11 @@
-"""axe-core's rules on every tab of the page, in light and dark."""
+"""axe-core's rules on every tab, in light and dark; with more in a tab, the tab's own tests ask for them."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-
-def findings(page: Page) -> list[str]:
-    """What axe-core calls serious or critical: rule and element, with what is wrong."""
-    found: dict[str, Any] = Axe().run(page).response
-    return [
-        f"{rule['id']} at {node['target']}: {node['failureSummary']}"
-        for rule in found["violations"]
-        if rule["impact"] in ("serious", "critical")
-        for node in rule["nodes"]
-    ]
+from tests.browser.running import findings
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

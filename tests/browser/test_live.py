@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.browser.conftest import visits
-from tests.browser.running import PATIENCE_S, Site, launch_browser, wait_until
+from tests.browser.running import PATIENCE_S, Site, findings, launch_browser, wait_until
 from tests.live_clip import beside, numbered, swaying, write_y4m
 
 expect.set_options(timeout=1000 * PATIENCE_S)
@@ -70,6 +70,7 @@ def test_start_age_and_stop(live: Visit, shoot: Shoot, site: Site) -> None:
     assert abs(box["x"] + box["width"] / 2 - stage["x"] - stage["width"] / 2) < 0.2 * stage["width"]
     assert 0.1 * stage["width"] < box["width"] < 0.6 * stage["width"]
     shoot(page)
+    assert findings(page) == []
     assert site.files() == []
     page.click(".cilf-start")
     expect(page.locator(".cilf-start")).to_have_text("Start")

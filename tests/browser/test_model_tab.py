@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from cilf.weights import CARD, CONFIG, REPORT, WEIGHTS, bundled
-from tests.browser.running import PATIENCE_S, Site, keep_to, open_page, serve
+from tests.browser.running import PATIENCE_S, Site, findings, keep_to, open_page, serve
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 
@@ -74,6 +74,7 @@ def test_what_is_loaded_and_how_well_it_does(visit: Visit, shoot: Shoot) -> None
     page.click("#model-card summary")
     expect(page.locator("#model-card h3").first).to_be_visible()
     shoot(page)
+    assert findings(page) == []
 
 
 def test_wrong_weights_leave_the_old_ones_in_use(
@@ -99,7 +100,9 @@ def test_wrong_weights_leave_the_old_ones_in_use(
 def test_right_weights_take_over_while_a_photo_in_view_keeps_its_own(
     own_page: Callable[[], Page], shoot: Shoot, weights: Path
 ) -> None:
-    page = own_page()
+    page, other = own_page(), own_page()
+    show(other)
+    other.get_by_role("tab", name="Live").click()
     page.click("#example-hopper")
     expect(page.locator("#age")).to_be_visible()
     age = page.locator("#age").inner_text()
@@ -118,6 +121,9 @@ def test_right_weights_take_over_while_a_photo_in_view_keeps_its_own(
     expect(page.locator("#scores tbody tr")).to_have_count(1)
     page.click("#example-hopper")
     expect(page.locator("#age")).to_have_text(age)
+    show(other)  # another window learns of it
+    expect(other.locator("#in-use")).to_contain_text("my-weights")
+    expect(other.locator("#model-state")).to_contain_text("my-weights")
 
 
 def test_a_page_for_all_leaves_the_weights_to_its_owner(

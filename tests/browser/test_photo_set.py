@@ -17,7 +17,7 @@ from skimage.data import astronaut
 
 from cilf import AgeEstimator
 from cilf.photoset import COLUMNS
-from tests.browser.running import HOPPER, PATIENCE_S, Site
+from tests.browser.running import HOPPER, PATIENCE_S, Site, findings
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 
@@ -104,6 +104,7 @@ def test_a_set_with_a_broken_file(visit: Visit, shoot: Shoot, site: Site, album:
     expect(page.locator("#photo-set [data-part=histogram]")).to_contain_text("5 faces")
     expect(page.locator("#photo-set tbody")).to_contain_text("<b>co")  # shown as it is named
     shoot(page)
+    assert findings(page) == []
 
     rows = list(csv.DictReader(io.StringIO(download(page, "csv").decode())))
     assert tuple(rows[0]) == COLUMNS
