@@ -52,7 +52,7 @@ def test_torchrun_starts_two_processes_that_make_one_run(tmp_path: Path) -> None
         str(port),
     ]
     fit = ["-m", "train", "fit", "--recipe", str(recipe), "--cache", str(tmp_path / "crops")]
-    files = ["--split", str(tmp_path / "split.csv"), "--output", str(run)]
+    files = ["--split", str(tmp_path / "crops" / "split.csv"), "--output", str(run)]
     environment = os.environ | {
         "ACCELERATE_USE_CPU": "true",
         "OMP_NUM_THREADS": "1",
