@@ -18,7 +18,7 @@ from gradio import processing_utils, routes
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from cilf.demo import fetching, handed_in
+from cilf.demo import fetching, gradio_changes, handed_in
 from cilf.demo.archive import MAX_PHOTO
 from cilf.errors import PhotoError
 
