@@ -196,7 +196,7 @@ def _attributes(found: dict[str, Any]) -> str:
     if not found.get("attributes"):
         return ""
     said = (
-        "Measured for comparison between systems (heads where there are some, else the best of a few prompts); the "
+        "Measured for comparison between systems (heads where there are some, else the sentence that fits best); the "
         "estimator gives out neither."
     )
     return f"### Gender and race\n\n{said}\n\n{attributes.table(found['attributes'])}\n\n"
