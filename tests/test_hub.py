@@ -136,7 +136,7 @@ class TestBrokenWay:
     def test_a_download_that_is_cut_goes_on_where_it_ended(self, there: Hub, cache: Path) -> None:
         there.faults.append(Fault(CONTENT, times=1, cut=200_000))
         assert seed(load(NAME)) == 1
-        assert "bytes=" in there.downloads()[-1]
+        assert any("bytes=" in each for each in there.downloads())  # of several that run at once
         assert not half_files(cache)
 
     def test_a_download_that_is_reset_begins_again(self, there: Hub, cache: Path) -> None:
