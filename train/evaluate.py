@@ -18,7 +18,7 @@ from cilf.prediction import FacePrediction
 from train.datasets import Sample
 from train.looks import with_looks
 from train.metrics import decision_quality, summary, within
-from train.points import BANDS, by_label, labels
+from train.points import BANDS, by_label, labels, units
 from train.wording import score, signed, signed_span, span
 
 ADULT = 18  # years
@@ -99,7 +99,7 @@ def _decisions(table: pd.DataFrame) -> dict[str, Any]:
 
 def _measure(rows: pd.DataFrame) -> dict[str, Any]:
     columns = ("truth", "age", "initial_age", "age_low", "age_high")
-    return summary({column: rows[column].to_numpy(dtype=np.float64) for column in columns})
+    return summary({column: rows[column].to_numpy(dtype=np.float64) for column in columns}, units(rows))
 
 
 def write(found: dict[str, Any], path: Path) -> None:

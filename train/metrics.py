@@ -25,9 +25,9 @@ def cumulative_score(truth: Ages, age: Ages, tolerance: float = 5.0) -> float:
     return float((np.abs(age - truth) <= tolerance).mean())
 
 
-def score_range(truth: Ages, age: Ages) -> tuple[float, float]:
-    """95 % range of CS@5, from the same draws of photos as the MAE's."""
-    return bootstrap_range((np.abs(age - truth) <= 5).astype(np.float64))
+def score_range(truth: Ages, age: Ages, units: Sequence[str] | None = None) -> tuple[float, float]:
+    """95 % range of CS@5, from the same draws as the MAE's."""
+    return bootstrap_range((np.abs(age - truth) <= 5).astype(np.float64), units)
 
 
 def cumulative_curve(truth: Ages, age: Ages, last: int = 10) -> dict[str, float]:
@@ -74,13 +74,34 @@ def interval_quality(truth: Ages, low: Ages, high: Ages) -> dict[str, float]:
 
 
 def bootstrap_range(
-    values: Float[np.ndarray, " photo"], level: float = 0.95, resamples: int = 2000, seed: int = 0
+    values: Float[np.ndarray, " photo"],
+    units: Sequence[str] | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> tuple[float, float]:
-    """Range of the mean over photos drawn anew with replacement (percentile bootstrap)."""
-    generator = np.random.default_rng(seed)
-    means = [generator.choice(values, len(values)).mean() for _ in range(resamples)]
+    """Range of the mean over photos drawn anew with replacement (percentile bootstrap).
+
+    Where `units` says what each value belongs to, a person or a photo that is there more than once, whole units are
+    drawn: their errors are alike, and drawn apart would make the range too narrow.
+    """
+    means, _ = _resampled_means(values, units, resamples, seed)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _resampled_means(
+    values: Float[np.ndarray, " photo"], units: Sequence[str] | None, resamples: int, seed: int
+) -> tuple[Float[np.ndarray, " resample"], int]:
+    """Means over units drawn anew, and the number of units."""
+    _, unit = np.unique(np.arange(len(values)) if units is None else np.array(units), return_inverse=True)
+    sums, counts = np.bincount(unit, weights=values), np.bincount(unit)
+    generator = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    for number in range(resamples):
+        drawn = generator.integers(len(sums), size=len(sums))
+        means[number] = sums[drawn].sum() / counts[drawn].sum()
+    return means, len(sums)
 
 
 def paired_bootstrap(
@@ -101,13 +122,7 @@ def paired_bootstrap(
         the two-sided bootstrap p-value of no difference; and `units`, how many photos or people were drawn from.
     """
     gain = first - second
-    _, unit = np.unique(np.arange(len(gain)) if people is None else np.array(people), return_inverse=True)
-    sums, counts = np.bincount(unit, weights=gain), np.bincount(unit)
-    generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for number in range(resamples):
-        drawn = generator.integers(len(sums), size=len(sums))
-        means[number] = sums[drawn].sum() / counts[drawn].sum()
+    means, units = _resampled_means(gain, people, resamples, seed)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     # Counting the sample itself keeps p above 0 (Davison and Hinkley, 1997, section 4.2).
     tail = (1 + min((means <= 0).sum(), (means >= 0).sum())) / (resamples + 1)
@@ -115,7 +130,7 @@ def paired_bootstrap(
         "gain": float(gain.mean()),
         "gain_range": (float(low), float(high)),
         "p": float(min(1.0, 2 * tail)),
-        "units": len(sums),
+        "units": units,
     }
 
 
@@ -125,10 +140,11 @@ def share_range(hits: Bool[np.ndarray, " photo"], method: str, level: float = 0.
     return float(found.low), float(found.high)
 
 
-def summary(table: dict[str, Ages]) -> dict[str, Any]:
+def summary(table: dict[str, Ages], units: Sequence[str] | None = None) -> dict[str, Any]:
     """All measures of one group of photos; `table` has truth, age, initial_age, age_low and age_high.
 
-    Ranges are at 95 %: bootstrap ones for errors, CS@5 and gains, Wilson's for the coverage.
+    Ranges are at 95 %: for errors, CS@5 and gains bootstrap ones over `units` as in `bootstrap_range`, for the coverage
+    Wilson's, which takes photos as independent.
     """
     truth, age, initial = table["truth"], table["age"], table["initial_age"]
     low, high = table["age_low"], table["age_high"]
@@ -137,11 +153,11 @@ def summary(table: dict[str, Ages]) -> dict[str, Any]:
     return {
         "count": len(truth),
         **accuracy(truth, age),
-        "mae_range": bootstrap_range(np.abs(age - truth)),
-        "cs5_range": score_range(truth, age),
-        "bias_range": bootstrap_range(age - truth),
+        "mae_range": bootstrap_range(np.abs(age - truth), units),
+        "cs5_range": score_range(truth, age, units),
+        "bias_range": bootstrap_range(age - truth, units),
         "before_correction": accuracy(truth, initial),
-        "correction": gain(truth, initial, age) | {"gain_range": bootstrap_range(fall)},
+        "correction": gain(truth, initial, age) | {"gain_range": bootstrap_range(fall, units)},
         "interval": interval_quality(truth, low, high) | {"coverage_range": share_range(inside, "wilson")},
     }
 

@@ -35,6 +35,14 @@ def labels(sample: Sample) -> dict[str, Any]:
     }
 
 
+def units(table: pd.DataFrame) -> list[str] | None:
+    """What the rows' ranges are drawn from: people where the set tells them apart, else photos, of which some protocols
+    test one more than once; None where each row is a unit of its own."""
+    if table["subject"].notna().all():
+        return list(table["subject"])
+    return None if table["name"].is_unique else list(table["name"])
+
+
 def by_label(table: pd.DataFrame, dataset: str) -> dict[str, Any]:
     """What the kind of a set's labels asks for: the CS(θ) curve for ages, accuracy and 1-off for age groups (whose
     middle is all that an error in years could be measured against), the ε-error for means of votes."""
@@ -69,8 +77,8 @@ def _measure(rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "count": len(rows),
         **accuracy(truth, age),
-        "mae_range": bootstrap_range(np.abs(age - truth)),
-        "cs5_range": score_range(truth, age),
+        "mae_range": bootstrap_range(np.abs(age - truth), units(rows)),
+        "cs5_range": score_range(truth, age, units(rows)),
     }
 
 

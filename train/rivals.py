@@ -9,6 +9,7 @@ import pandas as pd
 
 from train.datasets import DatasetError
 from train.metrics import bootstrap_range, cumulative_score, mean_absolute_error, paired_bootstrap, within
+from train.points import units
 
 GROUPS = {"all": (0, 200), "0–12": (0, 12), "13–17": (13, 17), "18–59": (18, 59), "60+": (60, 200)}
 
@@ -82,7 +83,7 @@ def check_common(names: Iterable[str], rivals: dict[str, pd.Series]) -> None:
 
 def compare(predictions: pd.DataFrame, rivals: dict[str, pd.Series]) -> dict[str, Any]:
     """For each rival and age group, on the photos that both know: count, both errors in years, both CS@5, and the
-    paired gain of ours over the rival's with its 95 % range over photos. Raises DatasetError as `check_common`."""
+    paired gain of ours over the rival's with its 95 % range over photos or people. Raises DatasetError as `check_common`."""
     check_common(predictions["name"], rivals)
     found: dict[str, Any] = {}
     for name, ages in rivals.items():
@@ -106,7 +107,7 @@ def _both(rows: pd.DataFrame) -> dict[str, Any]:
         "cs5": cumulative_score(truth, ours),
         "rival_cs5": cumulative_score(truth, theirs),
         "gain": float(fall.mean()),
-        "gain_range": bootstrap_range(fall),
+        "gain_range": bootstrap_range(fall, units(rows.reset_index())),
     }
 
 

@@ -15,8 +15,9 @@ BEFORE = {"mtmsa": "CILF"}  # whom a system is compared with on the same photos
 HOW = """\
 Every photo goes as a file through `AgeEstimator.predict`; where no face is found the whole picture is taken as one, and
 of several faces the largest box counts. Errors are those of the unrounded ages. The ranges of MAE, CS@5, bias and gain
-are percentiles of 2,000 bootstrap draws of the photos (seed 0), those of an interval's coverage Wilson's, and those of
-wrong answers to "18 or over?" Clopper and Pearson's exact ones; all at 95 %."""
+are percentiles of 2,000 bootstrap draws (seed 0) of the photos, or of the people where a set names them; those of an
+interval's coverage are Wilson's, and those of wrong answers to "18 or over?" Clopper and Pearson's exact ones; all at
+95 %."""
 
 SPLIT_FILES = """\
 The split files have the columns `filename,split,group` and are not part of the repository: those used here keep

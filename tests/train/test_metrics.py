@@ -1,6 +1,7 @@
 """Measures, against scikit-learn's or by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binom
 
 from train.metrics import accuracy, bootstrap_range, gain, interval_quality, summary
+from train.points import units
 
 AGES = arrays(np.float64, 20, elements=st.floats(0, 100))
 
@@ -30,6 +32,23 @@ def test_the_range_of_cs5_is_that_of_a_share() -> None:
     assert found["cs5_range"] == pytest.approx(binom(400, 0.75).ppf([0.025, 0.975]) / 400, abs=0.006)
     assert summary({name: ages[:300] for name, ages in columns.items()})["cs5_range"] == (1, 1)
     assert found["mae_range"] == bootstrap_range(age)
+
+
+def test_a_range_over_people_is_as_wide_as_one_photo_of_each_makes_it() -> None:
+    """Photos of one person that err alike tell no more than one of them; photos of many people tell more."""
+    errors = np.random.default_rng(0).exponential(5, 60)
+    people = [f"person {number:02}" for number in range(60)]
+    one_each = bootstrap_range(errors)
+    assert bootstrap_range(np.repeat(errors, 9), np.repeat(people, 9)) == pytest.approx(one_each)
+    low, high = bootstrap_range(np.repeat(errors, 9))
+    assert high - low < (one_each[1] - one_each[0]) / 2
+
+
+def test_ranges_are_drawn_from_people_else_from_photos() -> None:
+    photos = pd.DataFrame({"name": ["a", "b", "c"], "subject": [None] * 3})
+    assert units(photos) is None
+    assert units(photos.assign(name=["a", "b", "a"])) == ["a", "b", "a"]  # tested twice, as in morph-s3
+    assert units(photos.assign(subject=["x", "y", "x"])) == ["x", "y", "x"]
 
 
 @given(AGES, AGES, AGES)

@@ -16,7 +16,7 @@ def test_only_common_photos_count(tmp_path: Path) -> None:
     )
     ours = pd.DataFrame(
         {"name": ["a.jpg", "b.jpg", "c.jpg"], "truth": [5.0, 70.0, 30.0], "age": [6.0, 66.0, 99.0]}
-    )
+    ).assign(subject=None)
     found = compare(ours, {"rival": read_rival(file)})["rival"]
     assert found["all"]["count"] == 2
     assert (found["all"]["mae"], found["all"]["rival_mae"], found["all"]["gain"]) == pytest.approx(
@@ -30,7 +30,7 @@ def test_only_common_photos_count(tmp_path: Path) -> None:
 
 
 def test_a_rival_of_other_photos_is_one_sentence() -> None:
-    ours = pd.DataFrame({"name": ["a.jpg"], "truth": [5.0], "age": [6.0]})
+    ours = pd.DataFrame({"name": ["a.jpg"], "truth": [5.0], "age": [6.0], "subject": [None]})
     known, stranger = pd.Series({"a.jpg": 9.0}), pd.Series({"b.jpg": 9.0})
     with pytest.raises(
         DatasetError, match=r"of stranger .* no photo in common; .* like b\.jpg, .* like a\.jpg\.$"
