@@ -316,7 +316,8 @@ def _ablate(options: argparse.Namespace) -> int:
         part: [subset(options.cache / name, splits, part, share) for name, share in recipe.shares.items()]
         for part in ("train", "held")
     }
-    parts |= {part: [subset(options.cache / "utkface", splits, part)] for part in ("tune", "test")}
+    measured = options.cache / next(iter(recipe.shares))
+    parts |= {part: [subset(measured, splits, part)] for part in ("tune", "test")}
     trained, features = frozen_towers(recipe, parts, options.folder, options.epochs)
     shared = (recipe, trained, features, options.folder)
     rows = ablate(*shared, seeds=options.seeds, steps=options.steps)
@@ -336,10 +337,11 @@ def _correction(options: argparse.Namespace) -> int:
     from train.sweep_report import figure, table
 
     splits, checkpoint = read_splits(options.split), load(options.weights)
-    held = [subset(options.cache / name, splits, "held") for name in checkpoint.config.training["data"]]
-    tune, test = (subset(options.cache / "utkface", splits, part) for part in ("tune", "test"))
+    names = checkpoint.config.training["data"]
+    held = [subset(options.cache / name, splits, "held") for name in names]
+    tune, test = (subset(options.cache / names[0], splits, part) for part in ("tune", "test"))
     found = sweep(checkpoint, held, tune, test)
-    look = {"dataset": "utkface", "weights_sha256": found["weights_sha256"]}
+    look = {"dataset": names[0], "weights_sha256": found["weights_sha256"]}
     look["mae"] = found["controls"]["test"]["base"]["mae"]
     _write(with_looks(found, options.output, look), options.output)
     if options.figure:

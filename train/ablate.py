@@ -165,7 +165,9 @@ def fit_row(
 ) -> dict[str, Any]:
     """Fit one row with one seed, or read what an earlier call stored: number of fitted parameters and signed errors
     (years) on tune and test."""
-    made_of = provenance.digest([asdict(recipe), steps, provenance.weights_sha256(trained.state_dict())])[:8]
+    wording = [texts(row.family, age) for age in range(101)] if row.family else []
+    tower = provenance.weights_sha256(trained.state_dict())
+    made_of = provenance.digest([asdict(recipe), steps, tower, wording])[:8]
     stored = folder / f"{_slug(name)}-{made_of}-{seed}.pt"
     if not stored.is_file():
         torch.save(_fit(recipe, trained, row, features, seed, steps, name == FULL), stored)

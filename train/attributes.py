@@ -15,7 +15,7 @@ from cilf.estimator import AgeEstimator
 from cilf.mtmsa import MTMSA
 from cilf.prediction import FacePrediction
 from cilf.weights import Checkpoint
-from train.captions import RACES
+from train.captions import RACES, article
 from train.metrics import share_range
 
 Guess = Callable[[FacePrediction], dict[str, str]]
@@ -35,9 +35,7 @@ def prompts(age: float) -> dict[str, dict[str, list[str]]]:
     return {
         "gender": {gender: [f"a photo of a {noun}"] for gender, noun in nouns.items()},
         "race": {
-            race: [
-                f"a photo of {'an' if race[0] in 'aeiou' else 'a'} {word} {noun}" for noun in nouns.values()
-            ]
+            race: [f"a photo of {article(word)} {word} {noun}" for noun in nouns.values()]
             for race, word in RACES.items()
         },
     }

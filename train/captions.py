@@ -132,7 +132,8 @@ def agreement(
     samples: list[Sample], captions: list[Caption], sigma: float
 ) -> Float[Tensor, "sample caption"]:
     """How true each caption is of each sample, in [0, 1]: a Gaussian of `sigma` years round a named age, 1 or 0 within
-    or outside a range, and 0 when gender or race differ from what the caption says (METHOD 6, multi-positive)."""
+    or outside a range, and 0 when gender or race differ from what the caption says, or are not known (METHOD 6,
+    multi-positive)."""
     age = torch.tensor([sample.age for sample in samples]).unsqueeze(1)
     low = torch.tensor([c.ages[0] if c.ages else 0.0 for c in captions])
     high = torch.tensor([c.ages[1] if c.ages else 1e3 for c in captions])
@@ -192,9 +193,14 @@ def _sentence(phrase: str, race: str | None, chance: random.Random) -> str:
     if race:
         phrase = f"{race} {phrase}"
     opening = chance.choice(OPENINGS)
-    if opening.endswith("a ") and phrase[0] in "aeiou":
-        opening = f"{opening[:-1]}n "
+    if opening.endswith("a "):
+        opening = f"{opening[:-2]}{article(phrase)} "
     return opening + phrase + chance.choice(("", "."))
+
+
+def article(phrase: str) -> str:
+    """The article that captions put before a phrase: "a child", "an adult"; before digits always "a"."""
+    return "an" if phrase[0] in "aeiou" else "a"
 
 
 @cache

@@ -12,6 +12,7 @@ from train import attributes
 from train.datasets import DATASETS
 from train.evaluate import BANDS, decisions, people, table
 from train.looks import LOOKS
+from train.provenance import learned_from
 from train.steps import steps
 from train.wording import score, signed, signed_span, span
 
@@ -163,7 +164,7 @@ def _description_of_mtmsa(config: MTMSAConfig, epsilon: float) -> str:
 
 def _data(config: CheckpointConfig) -> str:
     """What the system started from and learned from."""
-    names = config.training.get("data", [])
+    names = learned_from(config.training)
     facts = [DATASETS[name].facts for name in names]
     sets = " and ".join(f"{one.title} ({one.paper}; licence: {one.licence})" for one in facts)
     these = "these sets" if len(names) > 1 else "this set"
@@ -207,10 +208,19 @@ def _results(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, A
         f"## Results\n\n{_title(found)} `{found['part']}`, {found['all']['count']} photos, each through the public "
         "door (`python -m train evaluate`, full report in `report.json`). Ages in years; CS@5 is the share within 5 "
         f"years; ranges are at 95 %. {_looks(config, found, swept)}\n\n{table(found)}\n\n"
-        f"{_corrected(config, found)}### 18 or over?\n\n"
+        f"{_corrected(config, found)}{_of_age(found)}{_attributes(found)}"
+        f"### By age, gender and race\n\n{_groups(found)}\n"
+    )
+
+
+def _of_age(found: dict[str, Any]) -> str:
+    if not found["over_18"]:
+        return ""
+    return (
+        "### 18 or over?\n\n"
         "`face.over(18)` says yes, no or unsure. Calibrated so that of the people under 18 at most 5 % get a yes, of "
         "the others at most 5 % a no, and likewise of those within five years of 18. On the same test photos:\n\n"
-        f"{decisions(found)}\n\n{_attributes(found)}### By age, gender and race\n\n{_groups(found)}\n"
+        f"{decisions(found)}\n\n"
     )
 
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from train.datasets import DATASETS, DatasetError, Sample, read_data
 
-REPORT = Path("checkpoints/compact/report.json")
+REPORTS = {
+    name: Path("checkpoints") / folder / "report.json"
+    for name, folder in (("CILF compact", "compact"), ("MTMSA", "mtmsa"))
+}
 
 
 def add(commands: Any) -> None:
@@ -62,7 +65,7 @@ def _show(options: argparse.Namespace) -> int:
     elif options.what == "protocols":
         print(protocols.table())
     else:
-        entries = options.report or ([f"CILF compact={REPORT}"] if REPORT.is_file() else [])
+        entries = options.report or [f"{name}={path}" for name, path in REPORTS.items() if path.is_file()]
         ours = [
             result
             for name, _, file in (entry.partition("=") for entry in entries)

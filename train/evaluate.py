@@ -5,6 +5,7 @@ largest box counts where there are several. Each look at a `test` part is writte
 """
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cilf.errors import PhotoError
 from cilf.estimator import AgeEstimator
 from cilf.prediction import FacePrediction
-from train.datasets import Sample
+from train.datasets import DatasetError, Sample
 from train.looks import with_looks
 from train.metrics import decision_quality, summary, within
 from train.points import BANDS, by_label, labels, units
 from train.wording import score, signed, signed_span, span
+
+log = logging.getLogger(__name__)
 
 ADULT = 18  # years
 
@@ -29,10 +33,17 @@ def predict(
     samples: list[Sample],
     also: Callable[[FacePrediction], dict[str, Any]] = lambda face: {},
 ) -> pd.DataFrame:
-    """One row per sample: its name and labels, what the estimator says of its largest face, and what `also` adds."""
+    """One row per sample: its name and labels, what the estimator says of its largest face, and what `also` adds.
+
+    A photo that cannot be read is left out with a warning, as `prepare` does. Raises DatasetError when none can.
+    """
     rows = []
     for sample in tqdm(samples, desc="evaluate", unit="photo"):
-        found = max(estimator.predict(sample.path, no_face="whole"), key=_area)
+        try:
+            found = max(estimator.predict(sample.path, no_face="whole"), key=_area)
+        except PhotoError as error:
+            log.warning("left out: %s", error)
+            continue
         low, high = found.interval
         rows.append(
             {
@@ -48,6 +59,8 @@ def predict(
                 **also(found),
             }
         )
+    if not rows:
+        raise DatasetError(f"None of the {len(samples)} photos can be read.")
     return pd.DataFrame(rows)
 
 
@@ -80,7 +93,8 @@ def report(table: pd.DataFrame, *, dataset: str, part: str, estimator: AgeEstima
         "up_to_100": _measure(table[table["truth"] <= 100]),
         "status": {name: int(count) for name, count in table["status"].value_counts().items()},
         "detected": int(table["detected"].sum()),
-        "over_18": _decisions(table),
+        # The middle of a group such as "15 to 20" does not say who is of age.
+        "over_18": {} if table["group"].notna().all() else _decisions(table),
         "groups": {name: _measure(rows) for name, rows in groups.items() if len(rows)},
         **by_label(table, dataset),
     }
@@ -141,7 +155,9 @@ def people(group: str) -> str:
 
 
 def decisions(found: dict[str, Any]) -> str:
-    """The answers to "18 or over?" as a Markdown table."""
+    """The answers to "18 or over?" as a Markdown table; empty where age groups are all that is known."""
+    if not found["over_18"]:
+        return ""
     lines = [
         "| true age | photos | yes | no | unsure | wrong (exact 95 % range) |",
         "|---|---|---|---|---|---|",

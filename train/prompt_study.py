@@ -6,7 +6,7 @@ labels. So the study compares wordings; it is no evidence that appearance words 
 
 from collections.abc import Callable
 
-from train.captions import DECADES, STAGES, number_words
+from train.captions import DECADES, STAGES, article, number_words
 
 
 def _decade(age: int) -> str:
@@ -28,7 +28,9 @@ FAMILIES: dict[str, Callable[[int], tuple[str, ...]]] = {
     "number in words": lambda age: (f"a photo of a person, {number_words(age)} years old.",),
     "decade": lambda age: (f"a photo of a {_decade(age)}.",),
     "appearance": lambda age: tuple(
-        f"a photo of a {words}." for words, (first, last) in STAGES.items() if first <= age <= last
+        f"a photo of {article(words)} {words}."
+        for words, (first, last) in STAGES.items()
+        if first <= age <= last
     ),
     "with gender": _gendered,
 }

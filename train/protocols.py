@@ -289,7 +289,10 @@ def _split(rules: Protocol, name: str, outer: dict[str, str], samples: list[Samp
     try:
         if by_part["choose"]:
             of_train = {part: share for part, share in OF_TRAIN.items() if part not in OF_CHOOSE}
-            parts |= _apportioned(by_part["choose"], OF_CHOOSE, True, f"{salt}/choose")
+            # Faces that were learned from would make intervals too short.
+            learned = {s.subject for s in by_part["train"] if s.subject is not None}
+            fresh = [s for s in by_part["choose"] if s.subject not in learned]
+            parts |= _apportioned(fresh, OF_CHOOSE, True, f"{salt}/choose")
         parts |= _apportioned(by_part["train"], of_train, True, f"{salt}/train")
     except DatasetError as error:
         raise DatasetError(f"The protocol {rules.name!r} needs more of the set: {error}") from None

@@ -55,6 +55,13 @@ def describe(
     }
 
 
+def learned_from(training: dict[str, Any]) -> list[str]:
+    """The data sets of a checkpoint's `training` table and of the runs that it started from, each once, the last run's
+    first."""
+    earlier = training.get("start")
+    return list(dict.fromkeys([*training.get("data", ()), *(learned_from(earlier) if earlier else ())]))
+
+
 def write(found: dict[str, Any], folder: Path, *, resumed: bool) -> None:
     """Put down what the run in `folder` is made of; a resumed one keeps what it was begun with.
 

@@ -99,7 +99,7 @@ def reproduce(
 def _check_unseen(dataset: str, start: Checkpoint) -> None:
     """Raises DatasetError where the checkpoint has learned from the photos that are to test it."""
     photos = SAME_PHOTOS if dataset in SAME_PHOTOS else {dataset}
-    for name in photos.intersection(start.config.training.get("data", ())):
+    for name in sorted(photos.intersection(provenance.learned_from(start.config.training))):
         raise DatasetError(
             f"{start.source} has learned from {name}, whose photos {dataset} tests with; start from a checkpoint that "
             "has not, or leave --start out."

@@ -40,8 +40,17 @@ def read_predictions(path: Path) -> pd.DataFrame:
 def paired_table(rows: pd.DataFrame, first: str, second: str) -> str:
     """Two models on common photos, in Markdown: errors and the second's gain over the first, by true age.
 
-    `rows` has age_true_first, age_pred_first, age_pred_second and, where persons are known, subject_first.
+    `rows` has age_true and age_pred of both, as age_true_first and so on, and, where persons are known, subject_first.
+
+    Raises:
+        DatasetError: the two do not agree on a photo's true age.
     """
+    differing = rows[(rows["age_true_first"] - rows["age_true_second"]).abs() > 0.05]  # a file may round
+    if len(differing):
+        raise DatasetError(
+            f"{first} and {second} give {len(differing)} photos other true ages, such as {differing.index[0]}; make "
+            "both files from the same labels."
+        )
     lines = [
         f"| true age | photos | MAE of {first} | MAE of {second} | gain of {second} (95 % range) | p |",
         "|---|---|---|---|---|---|",
@@ -83,7 +92,7 @@ def check_common(names: Iterable[str], rivals: dict[str, pd.Series]) -> None:
 
 def compare(predictions: pd.DataFrame, rivals: dict[str, pd.Series]) -> dict[str, Any]:
     """For each rival and age group, on the photos that both know: count, both errors in years, both CS@5, and the
-    paired gain of ours over the rival's with its 95 % range over photos or people. Raises DatasetError as `check_common`."""
+    paired gain of ours over the rival's with its 95 % range over photos or people. Raises as `check_common`."""
     check_common(predictions["name"], rivals)
     found: dict[str, Any] = {}
     for name, ages in rivals.items():

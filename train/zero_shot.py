@@ -8,6 +8,7 @@ A published CLIP has seen no age label of these sets, so its result is **zero-sh
 were trained on labels: theirs is **prompt-only** and never called otherwise.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,15 +23,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from cilf.errors import WeightsError
+from cilf.errors import PhotoError, WeightsError
 from cilf.faces import FaceFinder, align
 from cilf.images import open_photo
 from cilf.model import CILF
 from cilf.weights import load
 from train.captions import TEMPLATES
 from train.crops import main_face
-from train.datasets import Sample
+from train.datasets import DatasetError, Sample
 from train.points import labels
+
+log = logging.getLogger(__name__)
 
 AGES = range(101)
 BATCH = 64
@@ -170,15 +173,22 @@ def estimate(
 def predict(model: PromptModel, samples: list[Sample], finder: FaceFinder | None = None) -> pd.DataFrame:
     """One row per sample: its name and labels, and the age that prompts alone give its largest face.
 
-    Raises:
-        PhotoError: a photo cannot be read.
+    A photo that cannot be read is left out with a warning, as `prepare` does. Raises DatasetError when none can.
     """
     finder, ages = finder or FaceFinder(), age_embeddings(model)
     rows: list[dict[str, Any]] = []
     bar = tqdm(total=len(samples), desc=model.kind, unit="photo")
     for start in range(0, len(samples), BATCH):
-        chunk = samples[start : start + BATCH]
-        photos = [open_photo(sample.path) for sample in chunk]
+        chunk, photos = [], []
+        for sample in samples[start : start + BATCH]:
+            try:
+                photos.append(open_photo(sample.path))
+                chunk.append(sample)
+            except PhotoError as error:
+                log.warning("left out: %s", error)
+            bar.update()
+        if not chunk:
+            continue
         found = [main_face(photo, finder) for photo in photos]
         crops = [align(photo, face, model.size) for photo, face in zip(photos, found, strict=True)]
         means = estimate(model, crops, ages) @ torch.arange(
@@ -186,6 +196,7 @@ def predict(model: PromptModel, samples: list[Sample], finder: FaceFinder | None
         )
         for sample, face, age in zip(chunk, found, means.tolist(), strict=True):
             rows.append(labels(sample) | {"age": age, "detected": face.keypoints is not None})
-        bar.update(len(chunk))
     bar.close()
+    if not rows:
+        raise DatasetError(f"None of the {len(samples)} photos can be read.")
     return pd.DataFrame(rows)

@@ -20,11 +20,13 @@ def test_utkface(tmp_path: Path) -> None:
         "110_0_0_20170113210318931.jpg.chip.jpg",
         "39_1_20170116174525125.jpg.chip.jpg",  # the race is missing in the published set
         "55_0_0_20170116232725357jpg.chip.jpg",  # and here a dot
+        "61_3_20170109150557335.jpg.chip.jpg",  # and here the gender
         "notes.txt",
         "not_a_face.jpg",
     ]
     found = {sample.name: sample for sample in DATASETS["utkface"].read(tree(tmp_path, names))}
-    assert set(found) == set(names[:4])
+    assert set(found) == set(names[:5])
+    assert (found[names[4]].gender, found[names[4]].race) == (None, "indian")
     young = found[names[0]]
     assert (young.age, young.gender, young.race) == (26, "female", "asian")
     assert found[names[1]].age == 110

@@ -17,11 +17,13 @@ import pytest
 from cilf.clip import ClipConfig
 from cilf.weights import CheckpointConfig
 from tests import tiny
+from tests.stand_in import CountingEstimator, picture
 from train import attributes, points
 from train.__main__ import _parser
 from train.captions import vocabulary
 from train.card import card
-from train.evaluate import report, table, write
+from train.datasets import DatasetError, Sample
+from train.evaluate import predict, report, table, write
 from train.recipe import read_recipe
 
 AGES = [5.0, 12.9, 17.5, 18.0, 29.9, 61.0]
@@ -70,6 +72,25 @@ def test_every_age_is_in_one_band() -> None:
         assert {name: row["count"] for name, row in found["groups"].items() if name in counts} == counts
     decided = {name: row["count"] for name, row in measured()["over_18"].items()}
     assert decided == {"under 18": 3, "13–17": 1, "18 and over": 3, "18–24": 1}
+
+
+def test_photos_that_cannot_be_read_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    estimator: Any = CountingEstimator()
+    paths = [picture(tmp_path / "a.png", 1), tmp_path / "broken.png", picture(tmp_path / "c.png", 2)]
+    paths[1].write_bytes(b"no picture")
+    samples = [Sample(path, path.name, 30.0, None, None, "utkface") for path in paths]
+    assert list(predict(estimator, samples)["name"]) == ["a.png", "c.png"]
+    assert f"left out: '{paths[1]}'" in caplog.text
+    with pytest.raises(DatasetError, match="None of the 1 photos can be read"):
+        predict(estimator, samples[1:2])
+
+
+def test_the_middle_of_an_age_group_does_not_say_who_is_of_age() -> None:
+    estimator: Any = SimpleNamespace(source="made up", sha256="")
+    grouped = predictions().assign(group=2)
+    found = report(grouped, dataset="adience", part="test", estimator=estimator) | {"test_looks": []}
+    assert found["over_18"] == {}
+    assert "### 18 or over" not in card(tiny.CHECKPOINT, found)
 
 
 def test_every_look_at_test_is_counted(tmp_path: Path) -> None:

@@ -204,6 +204,19 @@ def test_part_of_a_published_set_is_not_divided_as_the_whole(
     assert divide(protocol(name), samples)
 
 
+def test_people_who_train_do_not_choose() -> None:
+    """IMDB-Clean's makers have people in both parts."""
+    samples = people("imdb-clean", [4] * 80)
+    shared = [
+        Sample(**vars(sample) | {"subject": "0000"}) if sample.name == "0002_0.jpg" else sample
+        for sample in samples
+    ]
+    assert next(sample.fold for sample in shared if sample.name == "0002_0.jpg") == "valid"
+    [before], [after] = (divide(protocol("imdb-clean"), each) for each in (samples, shared))
+    assert "0002_0.jpg" in before.parts
+    assert set(before.parts) - set(after.parts) == {"0002_0.jpg"}
+
+
 def test_a_broken_promise_is_an_error() -> None:
     samples = people("adience", [2] * 30)
     moved = [

@@ -1,8 +1,10 @@
 """One command a row, on a small generated FG-NET: from photos to the figure, and on from where it was stopped."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,8 +90,18 @@ def test_compare_refuses_what_it_cannot_pair(tmp_path: Path, capsys: pytest.Capt
     ("learned", "tested"),
     [("fgnet", "fgnet"), ("clap2016", "appa-real"), ("appa-real", "appa-real-apparent")],
 )
-def test_a_start_that_knows_the_tested_photos_is_refused(tmp_path: Path, learned: str, tested: str) -> None:
-    config = replace(tiny.CHECKPOINT, training={"data": ["utkface", learned]})
+@pytest.mark.parametrize(
+    "training",
+    [
+        lambda learned: {"data": ["utkface", learned]},
+        lambda learned: {"data": ["utkface"], "start": {"data": ["agedb"], "start": {"data": [learned]}}},
+    ],
+    ids=["itself", "the start of its start"],
+)
+def test_a_start_that_knows_the_tested_photos_is_refused(
+    tmp_path: Path, training: Callable[[str], dict[str, Any]], learned: str, tested: str
+) -> None:
+    config = replace(tiny.CHECKPOINT, training=training(learned))
     save(tmp_path / "start", tiny.model(), tiny.ensemble(), config)
     samples = [Sample(Path("a.jpg"), "a.jpg", 5.0, None, None, tested, subject="a")]
     with pytest.raises(DatasetError, match=f"has learned from {learned}"):

@@ -84,9 +84,10 @@ def test_predict_goes_through_the_face_finder(
 ) -> None:
     Image.fromarray(grace_hopper).save(tmp_path / "face.png")
     Image.new("RGB", (80, 80), (44, 0, 0)).save(tmp_path / "plain.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")  # left out
     samples = [
         Sample(tmp_path / name, name, 40.0, None, None, "fgnet", subject="1")
-        for name in ("face.png", "plain.png")
+        for name in ("face.png", "broken.png", "plain.png")
     ]
     found = predict(oracle(), samples, finder).set_index("name")
     assert found["detected"].to_dict() == {"face.png": True, "plain.png": False}

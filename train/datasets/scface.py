@@ -62,7 +62,7 @@ class ScFace:
         text = labels.read_text(encoding="latin-1")
         people = {int(person): (int(born), int(sex)) for person, born, sex in PERSON.findall(text)}
         if not people:
-            raise DatasetError(f"{labels} lists nobody: looked for lines like 001, 01.02.1980, 0, 0, 0, 0.")
+            raise DatasetError(f'{labels} lists nobody: looked for lines like "001 01.02.1980 0 0 0 0".')
         for folder in FOLDERS[:3]:
             required(root / folder, self.facts)
         samples: dict[str, Sample] = {}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from train.datasets.base import Facts, Sample, some
 
-# Three published names lack the race, and one lacks the dot before its first "jpg".
-NAME = re.compile(r"(\d{1,3})_([01])_(?:([0-4])_)?\d+\.?jpg(\.chip\.jpg)?")
+# Of the published names two lack the race, one the gender, and one the dot before its first "jpg".
+NAME = re.compile(r"(\d{1,3})_(?:([01])_)?(?:([0-4])_)?\d{8,}\.?jpg(\.chip\.jpg)?")
 GENDERS = ("male", "female")
 RACES = ("white", "black", "asian", "indian", "other")
 
@@ -31,7 +31,8 @@ class UTKFace:
         for path in sorted(root.glob("*.jpg")):
             match = NAME.fullmatch(path.name)
             if match:
-                age, gender = int(match[1]), GENDERS[int(match[2])]
+                age = int(match[1])
+                gender = GENDERS[int(match[2])] if match[2] else None
                 race = RACES[int(match[3])] if match[3] else None
                 samples.append(Sample(path, path.name, age, gender, race, self.name))
         return some(samples, root, "[age]_[gender]_[race]_[time].jpg.chip.jpg", self.facts)
