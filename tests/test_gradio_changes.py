@@ -4,7 +4,6 @@
 """
 
 import asyncio
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,9 @@ from gradio import route_utils
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from cilf.demo import gradio_changes
-from cilf.demo.api import Endpoints
-from cilf.demo.loading import ModelHost
-from tests.test_demo import FakeEstimator, wait_for, wait_until
+from cilf.demo import gradio_changes, handed_in
+from cilf.errors import PhotoError
+from tests.test_demo import wait_for, wait_until
 
 # The start of a file on its way.
 BEGUN = b'--b\r\nContent-Disposition: form-data; name="files"; filename="me.jpg"\r\n\r\n' + bytes(1000)
@@ -38,22 +36,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
-    """A page with the endpoints for programs; what nobody takes is removed within a second."""
+    """A page for programs alone; what nobody takes is removed within some seconds."""
     for module, name, _ in gradio_changes.CHANGES:
         monkeypatch.setattr(module, name, getattr(module, name))  # as it was, when the test is over
-    host = ModelHost(FakeEstimator)
-    host.start()
-    with gr.Blocks(analytics_enabled=False, delete_cache=(1, 0)) as page:
-        Endpoints(host, lambda session: None)
+    with gr.Blocks(analytics_enabled=False, delete_cache=(1, 1)) as page:
+        gr.api(read)
     page.max_file_size = 1 << 20  # set by `launch`, which these tests do without
     gradio_changes.make(page)
     return page
 
 
-@pytest.fixture
-def client(page: gr.Blocks) -> Iterator[TestClient]:
-    with TestClient(page.app) as client:
-        yield client
+def read(photo: gr.FileData) -> str:
+    """What becomes of a photo as a program hands it in."""
+    try:
+        return str(handed_in.read(photo).shape)
+    except PhotoError as error:
+        return str(error)
 
 
 def upload(client: TestClient, content: bytes = b"hello") -> Path:
@@ -140,21 +138,27 @@ def test_a_file_that_was_removed_when_it_is_asked_for_is_not_found(
     assert client.get(f"/gradio_api/file={path}").status_code == 404
 
 
-def test_what_nobody_takes_is_removed_whatever_else_was_named(
-    client: TestClient, page: gr.Blocks, folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (number,) = [number for number, each in page.fns.items() if each.api_name == "predict"]
-    for address in ("http://127.0.0.1/a.png?" + "a" * 5000, "http://127.0.0.1/b.png"):
+def test_what_nobody_takes_is_removed_whatever_else_was_named(page: gr.Blocks) -> None:
+    client = TestClient(page.app)
+    for address, said in (
+        ("http://127.0.0.1/a.png?" + "a" * 5000, "has 5,023 characters; give one of at most 2,000"),
+        (
+            "http://127.0.0.1/a.png?" + "/" * 1900,
+            "cannot be fetched",
+        ),  # too long for a path only as it is kept
+        ("http://127.0.0.1/b.png", "cannot be fetched"),
+    ):
         record = {"path": address, "meta": {"_type": "gradio.FileData"}}
-        client.post("/gradio_api/run/predict", json={"data": [record, None], "fn_index": number})
-    assert sum(map(len, page.temp_file_sets)) == 2
+        answer = client.post("/gradio_api/run/read", json={"data": [record]})
+        assert said in answer.json()["data"][0]
     taken, left = upload(client, b"taken"), upload(client, b"left")
     taken.unlink()
-    assert wait_until(lambda: not left.exists())
-    assert wait_until(lambda: not any(page.temp_file_sets))
-    again = upload(client, b"again")
-    assert wait_until(lambda: not again.exists())
-    assert wait_until(lambda: not any(page.temp_file_sets))
+    assert sum(map(len, page.temp_file_sets)) == 5
+    with client:  # runs what Gradio runs beside the page, as long as it is open
+        assert wait_until(lambda: not left.exists())
+        assert wait_until(lambda: not any(page.temp_file_sets))
+        again = upload(client, b"again")
+        assert wait_until(lambda: not again.exists())
 
 
 def test_what_is_younger_stays(page: gr.Blocks) -> None:

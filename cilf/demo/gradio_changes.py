@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import gradio as gr
 from fastapi import HTTPException, status
-from gradio import processing_utils, route_utils
+from gradio import processing_utils, route_utils, utils
 from gradio import routes as routing
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -87,6 +87,12 @@ def remove_old_files(page: gr.Blocks, age: float | None) -> None:
             names.discard(name)
 
 
+def is_no_file_of_the_page(path: Any) -> bool:
+    """In the place of Gradio's look whether a program names a file that the page shows, of which there are none: it
+    fails at an address too long for a path, with the address in the log."""
+    return False
+
+
 async def no_relay(url: str, request: Request) -> Response:
     """In the place of Gradio's relay, which brings anybody any public address, of any length, through this computer."""
     return Response(status_code=403)
@@ -117,6 +123,7 @@ CHANGES: tuple[tuple[ModuleType, str, object], ...] = (
     (route_utils, "delete_files_created_by_app", remove_old_files),
     (routing, "GradioMultiPartParser", not_here),
     (routing, "secure_url_stream_response", no_relay),
+    (utils, "is_static_file", is_no_file_of_the_page),
     (processing_utils, "async_ssrf_protected_download", handed_in.postponed),
 )
 
