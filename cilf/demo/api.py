@@ -107,7 +107,7 @@ class Endpoints:
 
         The answer is JSON: a list with one record per prompt: prompt, similarity (the cosine of face and prompt, from
         -1 to 1), share (the prompts against each other; they sum to 1) and unknown_words (words that the model never
-        met in training, about which its answer says little).
+        met in training, about which its answer says little). Weights that compare no texts answer with an error.
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
