@@ -379,6 +379,7 @@ class TestVisits:
         now = 200.0
         assert visits.get("me") is None
 
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
     def test_photos_left_lying_are_forgotten_though_nobody_comes(self) -> None:
         now = 0.0
         visits = Visits(seconds=60.0, clock=lambda: now)
@@ -387,8 +388,13 @@ class TestVisits:
         visits.arrive("left", ticket, sent)
         alive = weakref.ref(sent)
         del sent
-        upload_folder.keep_swept(0.01, 300, visits.forget_old)
-        time.sleep(0.1)
+
+        def end_when_forgotten() -> None:
+            if alive() is None:
+                raise SystemExit  # of the sweeping thread
+
+        upload_folder.keep_swept(0.05, 300, visits.forget_old, end_when_forgotten)
+        time.sleep(0.2)
         assert alive() is not None
         now = 61.0
         assert wait_until(lambda: alive() is None)
