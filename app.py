@@ -33,11 +33,14 @@ from cilf.demo.visits import Visits
 from cilf.errors import UsageError
 
 # Uploads are removed as soon as they are read. Of those that nobody reads, Gradio removes the whole ones, and
-# `upload_folder` what a connection that broke in mid-upload leaves as well. In seconds: how often, and how old.
-CACHE_CHECK, CACHE_AGE = 60, 300
+# `upload_folder` what a connection that broke in mid-upload leaves as well. In seconds: how often, and how old. A
+# program uploads all photos of a set before it asks, and then stands in line with them.
+CACHE_CHECK, CACHE_AGE = 10, 1800
 
 
-def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets) -> gr.Blocks:
+def build_page(
+    host: ModelHost, load: Load, settings: Settings, sets: PhotoSets, visits: Visits, streams: Streams
+) -> gr.Blocks:
     """Put the page together; it answers before the model is loaded.
 
     Args:
@@ -45,13 +48,17 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
         load: makes another model than the host's.
         settings: how the page is served.
         sets: the photo sets that `serving.serve` answers for.
+        visits: holds the photos in view.
+        streams: holds the live pictures in progress.
     """
-    visits, streams = Visits(), Streams()
 
     def forget(session: str) -> None:
         # Gradio would hold what the page showed, the photo among it, for other pages' sake. An event that is under way
         # writes its answer to what is dropped here.
-        page.app.state_holder.session_data.pop(session, None)
+        held = page.app.state_holder
+        with held.lock:
+            held.session_data.pop(session, None)
+            held.time_last_used.pop(session, None)
 
     with gr.Blocks(
         title="CILF: age from a face", analytics_enabled=False, delete_cache=(CACHE_CHECK, CACHE_AGE)
@@ -145,9 +152,9 @@ def _serve(settings: Settings) -> None:
     serving.check(settings)
     load = partial(age_estimator, device=settings.device, max_faces=settings.max_faces)
     host = ModelHost(partial(load, settings.weights))
-    sets = PhotoSets(host)
-    page = build_page(host, load, settings, sets)
-    upload_folder.keep_swept(CACHE_CHECK, CACHE_AGE)
+    sets, visits, streams = PhotoSets(host), Visits(), Streams()
+    page = build_page(host, load, settings, sets, visits, streams)
+    upload_folder.keep_swept(CACHE_CHECK, CACHE_AGE, visits.forget_old, streams.forget_old)
     host.start()  # not earlier: PyTorch's import would hold up the page's
     if zero_gpu.is_here():
         host.wait()  # what lies on a lent GPU has to be there when the page starts

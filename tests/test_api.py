@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import os
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,16 +22,17 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, TextContent
 from PIL import Image
 
+import app
 from cilf import AgeEstimator, FacePrediction
-from cilf.demo import handed_in, pictures
-from cilf.demo.api import Endpoints
+from cilf.demo import fetching, handed_in, pictures, upload_folder
+from cilf.demo.api import MAX_FILES, Endpoints
 from cilf.demo.loading import ModelHost
 from cilf.demo.photo import PhotoTab
 from cilf.demo.visits import Visits
 from cilf.errors import PhotoError
 from cilf.photoset import COLUMNS
 from tests.browser.running import Site, serve
-from tests.test_demo import FakeEstimator
+from tests.test_demo import FakeEstimator, make_face
 
 Answer = TypeVar("Answer")
 
@@ -96,6 +99,45 @@ class TestBounds:
     def test_a_set_has_so_many_files_at_most(self, endpoints: Endpoints) -> None:
         with pytest.raises(gr.Error, match="101 files; give at most 100 at a time"):
             endpoints.predict_set(["data:,"] * 101)
+
+    def test_a_malformed_address_does_not_stop_the_others(self, tmp_path: Path) -> None:
+        Image.effect_noise((80, 60), 50).convert("RGB").save(tmp_path / "good.png")
+        good = "data:image/png;base64," + base64.b64encode((tmp_path / "good.png").read_bytes()).decode()
+        host = ModelHost(lambda: FakeEstimator([make_face()]))
+        host.start()
+        with gr.Blocks(analytics_enabled=False):
+            endpoints = Endpoints(host, lambda session: None)
+        records = json.loads(endpoints.predict_set(["http://[x/a.png", "/gradio_api/file=%00", good]))
+        assert [record["status"] for record in records] == ["unreadable", "unreadable", "accepted"]
+        assert all("; give a" in record["error"] for record in records[:2])
+
+    def test_what_a_slow_program_uploads_is_there_when_it_asks(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A full set of 5 MB each comes over 10 Mbit/s, and stands in line behind another one's addresses."""
+        first = tmp_path / "first.jpg"
+        first.touch()
+        then = time.time() - MAX_FILES * 5 * 8 / 10 - fetching.SECONDS_TOGETHER
+        os.utime(first, (then, then))
+        upload_folder.sweep(tmp_path, app.CACHE_AGE)
+        assert first.exists()
+
+    def test_the_addresses_of_a_set_share_their_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        budgets: list[fetching.Budget] = []
+
+        async def fetch(address: str, name: str, most: int, budget: fetching.Budget) -> bytes:
+            budgets.append(budget)
+            raise PhotoError("not now")
+
+        monkeypatch.setattr(handed_in, "fetch", fetch)
+        host = ModelHost(FakeEstimator)
+        host.start()
+        with gr.Blocks(analytics_enabled=False):
+            endpoints = Endpoints(host, lambda session: None)
+        for _ in range(2):
+            endpoints.predict_set(["http://pictures.example/a.png"] * 3)
+        assert len(budgets) == 6
+        assert len({id(budget) for budget in budgets}) == 2
 
     def test_an_address_is_no_larger_than_an_upload(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pictures, "MAX_PHOTO", 1000)

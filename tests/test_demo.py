@@ -11,10 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -25,11 +25,6 @@ import pytest
 from fastapi.testclient import TestClient
 from gradio.context import Context
 from PIL import Image
-from starlette.applications import Starlette
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 import app
 from cilf.demo import charts, drawing, examples, gradio_changes, pictures, texts, theme, upload_folder
@@ -384,6 +379,26 @@ class TestVisits:
         now = 200.0
         assert visits.get("me") is None
 
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_photos_left_lying_are_forgotten_though_nobody_comes(self) -> None:
+        now = 0.0
+        visits = Visits(seconds=60.0, clock=lambda: now)
+        ticket = visits.begin("left")  # its file came when the page had been left
+        sent = Sent("x", b"x")
+        visits.arrive("left", ticket, sent)
+        alive = weakref.ref(sent)
+        del sent
+
+        def end_when_forgotten() -> None:
+            if alive() is None:
+                raise SystemExit  # of the sweeping thread
+
+        upload_folder.keep_swept(0.05, 300, visits.forget_old, end_when_forgotten)
+        time.sleep(0.2)
+        assert alive() is not None
+        now = 61.0
+        assert wait_until(lambda: alive() is None)
+
     def test_memory_is_bounded_and_the_newest_photo_stays(self, photo: np.ndarray) -> None:
         visits = Visits(max_bytes=2 * photo.nbytes)
         for page in ("a", "b", "c"):
@@ -507,6 +522,14 @@ def request(page: str = "page") -> gr.Request:
 
 def file_payload(file: Path) -> dict[str, Any]:
     return {"path": str(file), "orig_name": file.name, "url": f"/gradio_api/file={file}"}
+
+
+def wait_until(true: Callable[[], bool]) -> bool:
+    """Whether it comes true within some seconds."""
+    end = time.monotonic() + 20
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    return true()
 
 
 def wait_for(work: Coroutine[Any, Any, Any]) -> Any:
@@ -852,10 +875,6 @@ class TestPhotoTab:
         assert "is empty" in self.last(look(tab, file, "a child", request()))[tab.message]
 
 
-def _serve(path: Path, _: Request) -> Response:
-    return gradio_changes._Vanishing(path)
-
-
 class TestUploadFolder:
     def test_what_nobody_writes_to_any_more_is_removed(self, tmp_path: Path) -> None:
         (tmp_path / "old").mkdir()
@@ -870,28 +889,6 @@ class TestUploadFolder:
         os.utime(tmp_path / "old", (an_hour_ago, an_hour_ago))
         upload_folder.sweep(tmp_path, age=300)
         assert list(tmp_path.iterdir()) == [coming]
-
-    def test_an_upload_that_breaks_off_leaves_nothing(self, tmp_path: Path) -> None:
-        async def broken_off() -> AsyncGenerator[bytes, None]:
-            yield b'--b\r\nContent-Disposition: form-data; name="files"; filename="me.jpg"\r\n\r\n' + bytes(
-                1000
-            )
-            assert len(list(tmp_path.iterdir())) == 1
-            raise ClientDisconnect
-
-        headers = Headers({"Content-Type": "multipart/form-data; boundary=b"})
-        parser = gradio_changes._Tidy(headers, broken_off(), upload_dir=tmp_path, max_file_size=1 << 20)
-        with pytest.raises(ClientDisconnect):
-            wait_for(parser.parse())
-        assert list(tmp_path.iterdir()) == []
-
-    def test_a_file_that_was_removed_when_it_is_asked_for_is_not_found(self, tmp_path: Path) -> None:
-        there = tmp_path / "there.txt"
-        there.write_text("hello")
-        files = [Route(f"/{path.name}", partial(_serve, path)) for path in (there, tmp_path / "gone.txt")]
-        client = TestClient(Starlette(routes=files))
-        assert client.get("/there.txt").text == "hello"
-        assert client.get("/gone.txt").status_code == 404
 
     def test_gradio_has_a_folder_of_ours_alone(self, tmp_path: Path) -> None:
         """In a process of its own: the folder is chosen when the page's program is imported."""
@@ -923,7 +920,8 @@ class TestPage:
     def test_gradio_keeps_nothing_of_an_emptied_photo(self, photo: np.ndarray, tmp_path: Path) -> None:
         """Over HTTP, as the page asks it."""
         host = ModelHost(lambda: FakeEstimator([make_face()]))
-        page = app.build_page(host, lambda *_: FakeEstimator(), Settings(), PhotoSets(host))
+        sets = PhotoSets(host)
+        page = app.build_page(host, lambda *_: FakeEstimator(), Settings(), sets, Visits(), Streams())
         client = TestClient(page.app)
         numbers = {each.name: number for number, each in page.fns.items()}
         buffer = io.BytesIO()
@@ -947,6 +945,20 @@ class TestPage:
         assert "data:image/jpeg" in kept()
         call("on_empty")
         assert "data:image" not in kept()
+        held = page.app.state_holder
+        assert held.time_last_used.keys() == held.session_data.keys()
+
+    def test_gradio_keeps_nothing_of_a_program_that_was_answered(self) -> None:
+        host = ModelHost(FakeEstimator)
+        host.start()
+        page = app.build_page(
+            host, lambda *_: FakeEstimator(), Settings(), PhotoSets(host), Visits(), Streams()
+        )
+        (number,) = [number for number, each in page.fns.items() if each.api_name == "predict"]
+        body = {"data": ["data:image/png;base64,aGVsbG8=", None], "fn_index": number, "session_hash": "me"}
+        TestClient(page.app).post("/gradio_api/run/predict", json=body)
+        assert page.app.state_holder.session_data == {}
+        assert page.app.state_holder.time_last_used == {}
 
     def test_no_font_comes_from_elsewhere(self) -> None:
         look = theme.make_theme()
@@ -961,9 +973,9 @@ class TestPage:
         assert theme.HEAD.count("</script>") == theme.HEAD.count("<script") == 1
 
     def test_the_page_is_built_before_the_model_is_loaded(self) -> None:
-        page = app.build_page(
-            host := ModelHost(FakeEstimator), lambda *_: FakeEstimator(), Settings(), PhotoSets(host)
-        )
+        host = ModelHost(FakeEstimator)
+        sets = PhotoSets(host)
+        page = app.build_page(host, lambda *_: FakeEstimator(), Settings(), sets, Visits(), Streams())
         assert "Loading the model" in str(page.get_config_file()["components"])
         assert not page.analytics_enabled
 

@@ -71,7 +71,7 @@ def elsewhere() -> Iterator[Elsewhere]:
             if self.path == "/huge.png":  # says so, and never comes to it
                 self.send_header("Content-Length", str(MAX_PHOTO + 1))
             self.end_headers()
-            if self.path == "/huge.png":
+            if self.path.endswith("/huge.png"):
                 seen.over.wait(60)
             elif self.path == "/endless.png":
                 try:
@@ -108,7 +108,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise ValueError(f"Hostname {host} failed validation")
         return "127.0.0.1"
 
-    monkeypatch.setattr(safehttpx, "async_validate_url", validate)
+    monkeypatch.setattr(fetching, "public_number", validate)
     return hosts
 
 
@@ -139,7 +139,23 @@ def test_what_cannot_be_had_gives_a_sentence(elsewhere: Elsewhere, checked: list
 def test_redirects_have_an_end(elsewhere: Elsewhere, checked: list[str]) -> None:
     with pytest.raises(PhotoError, match="cannot be fetched"):
         handed_in.read(elsewhere.at("/to" * 50 + "/green.png"))
-    assert len(elsewhere.asked) == fetching.MAX_REDIRECTS
+    assert len(elsewhere.asked) == 1 + fetching.MAX_REDIRECTS
+
+
+def test_as_many_redirects_as_are_promised_are_followed(elsewhere: Elsewhere, checked: list[str]) -> None:
+    path = "/to" * fetching.MAX_REDIRECTS + "/green.png"
+    assert handed_in.read(elsewhere.at(path)).shape == (48, 64, 3)
+
+
+def test_the_addresses_of_a_request_have_so_much_time_together(
+    elsewhere: Elsewhere, checked: list[str]
+) -> None:
+    budget = fetching.Budget(left=0.5)
+    with pytest.raises(PhotoError, match=r"'huge\.png' did not come in time.*; ask for fewer"):
+        handed_in.read(elsewhere.at("/stalled/huge.png"), budget)
+    with pytest.raises(PhotoError, match=r"'green\.png' did not come in time"):
+        handed_in.read(elsewhere.at("/green.png"), budget)
+    assert elsewhere.asked == ["/stalled/huge.png"]
 
 
 def test_a_redirect_into_this_network_is_not_followed(elsewhere: Elsewhere, checked: list[str]) -> None:
@@ -149,16 +165,75 @@ def test_a_redirect_into_this_network_is_not_followed(elsewhere: Elsewhere, chec
     assert checked == ["pictures.example", "127.0.0.1"]
 
 
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "none.invalid"]
+)
 def test_an_address_in_this_network_is_not_asked(
-    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    async def unknown(host: str) -> list[str]:
-        return []
+    asked_elsewhere: list[str] = []
 
-    monkeypatch.setattr(safehttpx, "async_resolve_hostname_google", unknown)
+    async def google(host: str) -> list[str]:
+        asked_elsewhere.append(host)
+        return ["8.8.8.8"]
+
+    monkeypatch.setattr(safehttpx, "async_resolve_hostname_google", google)
     with pytest.raises(PhotoError, match="cannot be fetched"):
-        handed_in.read(elsewhere.at("/green.png", host="127.0.0.1"))
-    assert elsewhere.asked == []
+        handed_in.read(elsewhere.at("/green.png", host=host))
+    assert elsewhere.asked == asked_elsewhere == []
+
+
+@pytest.mark.parametrize(
+    ("number", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700:4700::1111", True),
+        ("10.0.0.1", False),
+        ("127.0.0.1", False),
+        ("0.0.0.0", False),
+        ("169.254.169.254", False),  # where clouds tell a machine about itself
+        ("100.100.100.200", False),  # another cloud's
+        ("100.64.0.1", False),  # a provider's network behind which its customers share an address
+        ("192.0.0.192", False),  # a third cloud's
+        ("192.0.0.9", False),
+        ("224.0.0.1", False),
+        ("239.255.255.250", False),
+        ("255.255.255.255", False),
+        ("::1", False),
+        ("fe80::1", False),
+        ("fe80::1%lo", False),
+        ("fc00::1", False),
+        ("fec0::1", False),  # site-local
+        ("ff02::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("::10.0.0.1", False),
+        ("64:ff9b::a00:1", False),  # 10.0.0.1 behind NAT64
+        ("2002:a00:1::", False),  # 10.0.0.1 behind 6to4
+        ("2001:0:a00:1::1", False),  # Teredo
+        ("2001:db8::1", False),
+    ],
+)
+def test_what_is_taken_for_public(number: str, public: bool) -> None:
+    assert fetching.is_public(number) is public
+
+
+@pytest.mark.parametrize(
+    "photo",
+    [
+        "http://[x/a.png",
+        "http://pictures.example:port/a.png",
+        "/gradio_api/file=%00",
+        {"path": "a\x00b"},
+        "\ud800",
+        "",
+        None,
+        7,
+    ],
+)
+def test_what_is_no_address_gives_a_sentence(photo: Any) -> None:
+    with pytest.raises(PhotoError, match="; give a"):
+        handed_in.read(photo)
+    handed_in.discard([photo])
 
 
 def test_gradio_relays_no_address(
@@ -189,10 +264,16 @@ class TestRecords:
         assert handed_in.name_of({"path": path, "orig_name": "mine.png"}) == "mine.png"
         assert handed_in.name_of({"path": path}) == "green.png"
 
-    def test_a_long_address_is_no_trouble(self, elsewhere: Elsewhere, checked: list[str]) -> None:
-        record = {"path": self.postponed(elsewhere.at("/green.png?" + "a" * 5000))}
-        assert handed_in.read(record).shape == (48, 64, 3)
-        handed_in.discard([record])
+    def test_a_long_address_is_refused(self, elsewhere: Elsewhere, checked: list[str]) -> None:
+        address = elsewhere.at("/green.png?")
+        fits = address + "a" * (fetching.MAX_ADDRESS - len(address))
+        assert handed_in.read({"path": self.postponed(fits)}).shape == (48, 64, 3)
+        elsewhere.asked.clear()
+        for photo in ({"path": self.postponed(fits + "a" * 3000)}, fits + "a"):
+            with pytest.raises(PhotoError, match=r"address of 'green\.png' has .* characters; give"):
+                handed_in.read(photo)
+            handed_in.discard([photo])
+        assert elsewhere.asked == []
 
     def test_gradio_downloads_nothing_itself(
         self, elsewhere: Elsewhere, checked: list[str], monkeypatch: pytest.MonkeyPatch

@@ -228,6 +228,17 @@ class TestStreams:
         assert streams.tracker("two") is not first
         assert len(streams) == 1
 
+    def test_an_idle_stream_is_forgotten_though_nobody_else_comes(self) -> None:
+        now = [0.0]
+        streams = Streams(idle=10, clock=lambda: now[0])
+        streams.tracker("left")
+        now[0] = 10.0
+        streams.forget_old()
+        assert len(streams) == 1
+        now[0] = 11.0
+        streams.forget_old()
+        assert len(streams) == 0
+
     def test_the_longest_one_makes_room_after_its_turn(self) -> None:
         now = [0.0]
         streams = Streams(most=2, idle=1000, turn=120, clock=lambda: now[0])

@@ -33,6 +33,8 @@ from cilf.demo.photo_set import SetRoutes
 from cilf.demo.pictures import Sent
 from cilf.demo.sets import Looked, PhotoSet, PhotoSets
 from cilf.demo.settings import Settings
+from cilf.demo.streams import Streams
+from cilf.demo.visits import Visits
 from cilf.errors import DetectorError, PhotoError, WeightsError
 from cilf.photoset import COLUMNS
 from cilf.prediction import FacePrediction
@@ -543,7 +545,8 @@ class TestViews:
         assert set_views.faces(looked).count("<img") == set_views.GALLERY
 
     def test_the_page_offers_the_tab(self) -> None:
-        page = app.build_page(host := ModelHost(StandIn), lambda *_: StandIn(), Settings(), PhotoSets(host))
+        host = ModelHost(StandIn)
+        page = app.build_page(host, lambda *_: StandIn(), Settings(), PhotoSets(host), Visits(), Streams())
         assert isinstance(page, gr.Blocks)
         assert texts.SET_TITLE in str(page.get_config_file()["components"])
 

@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from cilf.demo import charts, handed_in, texts
+from cilf.demo.fetching import Budget
 from cilf.demo.loading import Estimator, ModelHost
 from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.photoset import Row, predict_photos
@@ -67,7 +68,7 @@ class Endpoints:
         """
 
         def answer() -> list[Row]:
-            records = _records(self._host.get(), photo, prompts or [])
+            records = _records(self._host.get(), photo, prompts or [], Budget())
             if records[0]["status"] == "unreadable":
                 raise PhotoError(records[0]["error"])
             return records
@@ -76,6 +77,8 @@ class Endpoints:
 
     def predict_set(self, files: list[Photo], request: gr.Request | None = None) -> str:
         """Estimate the ages of the faces in several photos; one bad file does not stop the others.
+
+        Addresses have two minutes together; whichever do not come in this time are listed as unreadable.
 
         The answer is JSON: a list of records like those of predict: one per face, and one for each file without a face
         (status "no_face") or that cannot be read (status "unreadable"), with the reason as its error.
@@ -92,8 +95,8 @@ class Endpoints:
                 raise UsageError("files is no list; give a list of photos")
             if len(files) > MAX_FILES:
                 raise UsageError(f"there are {len(files)} files; give at most {MAX_FILES} at a time")
-            estimator = self._host.get()
-            return [record for file in files for record in _records(estimator, file, [])]
+            estimator, budget = self._host.get(), Budget()
+            return [record for file in files for record in _records(estimator, file, [], budget)]
 
         return self._answer(answer, files, request)
 
@@ -104,7 +107,7 @@ class Endpoints:
 
         The answer is JSON: a list with one record per prompt: prompt, similarity (the cosine of face and prompt, from
         -1 to 1), share (the prompts against each other; they sum to 1) and unknown_words (words that the model never
-        met in training, about which its answer says little).
+        met in training, about which its answer says little). Weights that compare no texts answer with an error.
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
@@ -152,19 +155,21 @@ class Endpoints:
 class _Reader:
     """Reads what a program handed in and keeps its faces for the records; `predict_photos` asks it for predictions."""
 
-    def __init__(self, estimator: Estimator, prompts: list[str]) -> None:
+    def __init__(self, estimator: Estimator, prompts: list[str], budget: Budget) -> None:
         self._estimator = estimator
         self._prompts = prompts
+        self._budget = budget
         self.faces: list[FacePrediction] = []
 
     def predict(self, photo: Any, *, no_face: NoFace) -> list[FacePrediction]:
-        self.faces = self._estimator.predict(handed_in.read(photo), _checked(self._prompts), no_face=no_face)
+        pixels = handed_in.read(photo, self._budget)
+        self.faces = self._estimator.predict(pixels, _checked(self._prompts), no_face=no_face)
         return self.faces
 
 
-def _records(estimator: Estimator, photo: Any, prompts: list[str]) -> list[Row]:
+def _records(estimator: Estimator, photo: Any, prompts: list[str], budget: Budget) -> list[Row]:
     """The command line's rows of one photo, each with what else is known of the face; None where there is no face."""
-    reader = _Reader(estimator, prompts)
+    reader = _Reader(estimator, prompts, budget)
     rows = predict_photos(reader, [(handed_in.name_of(photo), photo)])
     return [row | _details(None if row["face"] is None else reader.faces[row["face"]]) for row in rows]
 

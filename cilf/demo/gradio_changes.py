@@ -1,15 +1,18 @@
 """What Gradio does otherwise than the page promises, and has no setting for, changed in its own modules.
 
-Each change has a test that fails once Gradio's inside is another one.
+Each change has a test that goes through Gradio's own routes, and fails once its inside is another one.
 """
 
+import os
 import secrets
+import time
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
 import gradio as gr
 from fastapi import HTTPException, status
-from gradio import processing_utils, route_utils
+from gradio import processing_utils, route_utils, utils
 from gradio import routes as routing
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -17,16 +20,6 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from cilf.demo import handed_in, texts
-
-
-def make(page: gr.Blocks) -> None:
-    """Make all changes, those of the page's queue and those that hold for the whole program."""
-    route_utils.GradioUploadFile = _Apart  # type: ignore[misc]
-    route_utils.GradioMultiPartParser = _Tidy  # type: ignore[misc]
-    route_utils.FileResponse = _Vanishing  # type: ignore[misc]
-    routing.secure_url_stream_response = no_relay
-    processing_utils.async_ssrf_protected_download = handed_in.postponed
-    ask_to_come_back(page)
 
 
 class _Apart(route_utils.GradioUploadFile):
@@ -70,6 +63,36 @@ class _Vanishing(FileResponse):
                 await Response(status_code=404)(scope, receive, send)
 
 
+def not_here(*_: Any, **__: Any) -> NoReturn:
+    """In the place of the parser for files that come by other ways than an upload: to a component's own functions, of
+    which this page has none, and as a recording of the screen. Gradio puts them into the system's temporary folder, and
+    leaves there what a broken connection, and any recording, brought."""
+    raise HTTPException(status.HTTP_404_NOT_FOUND)
+
+
+def remove_old_files(page: gr.Blocks, age: float | None) -> None:
+    """In the place of Gradio's removal of what was uploaded more than `age` seconds ago (None: of everything).
+
+    Gradio's remembers the name of each file that somebody else removed, ends for good at a name that the disk cannot
+    hold, such as a long address in the place of a path, and at an upload that comes while it counts.
+    """
+    for names in page.temp_file_sets:
+        for name in names.copy():
+            try:
+                if age is not None and time.time() - os.lstat(name).st_ctime <= age:
+                    continue
+                os.remove(name)  # noqa: PTH107 - for `Path` too, a name may be too strange
+            except (OSError, ValueError):
+                pass  # it is gone, or never was
+            names.discard(name)
+
+
+def is_no_file_of_the_page(path: Any) -> bool:
+    """In the place of Gradio's look whether a program names a file that the page shows, of which there are none: it
+    fails at an address too long for a path, with the address in the log."""
+    return False
+
+
 async def no_relay(url: str, request: Request) -> Response:
     """In the place of Gradio's relay, which brings anybody any public address, of any length, through this computer."""
     return Response(status_code=403)
@@ -91,3 +114,31 @@ def ask_to_come_back(page: gr.Blocks) -> None:
         return answer
 
     queue.push = push_or_ask  # type: ignore[method-assign]
+
+
+CHANGES: tuple[tuple[ModuleType, str, object], ...] = (
+    (route_utils, "GradioUploadFile", _Apart),
+    (route_utils, "GradioMultiPartParser", _Tidy),
+    (route_utils, "FileResponse", _Vanishing),
+    (route_utils, "delete_files_created_by_app", remove_old_files),
+    (routing, "GradioMultiPartParser", not_here),
+    (routing, "secure_url_stream_response", no_relay),
+    (utils, "is_static_file", is_no_file_of_the_page),
+    (processing_utils, "async_ssrf_protected_download", handed_in.postponed),
+)
+
+
+def make(page: gr.Blocks) -> None:
+    """Make all changes, those that hold for the whole program and those of the page's queue.
+
+    Raises:
+        RuntimeError: this Gradio is another one than the changes were made for.
+    """
+    for module, name, ours in CHANGES:
+        if not hasattr(module, name):
+            raise RuntimeError(
+                f"Gradio {gr.__version__} has no {module.__name__}.{name}, which this page has to change; install the "
+                "version that requirements.txt names"
+            )
+        setattr(module, name, ours)
+    ask_to_come_back(page)

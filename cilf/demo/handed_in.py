@@ -9,7 +9,7 @@ from gradio.utils import get_upload_folder
 from gradio_client.utils import synchronize_async
 
 from cilf.demo.archive import MAX_PHOTO
-from cilf.demo.fetching import fetch
+from cilf.demo.fetching import Budget, fetch
 from cilf.demo.pictures import Sent, Upload
 from cilf.errors import PhotoError
 
@@ -35,21 +35,26 @@ def name_of(photo: Any) -> str:
             return str(photo["orig_name"])
         meant = _meant(photo)
         return name_of(meant) if isinstance(meant, str) else Path(str(photo.get("path") or "photo")).name
-    if isinstance(photo, str) and not photo.startswith("data:"):
+    if not isinstance(photo, str) or photo.startswith("data:"):
+        return "photo"
+    try:
         return unquote(urlsplit(photo).path).rpartition("/")[2][:200] or "photo"
-    return "photo"
+    except ValueError:  # "http://[x/a.png": such a host is none
+        return "photo"
 
 
-def read(photo: Any) -> np.ndarray:
+def read(photo: Any, budget: Budget | None = None) -> np.ndarray:
     """The photo's pixels, upright: HxWx3 uint8 RGB.
 
     Args:
         photo: a file as `gradio_client.handle_file` sends it; the address of a file that was uploaded to this page; a
             public http(s) address; or a `data:` address.
+        budget: what its request's addresses may still take; by default it is the only one.
 
     Raises:
         PhotoError: it is none of these, cannot be fetched, is larger than an upload may be, or is no picture.
     """
+    budget = budget or Budget()
     name, photo = name_of(photo), _meant(photo)
     path = _uploaded(photo)
     if path is not None:
@@ -60,7 +65,7 @@ def read(photo: Any) -> np.ndarray:
         )
     if photo.startswith("data:"):
         return Upload(name, address=photo).take()
-    return Sent(name, synchronize_async(fetch, photo, name, MAX_PHOTO)).take()
+    return Sent(name, synchronize_async(fetch, photo, name, MAX_PHOTO, budget)).take()
 
 
 def discard(photos: Any) -> None:
@@ -79,7 +84,11 @@ def _uploaded(photo: Any) -> Path | None:
         path = Path(unquote(photo.partition(UPLOADED)[2]))
     else:
         return None
-    return path if path.resolve().is_relative_to(Path(get_upload_folder()).resolve()) else None
+    try:
+        inside = path.resolve().is_relative_to(Path(get_upload_folder()).resolve())
+    except (ValueError, OSError, RuntimeError):  # no path at all ("%00"), or one that leads to itself
+        return None
+    return path if inside else None
 
 
 def _meant(photo: Any) -> Any:

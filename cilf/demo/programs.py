@@ -25,7 +25,7 @@ answer = page.predict(
     handle_file("family.jpg"), ["a child"], api_name="/predict"
 )
 for face in json.loads(answer):
-    print(face["age"], face["over_18"], face["similarities"])"""
+    print(face["status"], face["age"], face["similarities"])"""
     tools = (
         f'<p class="cilf-lead">Language models reach the same as tools (MCP, streamable HTTP) at '
         f"<code>{escape(address)}/gradio_api/mcp/</code></p>"

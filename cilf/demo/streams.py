@@ -52,10 +52,7 @@ class Streams:
         """
         with self._lock:
             now = self._clock()
-            self._streams = {
-                key: stream for key, stream in self._streams.items() if now - stream.seen <= self._idle
-            }
-            self._over = {key: at for key, at in self._over.items() if now - at <= self._turn}
+            self._forget_old(now)
             if self._over.pop(page, None) is not None and not first:
                 raise CilfError(
                     "all places were taken and you have been live longest, so somebody else got yours; press Start to "
@@ -81,6 +78,17 @@ class Streams:
         with self._lock:
             self._streams.pop(page, None)
             self._over.pop(page, None)
+
+    def forget_old(self) -> None:
+        """Drop the streams that have ended; called now and then, since nobody else may come for a long time."""
+        with self._lock:
+            self._forget_old(self._clock())
+
+    def _forget_old(self, now: float) -> None:
+        self._streams = {
+            key: stream for key, stream in self._streams.items() if now - stream.seen <= self._idle
+        }
+        self._over = {key: at for key, at in self._over.items() if now - at <= self._turn}
 
     def _find_place(self, now: float) -> None:
         if len(self._streams) < self._most:

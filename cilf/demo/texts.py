@@ -221,8 +221,10 @@ LIMITS_PLAIN = (
 )
 CARD_LEAD = "What the makers of the weights wrote, as it came with them."
 PROGRAMS_LEAD = (
-    "Programs get the same numbers, as JSON: a list of records, one per face, and one per file without a face or that "
-    "cannot be read; from <code>/similarity</code> one per prompt: prompt, similarity, share, unknown_words."
+    "Programs get the same numbers, as JSON: a list of records, one per face. A photo without a face has one with the "
+    "status no_face and no age; one that cannot be read has one in <code>/predict_set</code>, and is an error in "
+    "<code>/predict</code>. <code>/similarity</code>, for weights that compare texts, gives one per prompt: prompt, "
+    "similarity, share, unknown_words."
 )
 
 

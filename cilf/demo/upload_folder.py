@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -22,13 +23,16 @@ def ours() -> str:
     return folder
 
 
-def keep_swept(every: float, age: float) -> None:
-    """Sweep the folder every so many seconds for as long as the program runs; returns at once."""
+def keep_swept(every: float, age: float, *memories: Callable[[], None]) -> None:
+    """Sweep the folder every so many seconds for as long as the program runs, and have each of `memories` forget what
+    is old in it; returns at once."""
 
     def sweeping() -> None:
         while True:
             time.sleep(every)
             sweep(Path(ours()), age)
+            for forget_old in memories:
+                forget_old()
 
     threading.Thread(target=sweeping, name="sweep-uploads", daemon=True).start()
 

@@ -137,6 +137,11 @@ class Visits:
         with self._lock:
             self._drop(page)
 
+    def forget_old(self) -> None:
+        """Drop what has lain unused for too long; called now and then, since nobody else may come for a long time."""
+        with self._lock:
+            self._forget_old()
+
     def _drop(self, page: str) -> None:
         self._visits.pop(page, None)
         self._waiting.pop(page, None)
