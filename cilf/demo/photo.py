@@ -266,6 +266,8 @@ class PhotoTab:
         """The photo was clicked: choose the face that was hit."""
         page = _page(request)
         visit = self._visits.get(page)
+        if visit is None and not self._visits.has_begun(page):
+            return self._forgotten(page)
         if visit is None or len(visit.faces) < 2:
             return self._unchanged()
         x, y = event.index
