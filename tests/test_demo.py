@@ -418,8 +418,8 @@ class TestVisits:
         for page, ticket in tickets.items():
             assert visits.arrive(page, ticket, Sent(page, bytes(5)))
             assert visits.claim(page) is ticket
-        assert visits.collect("a", tickets["a"]) is None
-        assert visits.collect("b", tickets["b"]) is not None
+        assert visits.collect("a", tickets["a"]) is not None  # who is nearest to the turn keeps it
+        assert visits.collect("b", tickets["b"]) is None
         now = 100.0
         assert visits.collect("c", tickets["c"]) is None
 
@@ -845,6 +845,38 @@ class TestPhotoTab:
         assert not queued["on_empty"]
         assert queued["on_photo"]
 
+    def test_a_photo_that_the_full_line_refuses_leaves_nothing_behind(
+        self, tab: PhotoTab, file: Path, tmp_path: Path, photo: np.ndarray, visits: Visits
+    ) -> None:
+        """Neither its bytes, nor beside its preview the result of the photo before."""
+        other = tmp_path / "other.png"
+        Image.fromarray(photo).save(other)
+        self.last(look(tab, file, "a child", request()))
+        wait_for(tab.on_arrived(file_payload(other), request()))  # and `on_photo` is refused
+        answer = tab.on_refused(request())
+        assert texts.REFUSED in answer[tab.message]
+        assert answer[tab.photo] is None
+        assert not answer[tab.results].visible
+        assert not visits.has_begun("page")
+        assert visits._bytes() == 0
+        assert texts.FORGOTTEN in tab.on_pick(0, "a child", request())[tab.message]  # no longer silent
+
+    def test_a_refusal_does_not_override_what_came_of_the_photo(self, tab: PhotoTab, file: Path) -> None:
+        """A call that was in line already has looked at it."""
+        answers = look(tab, file, "a child", request())
+        assert "Face 1 of 2" in self.last(answers)[tab.age]
+        assert tab.on_refused(request()) == {tab.message: gr.skip()}
+        assert "Face 2 of 2" in tab.on_pick(1, "a child", request())[tab.age]
+
+    def test_a_refused_photo_is_heard_of_where_the_line_is_full(self, tab: PhotoTab) -> None:
+        assert Context.root_block is not None
+        events = {each.name: each for each in Context.root_block.fns.values()}
+        refused = events["on_refused"]
+        assert refused.trigger_after == events["on_photo"]._id
+        assert refused.trigger_only_on_failure
+        assert not refused.queue
+        assert refused.trigger_mode == "multiple"
+
     def test_a_photo_that_comes_before_the_model_waits_for_it(self, file: Path) -> None:
         gate = threading.Event()
 
@@ -992,6 +1024,24 @@ class TestPage:
     def test_the_browser_knows_every_suffix_of_a_photo(self) -> None:
         assert all(f'"{suffix}"' in theme.HEAD for suffix in PHOTO_SUFFIXES)
         assert theme.HEAD.count("</script>") == theme.HEAD.count("<script") == 1
+
+    def test_a_page_that_opens_while_the_line_is_full_lacks_nothing(self) -> None:
+        """Over HTTP, as the page asks it."""
+        host = ModelHost(FakeEstimator)
+        page = app.build_page(host, lambda *_: FakeEstimator(), Settings(), PhotoSets(host))
+        page.queue(max_size=0)  # full from the start
+        host.start()
+        host.wait()
+        client = TestClient(page.app)
+        opening = [each for each in page.fns.values() if "load" in {event for _, event in each.targets}]
+        said = ""
+        for each in opening:
+            assert not each.queue
+            body = {"data": ["" for _ in each.inputs], "fn_index": each._id, "session_hash": "me"}
+            said += client.post("/gradio_api/run/predict", json=body).raise_for_status().text
+        assert "a stand-in" in said  # the model in use
+        assert "/predict_set" in said  # the way in for programs
+        assert "data-token" in said  # the Photo set's
 
     def test_the_page_is_built_before_the_model_is_loaded(self) -> None:
         page = app.build_page(
