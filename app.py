@@ -22,7 +22,7 @@ from cilf.demo import charts, serving, texts, zero_gpu
 from cilf.demo.api import Endpoints
 from cilf.demo.live import LiveTab
 from cilf.demo.loading import ModelHost, age_estimator
-from cilf.demo.model_tab import Load, ModelTab
+from cilf.demo.model_tab import LOADING_S, Load, ModelTab
 from cilf.demo.panel import panel
 from cilf.demo.photo import PhotoTab
 from cilf.demo.photo_set import PhotoSetTab, SetRoutes
@@ -59,6 +59,7 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
         with gr.Row(elem_classes="cilf-header"):
             panel(f"<h1>{texts.TITLE}</h1><p>{texts.SUBTITLE}</p>")
             state = panel(charts.model_state("loading"), live=True, elem_id="model-state")
+        clock = gr.Timer(LOADING_S)
         if settings.where:
             panel(f'<p class="cilf-where" id="where">{settings.where}</p>')
         with gr.Tabs(elem_id="tabs"):
@@ -69,7 +70,7 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
             with gr.Tab("Photo set", id="photo-set-tab"):
                 photo_set = PhotoSetTab(sets)
             with gr.Tab("Model", id="model-tab") as model:
-                model_tab = ModelTab(host, load, settings, state)
+                model_tab = ModelTab(host, load, settings, state, clock)
 
         def on_leave(request: gr.Request) -> None:
             session = str(request.session_hash)
@@ -80,7 +81,7 @@ def build_page(host: ModelHost, load: Load, settings: Settings, sets: PhotoSets)
         # Not in line: a full one would turn them away, and nothing on the page asks again.
         at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         gr.on(
-            [page.load, model.select, model_tab.clock.tick],
+            [page.load, model.select, clock.tick],
             model_tab.on_glance,
             model_tab.facts,
             model_tab.in_sight(),

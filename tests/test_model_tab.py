@@ -161,7 +161,7 @@ class TestReplacing:
 class TestTab:
     def tab(self, host: ModelHost, load: Callable[..., Estimator], settings: Settings) -> ModelTab:
         with gr.Blocks(analytics_enabled=False):
-            return ModelTab(host, load, settings, panel())
+            return ModelTab(host, load, settings, panel(), gr.Timer())
 
     def test_what_was_asked_for_is_loaded(self) -> None:
         asked = []
@@ -279,7 +279,7 @@ class TestTab:
     def test_a_page_for_others_has_no_way_to_load_weights(self, settings: Settings) -> None:
         host = TestReplacing().started(Documented("old"))
         with gr.Blocks(analytics_enabled=False) as page:
-            tab = ModelTab(host, lambda *_: Documented("new"), settings, panel())
+            tab = ModelTab(host, lambda *_: Documented("new"), settings, panel(), gr.Timer())
         assert not page.fns
         assert not hasattr(tab, "button")
         assert texts.OWNER_CHOOSES in str(page.get_config_file()["components"])

@@ -38,15 +38,18 @@ class ModelTab:
         load: makes another one.
         settings: how the page is served.
         state: the line in the page's header that says what is loaded.
+        clock: ticks every `LOADING_S`; not in a tab, where Gradio would start it only when that is opened.
     """
 
-    def __init__(self, host: ModelHost, load: Load, settings: Settings, state: gr.HTML) -> None:
+    def __init__(
+        self, host: ModelHost, load: Load, settings: Settings, state: gr.HTML, clock: gr.Timer
+    ) -> None:
         self._host = host
         self._load = load
         self._mcp = settings.mcp
         self._alone = settings.alone
         self.state = state
-        self.clock = gr.Timer(LOADING_S)
+        self.clock = clock
         with gr.Row(elem_classes="cilf-main"):
             with gr.Column(scale=5, min_width=280):
                 self.facts = panel(charts.message(texts.NO_MODEL_YET, "hint"), elem_id="model-facts")
