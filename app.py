@@ -1,12 +1,12 @@
 """The page: `python app.py`, then open the printed address."""
 
-import asyncio
 import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from cilf.demo import upload_folder
 
@@ -22,7 +22,7 @@ from cilf.demo import charts, serving, texts, zero_gpu
 from cilf.demo.api import Endpoints
 from cilf.demo.live import LiveTab
 from cilf.demo.loading import ModelHost, age_estimator
-from cilf.demo.model_tab import Load, ModelTab
+from cilf.demo.model_tab import LOADING_S, Load, ModelTab
 from cilf.demo.panel import panel
 from cilf.demo.photo import PhotoTab
 from cilf.demo.photo_set import PhotoSetTab, SetRoutes
@@ -66,6 +66,7 @@ def build_page(
         with gr.Row(elem_classes="cilf-header"):
             panel(f"<h1>{texts.TITLE}</h1><p>{texts.SUBTITLE}</p>")
             state = panel(charts.model_state("loading"), live=True, elem_id="model-state")
+        clock = gr.Timer(LOADING_S)
         if settings.where:
             panel(f'<p class="cilf-where" id="where">{settings.where}</p>')
         with gr.Tabs(elem_id="tabs"):
@@ -76,13 +77,7 @@ def build_page(
             with gr.Tab("Photo set", id="photo-set-tab"):
                 photo_set = PhotoSetTab(sets)
             with gr.Tab("Model", id="model-tab") as model:
-                model_tab = ModelTab(host, load, settings, state)
-
-        async def follow_loading() -> AsyncIterator[str]:
-            while host.state == "loading":
-                yield charts.model_state("loading")
-                await asyncio.sleep(0.3)
-            yield _model_state(host)
+                model_tab = ModelTab(host, load, settings, state, clock)
 
         def on_leave(request: gr.Request) -> None:
             session = str(request.session_hash)
@@ -90,30 +85,16 @@ def build_page(
             forget(session)
 
         Endpoints(host, forget)
-        page.load(
-            follow_loading,
-            outputs=state,
-            show_progress="hidden",
-            concurrency_limit=None,
-            api_visibility="private",
-        ).then(
-            model_tab.on_open,
-            outputs=model_tab.opened(),
-            show_progress="hidden",
-            concurrency_limit=None,
-            api_visibility="private",
-        )
-        model.select(
-            model_tab.on_select,
+        # Not in line: a full one would turn them away, and nothing on the page asks again.
+        at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        gr.on(
+            [page.load, model.select, clock.tick],
+            model_tab.on_glance,
             model_tab.facts,
-            [state, *model_tab.opened()],
-            show_progress="hidden",
-            concurrency_limit=None,
-            api_visibility="private",
+            model_tab.in_sight(),
+            **at_once,
         )
-        page.load(
-            photo_set.on_load, outputs=photo_set.token, show_progress="hidden", api_visibility="private"
-        )
+        page.load(photo_set.on_load, outputs=photo_set.token, **at_once)
         page.unload(on_leave)
     return page
 
@@ -130,12 +111,6 @@ def leave(session: str, visits: Visits, streams: Streams, sets: PhotoSets) -> No
     visits.forget(session)
     streams.forget(session)
     sets.forget(session)
-
-
-def _model_state(host: ModelHost) -> str:
-    if host.error is not None:
-        return charts.model_state("failed", texts.sentence(host.error))
-    return charts.model_state("ready", host.get().source)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -161,7 +161,7 @@ class TestReplacing:
 class TestTab:
     def tab(self, host: ModelHost, load: Callable[..., Estimator], settings: Settings) -> ModelTab:
         with gr.Blocks(analytics_enabled=False):
-            return ModelTab(host, load, settings, panel())
+            return ModelTab(host, load, settings, panel(), gr.Timer())
 
     def test_what_was_asked_for_is_loaded(self) -> None:
         asked = []
@@ -183,13 +183,49 @@ class TestTab:
         host = TestReplacing().started(Documented("old"))
         tab = self.tab(host, lambda *_: Documented("new"), Settings())
         page = gr.Request(headers={"host": "here"})
-        shown = tab.on_open(page)[tab.facts]
-        assert tab.on_select(shown, page) == {tab.facts: gr.skip()}
+        first = tab.on_glance("", page)
+        assert "old" in first[tab.state]
+        assert "http://here" in first[tab.programs]
+        assert tab.on_glance(first[tab.facts], page) == {tab.facts: gr.skip()}
         host.replace(lambda: Documented("new"))
-        answer = tab.on_select(shown, page)
+        answer = tab.on_glance(first[tab.facts], page)
         assert "new" in answer[tab.facts]
         assert "new" in answer[tab.state]
-        assert tab.on_select(answer[tab.facts], page) == {tab.facts: gr.skip()}
+        assert tab.on_glance(answer[tab.facts], page) == {tab.facts: gr.skip()}
+
+    @pytest.mark.parametrize(
+        ("settings", "on"),
+        [(Settings(), True), (Settings(share=True), False), (Settings(space="a/b"), False)],
+    )
+    def test_a_page_looks_on_where_the_weights_may_change(self, settings: Settings, on: bool) -> None:
+        """One for others asks no more once the model is there."""
+        gate = threading.Event()
+
+        def load() -> Estimator:
+            assert gate.wait(120)
+            return Documented("new")
+
+        host = ModelHost(load)
+        host.start()
+        tab = self.tab(host, load, settings)
+        page = gr.Request(headers={"host": "here"})
+        assert tab.clock.active
+        assert tab.on_glance("", page) == {tab.facts: gr.skip()}
+        gate.set()
+        host.wait()
+        assert tab.on_glance("", page)[tab.clock].active == on
+
+    def test_a_missing_model_is_said(self) -> None:
+        def load() -> Estimator:
+            raise WeightsError("the folder 'x' is empty")
+
+        host = ModelHost(load)
+        host.start()
+        host.wait()
+        tab = self.tab(host, lambda *_: Documented("new"), Settings())
+        answer = tab.on_glance("", gr.Request(headers={"host": "here"}))
+        assert "is empty" in answer[tab.state]
+        assert "is empty" in answer[tab.facts]
 
     def stalled(self, gate: threading.Event) -> tuple[ModelTab, Iterator[dict[Any, Any]]]:
         """A page that shows a download which goes no further than a quarter until the gate opens."""
@@ -243,7 +279,7 @@ class TestTab:
     def test_a_page_for_others_has_no_way_to_load_weights(self, settings: Settings) -> None:
         host = TestReplacing().started(Documented("old"))
         with gr.Blocks(analytics_enabled=False) as page:
-            tab = ModelTab(host, lambda *_: Documented("new"), settings, panel())
+            tab = ModelTab(host, lambda *_: Documented("new"), settings, panel(), gr.Timer())
         assert not page.fns
         assert not hasattr(tab, "button")
         assert texts.OWNER_CHOOSES in str(page.get_config_file()["components"])

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -29,7 +30,7 @@ from cilf import AgeEstimator
 from cilf.demo import archive, photo_set, set_views, sets, texts
 from cilf.demo.archive import Archive
 from cilf.demo.loading import ModelHost
-from cilf.demo.photo_set import SetRoutes
+from cilf.demo.photo_set import Room, SetRoutes
 from cilf.demo.pictures import Sent
 from cilf.demo.sets import Looked, PhotoSet, PhotoSets
 from cilf.demo.settings import Settings
@@ -474,9 +475,9 @@ class TestVisitors:
             come.append(0)
             return length(request)
 
-        async def counted_body(request: Request, most: int) -> bytes | None:
+        async def counted_body(request: Request, most: int, room: Room) -> bytes | None:
             read.append(0)
-            return await body(request, most)
+            return await body(request, most, room)
 
         monkeypatch.setattr(photo_set, "ROOM", 2 * len(png()) + 1)
         monkeypatch.setattr(photo_set, "_length", counted_length)
@@ -508,16 +509,54 @@ class TestVisitors:
                 yield b"x"
                 await asyncio.Event().wait()
 
+        [answer] = self.sent_at_once((Stalling, "a.png"))
+        assert "a.png" in answer["failures"]
+
+    @pytest.mark.parametrize("others", [True, False])
+    def test_who_trickles_keeps_the_room_unless_others_wait(
+        self, monkeypatch: pytest.MonkeyPatch, others: bool
+    ) -> None:
+        now = 0.0
+        monkeypatch.setattr(photo_set, "time", SimpleNamespace(monotonic=lambda: now))
+        monkeypatch.setattr(photo_set, "ROOM", len(png(1)))
+
+        class Whole(Request):
+            async def stream(self) -> AsyncGenerator[bytes, None]:
+                yield png(1)
+
+        class Trickling(Request):
+            async def stream(self) -> AsyncGenerator[bytes, None]:
+                nonlocal now
+                for byte in png(1):
+                    now += 0.9 * photo_set.STALL_S
+                    await asyncio.sleep(0)
+                    yield bytes([byte])
+
+        first, *rest = self.sent_at_once((Trickling, "slow.png"), *[(Whole, "quick.png")] * others)
+        assert [each["faces"] for each in rest] == [1] * others
+        assert first["faces"] == (0 if others else 1)
+        assert ("slow.png" in first["failures"]) == others
+
+    @staticmethod
+    def sent_at_once(*photos: tuple[type[Request], str]) -> list[Answer]:
+        """The answers to photos whose bytes come as the requests' classes say."""
         photo_sets = PhotoSets(hosting(StandIn()))
         token = photo_sets.open("page")
         [answer] = [
             route.endpoint for route in SetRoutes(photo_sets).routes() if route.path.endswith("/photo")
         ]
-        headers = [(b"cilf-name", b"a.png"), (b"content-length", b"9")]
-        request = Stalling({"type": "http", "headers": headers, "path_params": {"token": token}})
+
+        async def send(kind: type[Request], name: str) -> Answer:
+            headers = [(b"cilf-name", name.encode()), (b"content-length", str(len(png(1))).encode())]
+            request = kind({"type": "http", "headers": headers, "path_params": {"token": token}})
+            body: Answer = json.loads((await answer(request)).body)
+            return body
+
+        async def all_at_once() -> list[Answer]:
+            return await asyncio.gather(*[send(*photo) for photo in photos])
+
         with ThreadPoolExecutor(1) as pool:
-            response = pool.submit(asyncio.run, answer(request)).result()
-        assert "a.png" in json.loads(response.body)["failures"]
+            return pool.submit(asyncio.run, all_at_once()).result()
 
 
 class TestViews:

@@ -135,15 +135,15 @@ def _lay_out(
 ) -> tuple[dict[int, Label], float]:
     """The labels with `share` of their full size, and the harm that they do (`_place`)."""
     unit = max(photo_size) / SHOWN_WIDTH
-    boxes = [face.box for face in faces]
+    boxes = np.array([face.box for face in faces], dtype=float).reshape(-1, 4)
+    taken = np.empty_like(boxes)
     labels: dict[int, Label] = {}
     harm = 0.0
     for index in sorted(range(len(faces)), key=lambda index: (index != chosen, -index)):
-        text = label(index, faces[index])
-        size = max(8.0, share * _text_size(boxes[index], len(faces), unit))
-        place, harms = _place(
-            _extent(text, size), boxes[index], photo_size, [each.place for each in labels.values()], boxes
-        )
+        text, box = label(index, faces[index]), faces[index].box
+        size = max(8.0, share * _text_size(box, len(faces), unit))
+        place, harms = _place(_extent(text, size), box, photo_size, taken[: len(labels)], boxes)
+        taken[len(labels)] = place
         labels[index] = Label(text, size, place)
         harm += harms
     return labels, harm
@@ -172,12 +172,12 @@ def _place(
     extent: tuple[float, float],
     box: Box,
     photo_size: tuple[int, int],
-    taken: Sequence[Box],
-    boxes: Sequence[Box],
+    taken: np.ndarray,
+    boxes: np.ndarray,
 ) -> tuple[Box, float]:
     """The first free place among: above, below, inside at the top, beside; where none is free, the least harmful.
 
-    Another label (`taken`) is worse to cover than a face (`boxes`): a covered number cannot be read at all.
+    Another label (`taken`, Lx4) is worse to cover than a face (`boxes`, Fx4): a covered number cannot be read at all.
 
     Returns:
         The place, and the harm that it does: what it covers, in pixels, labels counted four times.
@@ -202,14 +202,10 @@ def _place(
         y = min(max(y, 0.0), max(photo_size[1] - height, 0.0))
         places.append((x, y, x + width, y + height))
 
-    def harm(place: Box) -> float:
-        labels = sum(_shared(place, each) for each in taken)
-        faces = sum(_shared(place, each) for each in boxes)
-        return round(4 * labels + faces, 3)  # what touches a box covers nothing, whatever the last digits say
-
-    harms = [harm(place) for place in places]
-    least = min(harms)
-    return places[harms.index(least)], least
+    harms = 4 * _covered(places, taken) + _covered(places, boxes)
+    harms = np.round(harms, 3)  # what touches a box covers nothing, whatever the last digits say
+    least = int(np.argmin(harms))
+    return places[least], float(harms[least])
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, label: Label, fill: tuple[int, int, int]) -> None:
@@ -226,7 +222,12 @@ def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _shared(one: Box, other: Box) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(width, 0.0) * max(height, 0.0)
+def _covered(places: Sequence[Box], boxes: np.ndarray) -> np.ndarray:
+    """How much each place covers of the boxes (Bx4) together, in pixels. All at once: a crowd asks it of each of its
+    faces, and again at every click."""
+    x0, y0, x1, y1 = np.array(places).T[:, :, None]
+    left, top, right, bottom = boxes.T
+    width = np.minimum(x1, right) - np.maximum(x0, left)
+    height = np.minimum(y1, bottom) - np.maximum(y0, top)
+    covered: np.ndarray = (width.clip(min=0) * height.clip(min=0)).sum(axis=1)
+    return covered

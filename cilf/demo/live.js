@@ -156,6 +156,7 @@ async function follow(mine) {
       stop(found.problem);
       break;
     }
+    if (found.busy) continue; // with the last frame of the run before
     if (found.wait) {
       tell(found.wait);
       await Promise.race([new Promise((resolve) => setTimeout(resolve, 500)), mine.over]);
@@ -177,7 +178,8 @@ async function follow(mine) {
     tell(now - lastFace > LONELY_MS ? say.noFace : "");
     if (now - saidAt > SPOKEN_MS && speak(found.faces)) saidAt = now;
   }
-  server.live_stop(null).catch(() => {}); // after the last frame, which would begin anew
+  // After the last frame, which would begin anew; a new run has taken over the place.
+  if (!run) server.live_stop(null).catch(() => {});
 }
 
 // ---- What is seen and said

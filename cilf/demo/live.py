@@ -64,7 +64,9 @@ class LiveTab:
         async def live_frame(frame: dict[str, Any], request: gr.Request) -> Answer:
             page = await _page(request)
             if page in self._in_line:
-                return {"faces": []}  # our script waits for its answer; some other one may not
+                return {
+                    "busy": True
+                }  # our script waits for its answer, unless it was stopped and started again
             self._in_line.add(page)
             try:
                 return await asyncio.get_running_loop().run_in_executor(
@@ -97,7 +99,7 @@ class LiveTab:
         Returns:
             `faces`, each with its number, box (shares of the frame's width and height), years and interval, and
             `spent`, our part of the delay in milliseconds; or `wait`, a sentence, while the model is loading; or
-            `problem`, a sentence with which the stream ends.
+            `problem`, a sentence with which the stream ends. Who sends another frame meanwhile hears `busy`.
         """
         start = time.perf_counter()
         if self._host.state == "loading":

@@ -21,6 +21,9 @@ Load = Callable[[str | None, str | None, Progress], Estimator]
 
 GLANCE = 0.3  # seconds between two looks at a download
 
+# Seconds between two looks of an open page at what is loaded: before the model is there, and after.
+LOADING_S, LOADED_S = 1.0, 10.0
+
 Updates = dict[Any, Any]
 
 
@@ -35,13 +38,18 @@ class ModelTab:
         load: makes another one.
         settings: how the page is served.
         state: the line in the page's header that says what is loaded.
+        clock: ticks every `LOADING_S`; not in a tab, where Gradio would start it only when that is opened.
     """
 
-    def __init__(self, host: ModelHost, load: Load, settings: Settings, state: gr.HTML) -> None:
+    def __init__(
+        self, host: ModelHost, load: Load, settings: Settings, state: gr.HTML, clock: gr.Timer
+    ) -> None:
         self._host = host
         self._load = load
         self._mcp = settings.mcp
+        self._alone = settings.alone
         self.state = state
+        self.clock = clock
         with gr.Row(elem_classes="cilf-main"):
             with gr.Column(scale=5, min_width=280):
                 self.facts = panel(charts.message(texts.NO_MODEL_YET, "hint"), elem_id="model-facts")
@@ -86,30 +94,32 @@ class ModelTab:
             api_visibility="private",
         )
 
-    def on_open(self, request: gr.Request) -> Updates:
-        """A page was opened, and the model is ready or known to be missing."""
-        # A browser names the page's address itself; behind a proxy the server would see another one.
-        address = request.headers.get("origin") or f"http://{request.headers.get('host')}"
-        way_in = {self.programs: programs(address.rstrip("/"), self._mcp)}
-        if self._host.error is not None:
-            return way_in | {self.facts: charts.message(texts.sentence(self._host.error))}
-        return way_in | self._describe(self._host.get())
-
-    def on_select(self, shown: str, request: gr.Request) -> Updates:
-        """The tab was opened; since the page was, another one may have loaded other weights.
+    def on_glance(self, shown: str, request: gr.Request) -> Updates:
+        """The page was opened, or this tab, or the clock ticked: say what is in use, where the page does not say so.
 
         Args:
             shown: what the page shows of the facts.
             request: of the page.
         """
         if self._host.state == "loading":
-            return {self.facts: gr.skip()}  # `on_open` comes when the model is there
-        now = self.on_open(request)
+            return {self.facts: gr.skip()}
+        if (error := self._host.error) is not None:
+            now = {
+                self.state: charts.model_state("failed", texts.sentence(error)),
+                self.facts: charts.message(texts.sentence(error)),
+            }
+        else:
+            estimator = self._host.get()
+            now = {self.state: charts.model_state("ready", estimator.source)} | self._describe(estimator)
         if now[self.facts] == shown:
             return {self.facts: gr.skip()}  # what the visitor has unfolded stays so
-        if self._host.error is None:
-            now[self.state] = charts.model_state("ready", self._host.get().source)
-        return now
+        # A browser names the page's address itself; behind a proxy the server would see another one.
+        address = request.headers.get("origin") or f"http://{request.headers.get('host')}"
+        return now | {
+            self.programs: programs(address.rstrip("/"), self._mcp),
+            # Only where pages can load other weights, another one may have done so.
+            self.clock: gr.Timer(LOADED_S, active=self._alone),
+        }
 
     def on_load(self, source: str, revision: str) -> Iterator[Updates]:
         """Other weights were asked for."""
@@ -145,9 +155,9 @@ class ModelTab:
                 | self._describe(estimator)
             )
 
-    def opened(self) -> list[gr.HTML]:
-        """What `on_open` fills; `on_select` fills the header's line too."""
-        return [self.programs, *self._described()]
+    def in_sight(self) -> list[gr.HTML | gr.Timer]:
+        """What `on_glance` sets."""
+        return [self.state, self.clock, self.programs, *self._described()]
 
     def _described(self) -> list[gr.HTML]:
         return [self.facts, self.systems, self.limits, self.measured, self.adult, self.card]

@@ -50,9 +50,11 @@ document.addEventListener("drop", (event) => {
 
 // ---- Removing a prompt: its line leaves the text box, and the others are scored as after any other edit.
 
-// The breaks, blanks and cut of `texts.prompt_lines`.
+// The breaks, blanks and cut of `texts.prompt_lines`; Python's blanks are not quite those of `\s` and `trim`.
 const breaks = /\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]/;
-const promptOf = (line) => Array.from(line.trim().replace(/\s+/g, " ")).slice(0, __LENGTH__).join("").trim();
+const blanks = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/g;
+const tidy = (text) => text.replace(blanks, " ").replace(/^ | $/g, "");
+const promptOf = (line) => tidy(Array.from(tidy(line)).slice(0, __LENGTH__).join(""));
 
 document.addEventListener("click", ({ target }) => {
   const button = target instanceof Element ? target.closest("#scores [data-prompt]") : null;

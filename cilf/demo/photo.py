@@ -166,8 +166,11 @@ class PhotoTab:
             show_progress_on=[self.photo],
             **answer,
         )
+        turn = arrival.then(self.on_photo, self.prompts, trigger_mode="multiple", **answer, **heavy)
+        # After a call that a full line has refused Gradio does nothing else.
+        turn.failure(self.on_refused, queue=False, trigger_mode="multiple", show_progress="hidden", **answer)
         looks = [
-            arrival.then(self.on_photo, self.prompts, trigger_mode="multiple", **answer, **heavy),
+            turn,
             self.whole.click(self.on_whole, self.prompts, **answer, **heavy),
         ]
         if self._examples:
@@ -231,6 +234,15 @@ class PhotoTab:
 
         yield from self._answer(take, prompts, page, ticket=ticket)
 
+    def on_refused(self, request: gr.Request) -> Updates:
+        """The newest photo got no place in line; the page has shown why (`gradio_changes.ask_to_come_back`)."""
+        page = _page(request)
+        ticket = self._visits.claim(page)
+        if ticket is None or not self._visits.put(page, ticket, None):
+            return self._unchanged()  # taken away again, or another call of the page has come to it
+        self._forget(page)
+        return self._nothing(texts.REFUSED)
+
     async def on_empty(self, request: gr.Request) -> Updates:
         """The photo was taken away. On the event loop, as `on_arrived` says."""
         page = _page(request)
@@ -266,6 +278,8 @@ class PhotoTab:
         """The photo was clicked: choose the face that was hit."""
         page = _page(request)
         visit = self._visits.get(page)
+        if visit is None and not self._visits.has_begun(page):
+            return self._forgotten(page)
         if visit is None or len(visit.faces) < 2:
             return self._unchanged()
         x, y = event.index

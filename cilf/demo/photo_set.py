@@ -45,6 +45,10 @@ ROOM = 512 << 20
 # Who has room and sends nothing for so many seconds loses it.
 STALL_S = 30.0
 
+# So does, after as long, who has sent fewer bytes a second while others wait for room: eight photos that trickle in
+# would take all of it. Where nobody waits nobody is hurried; many a line is slower.
+PACE = 100_000
+
 _MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
@@ -86,6 +90,11 @@ class Room:
         self._left = size
         self._line = asyncio.Lock()
         self._freed = asyncio.Event()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for room."""
+        return self._line.locked()
 
     @asynccontextmanager
     async def taken(self, size: int) -> AsyncIterator[None]:
@@ -145,7 +154,7 @@ class SetRoutes:
         kept = 0 if problem or length > MAX_PHOTO else length
         async with self._room.taken(kept):
             try:
-                data = await _body(request, kept)
+                data = await _body(request, kept, self._room)
             except TimeoutError:
                 data, problem = None, texts.set_stalled(name)
             if data is None:
@@ -254,15 +263,16 @@ def _length(request: Request) -> int:
     return int(said) if said.isdecimal() else MAX_PHOTO
 
 
-async def _body(request: Request, most: int) -> bytes | None:
+async def _body(request: Request, most: int, room: Room) -> bytes | None:
     """The body of a request, or None where it is longer than that; it is read to its end even then, since a browser
     hears no answer before.
 
     Raises:
-        TimeoutError: nothing more of it came for a while.
+        TimeoutError: nothing more of it came for a while, or too little while others wait for `room`.
     """
     data, fits = bytearray(), True
     chunks = request.stream()
+    hurry = time.monotonic() + STALL_S
     while True:
         try:
             async with asyncio.timeout(STALL_S):
@@ -274,6 +284,8 @@ async def _body(request: Request, most: int) -> bytes | None:
             data += chunk
         else:
             data.clear()
+        if most and room.is_wanted and len(data) < PACE * (time.monotonic() - hurry):
+            raise TimeoutError
 
 
 def _label(request: Request, limit: int) -> tuple[str, int, str]:

@@ -29,6 +29,7 @@ WHOLE_PICTURE = "Take the whole picture as one face"
 FORGOTTEN = "This photo is no longer in memory. Please choose it again."
 UNEXPECTED = "Something went wrong with this picture. Please try another one."
 BUSY = "Many people are here right now; try again in a minute."
+REFUSED = "This photo was not looked at. Please choose it again later."
 NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
@@ -271,8 +272,8 @@ SET_OUTCOMES = {
 
 
 def set_stalled(name: str) -> str:
-    """A file stopped coming in the middle."""
-    return f"'{name}' stopped on its way here; choose it again"
+    """A file stopped coming in the middle, or came so slowly that others had to wait."""
+    return f"'{name}' was too long on its way here; choose it again"
 
 
 def set_gone(name: str) -> str:

@@ -39,7 +39,8 @@ class Visits:
     """The photos in view or waiting to be looked at, one per open page.
 
     A photo is forgotten when its page is left or begins with another one, when it was not used for `seconds`, and, the
-    one longest unused first, when all together pass `max_bytes`; those in view make room before those that wait.
+    one longest unused first, when all together pass `max_bytes`; those in view make room before those that wait, and of
+    these the latest first: the others are nearer to their turn.
 
     Looking at a photo takes a while, in which the visitor may choose another one, empty the page or leave it. So
     whoever looks takes a ticket before, and what was found counts only if nothing else happened on the page since.
@@ -153,11 +154,13 @@ class Visits:
 
     def _make_room(self, newest: str) -> None:
         self._forget_old()
-        for kept in (self._visits, self._waiting):
-            for page in [page for page in kept if page != newest]:
+        waiting = list(reversed(self._waiting))
+        for kept, pages in ((self._visits, list(self._visits)), (self._waiting, waiting)):
+            for page in pages:
                 if self._bytes() <= self._max_bytes:
                     return
-                del kept[page]
+                if page != newest:
+                    del kept[page]
 
     def _forget_old(self) -> None:
         limit = self._clock() - self._seconds

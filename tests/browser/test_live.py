@@ -1,12 +1,13 @@
 """A visitor's way through the Live tab, with a clip of a public-domain portrait for a camera."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, expect
+from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
 from tests.browser.conftest import visits
 from tests.browser.running import PATIENCE_S, Site, findings, launch_browser, wait_until
@@ -92,6 +93,37 @@ def test_two_visitors_at_once(live: Visit) -> None:
     one.click(".cilf-start")
     expect(one.locator(".cilf-live-label")).to_have_count(0)
     expect(two.locator(".cilf-live-label")).to_be_visible()
+
+
+def test_a_start_while_the_last_frame_is_still_in_line(live: Visit) -> None:
+    """The new stream begins as a first one does, and the old one's end does not take its place away."""
+    page = live()
+    calls: list[str] = []
+    held: list[Route] = []
+
+    def server(route: Route) -> None:
+        body = json.loads(route.request.post_data or "")
+        first = body["fn_name"] == "live_frame" and body["data"]["first"]
+        calls.append("first" if first else body["fn_name"])
+        if not held:
+            held.append(route)  # stands in line until the test lets it go
+        elif calls == ["first"] * 2:
+            route.fulfill(json={"busy": True})
+        else:
+            route.continue_()
+
+    page.route("**/component_server/**", server)
+    page.click(".cilf-start")
+    assert wait_until(lambda: bool(page.evaluate("1") and held))
+    page.click(".cilf-start")
+    page.click(".cilf-start")
+    expect(page.locator(".cilf-live-label")).to_be_visible()
+    assert calls[:3] == ["first", "first", "first"]
+    held[0].fulfill(json={"faces": []})
+    expect(page.locator(".cilf-figures")).to_contain_text("frames a second")
+    assert "live_stop" not in calls
+    page.click(".cilf-start")
+    assert wait_until(lambda: bool(page.evaluate("1")) and "live_stop" in calls)
 
 
 def test_another_tab_switches_the_camera_off(live: Visit) -> None:

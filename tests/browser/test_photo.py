@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from skimage.data import astronaut
 
+from cilf.demo import texts
 from tests.browser.running import HOPPER, Site, keep_to, open_page, serve, upload, wait_until
 
 Visit = Callable[..., Page]
@@ -140,6 +141,22 @@ def test_a_text_named_jpg(visit: Visit, shoot: Shoot, site: Site, tmp_path: Path
     expect(page.locator("#age")).to_be_visible()
     expect(page.locator("#message .cilf-problem")).to_have_count(0)
     assert "holiday" not in site.log.read_text()
+
+
+def test_a_photo_that_the_full_line_refuses(visit: Visit, shoot: Shoot) -> None:
+    page = visit()
+    page.click("#example-collins")
+    expect(page.locator("#age")).to_be_visible()
+    page.route("**/queue/join*", lambda route: route.fulfill(status=429, json={"detail": texts.BUSY}))
+    upload(page, HOPPER)
+    expect(page.get_by_text(texts.BUSY).first).to_be_visible()  # for some seconds, says Gradio
+    expect(page.locator("#message .cilf-problem")).to_have_text(texts.REFUSED)
+    expect(page.locator("#results")).to_be_hidden()
+    expect(page.locator("#photo img")).to_have_count(0)
+    shoot(page)
+    page.unroute("**/queue/join*")
+    upload(page, HOPPER)
+    expect(page.locator("#age")).to_be_visible()
 
 
 @pytest.mark.parametrize("way", ["chosen", "dropped"])
