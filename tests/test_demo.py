@@ -1040,7 +1040,9 @@ class TestPage:
     def test_a_page_that_opens_while_the_line_is_full_lacks_nothing(self) -> None:
         """Over HTTP, as the page asks it."""
         host = ModelHost(FakeEstimator)
-        page = app.build_page(host, lambda *_: FakeEstimator(), Settings(), PhotoSets(host), Visits(), Streams())
+        page = app.build_page(
+            host, lambda *_: FakeEstimator(), Settings(), PhotoSets(host), Visits(), Streams()
+        )
         page.queue(max_size=0)  # full from the start
         host.start()
         host.wait()
