@@ -44,6 +44,9 @@ LEAST_GAIN = 0.02  # years on `tune`, below which the correction is left off (ME
 MOSTLY_ACCEPTED = 0.75  # quantile of the first estimated errors that ε takes when the correction is left off
 FLOORS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0)  # years, tried for the interval
 BANDS = (13.0, 30.0, 45.0, 60.0)  # estimated ages between which the interval has quantiles of its own
+# Values of a rule of correction that are tried, with every ε (METHOD 8.4): λ, μ, κ, m and how often at most.
+TETHERS, MISMATCHES = (0.0, 0.1, 0.2, 0.4), (0.0, 1.0, 3.0)
+CAUTIONS, MARGINS, ITERATIONS = (0.0, 0.5, 1.0, 2.0), (0.0, 0.1, 0.25, 0.5, 1.0), (1, 5)
 VIEWS = 4  # of every `held` photo, itself and lightly augmented: fewer than 2,000 embeddings are soon learned by heart
 LIGHT = AugmentConfig(
     rotation=5,
@@ -290,14 +293,7 @@ def search_correction(ensemble: ErrorModel, tune: Described) -> tuple[Correction
     quantiles = {q: float(first.quantile(q)) for q in (0.0, 0.25, 0.5, MOSTLY_ACCEPTED)}
     never = replace(never_correct(first), mismatch_scale=scale)
     best, best_gain = never, 0.0
-    choices = itertools.product(
-        quantiles.values(),
-        (0.0, 0.1, 0.2, 0.4),  # λ
-        (0.0, 1.0, 3.0),  # μ
-        (0.0, 0.5, 1.0, 2.0),  # κ
-        (0.0, 0.1, 0.25, 0.5, 1.0),  # m
-        (1, 5),
-    )
+    choices = itertools.product(quantiles.values(), TETHERS, MISMATCHES, CAUTIONS, MARGINS, ITERATIONS)
     for epsilon, tether, weight, caution, margin, iterations in choices:
         rule = CorrectionConfig(epsilon, tether, weight, scale, caution, margin, iterations)
         found = gain(truth, before, ages_after(rule, remembering, tune))["mean_gain"]

@@ -54,6 +54,8 @@ sizes = [[0.0, 48]]
 precision = "fp32"
 seed = 0
 """
+pytestmark = pytest.mark.usefixtures("quick_calibration")
+
 PARTS = ("train", "train", "held", "tune", "cal", "test")
 
 

@@ -21,6 +21,8 @@ from train.protocols import protocol
 from train.reproduce import reproduce
 from train.rivals import read_predictions
 
+pytestmark = pytest.mark.usefixtures("quick_calibration")
+
 
 @pytest.fixture
 def work(tmp_path: Path, grace_hopper: np.ndarray, eileen_collins: np.ndarray) -> Path:

@@ -35,6 +35,8 @@ from train.sweep import sweep
 from train.sweep_report import figure
 from train.sweep_report import table as sweep_table
 
+pytestmark = pytest.mark.usefixtures("quick_calibration")
+
 
 def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
