@@ -47,7 +47,7 @@ def fold_batch_norm(network: nn.Module) -> None:
 class Pointwise(nn.Module):
     """A convolution of one position and stride 1 as the matrix product that it is.
 
-    The weights lie as the product reads them, (in, out): with few positions it is a quarter faster than by (out, in).
+    The weights lie as the product reads them, (in, out), which takes less time where positions are few.
     """
 
     weight: Tensor
