@@ -4,9 +4,11 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ from cilf.errors import DetectorError
 
 # The six key points as they follow one another in a mirror image: right and left change places.
 _MIRRORED_ORDER = [1, 0, 2, 3, 5, 4]
+
+# Looks that are taken at the same time, where there are cores for them. A look itself keeps one core busy.
+MOST_AT_ONCE = 4
 
 _STDERR = threading.Lock()  # held by who redirects the error stream: two at once would put back the wrong one
 
@@ -81,7 +86,7 @@ class Detection:
 
 
 class Detector:
-    """MediaPipe's detector behind a lock: one look at a time, from whichever thread.
+    """A few of MediaPipe's detectors, each of which takes one look at a time, for whichever thread asks.
 
     Args:
         model: content of the detector's `.tflite` file.
@@ -92,19 +97,30 @@ class Detector:
     """
 
     def __init__(self, model: bytes, min_confidence: float) -> None:
-        self._lock = threading.Lock()
+        count = min(MOST_AT_ONCE, os.cpu_count() or 1)
+        self._idle: SimpleQueue[Any] = SimpleQueue()
         with _STDERR, _quiet_stderr():
-            self._mediapipe, self._detector = _start(model, min_confidence)
-            self.look(np.zeros((128, 128, 3), np.uint8))  # the first look is slow and talkative
-        weakref.finalize(self, _close, self._detector, self._lock)
+            for _ in range(count):
+                self._mediapipe, detector = _start(model, min_confidence)
+                self._idle.put(detector)
+                self.look(np.zeros((128, 128, 3), np.uint8))  # the first look is slow and talkative
+        weakref.finalize(self, _close, self._idle, count)
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="look")
+
+    def look_at_each(self, views: Iterable[np.ndarray]) -> list[list[Detection]]:
+        """`look` at each view, several at the same time."""
+        return list(self._threads.map(self.look, views))
 
     def look(self, view: np.ndarray) -> list[Detection]:
         """The faces in a view, HxWx3 uint8 RGB, in pixels of the view; from about a fifth of its longer side on."""
         image = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(view)
         )
-        with self._lock:
-            result = self._detector.detect(image)
+        detector = self._idle.get()
+        try:
+            result = detector.detect(image)
+        finally:
+            self._idle.put(detector)
         height, width = view.shape[:2]
         detections = []
         for found in result.detections:
@@ -147,8 +163,9 @@ def _why_not_loaded(message: str) -> str:
     return f"MediaPipe cannot be loaded ({message}); install it again with `pip install mediapipe`"
 
 
-def _close(detector: Any, lock: threading.Lock) -> None:
-    with lock:
+def _close(idle: SimpleQueue[Any], count: int) -> None:
+    for _ in range(count):
+        detector = idle.get()  # once its look has ended
         try:
             detector.close()
         except RuntimeError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from math import ceil
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def align(photo: np.ndarray, face: Face, size: int = 112, margin: int = 0) -> np
 class FaceFinder:
     """MediaPipe's short-range face detector, made to see faces of every size.
 
-    Safe to share between threads: looks are taken one at a time. The same photo always gives the same faces.
+    Safe to share between threads. The same photo always gives the same faces.
 
     Args:
         model_path: the detector's `.tflite` file; None looks for it (see `cilf.face_model`).
@@ -109,10 +110,11 @@ class FaceFinder:
     def find(self, photo: np.ndarray, tiles: bool = True) -> list[Face]:
         """Find the faces of one photo.
 
-        A look of the detector costs about a millisecond. Without tiles there are two looks, and two more for each face:
-        what a live picture can afford; faces from about a fifth of the photo's longer side on are found. With tiles a
-        photo of 200x200 pixels takes some 15 looks, one of 640x480 some 45, and a larger one some 180, whatever its
-        size; faces down to a fortieth of the longer side are found, if they are at least 20 pixels wide.
+        A look of the detector costs a few milliseconds of one core; several are taken at the same time. Without tiles
+        there are two looks, and two more for each face: what a live picture can afford; faces from about a fifth of the
+        photo's longer side on are found. With tiles a photo of 200x200 pixels takes some 15 looks, one of 640x480 some
+        45, and a larger one some 180, whatever its size; faces down to a fortieth of the longer side are found, if they
+        are at least 20 pixels wide.
 
         Args:
             photo: HxWx3 uint8 RGB, upright.
@@ -142,19 +144,24 @@ class FaceFinder:
         height, width = small.shape[:2]
         border = round(PADDING * min(height, width))
         padded = cut(small, -border, -border, width + 2 * border, height + 2 * border)
-        plain = [one.in_photo(0, 0, factor) for one in self._detector.look(small)]
-        return plain + [one.in_photo(-border, -border, factor) for one in self._detector.look(padded)]
+        plain, bordered = self._detector.look_at_each([small, padded])
+        return [one.in_photo(0, 0, factor) for one in plain] + [
+            one.in_photo(-border, -border, factor) for one in bordered
+        ]
 
     def _look_at_tiles(self, photo: np.ndarray, side: int) -> list[Detection]:
         """Look at overlapping tiles of `side` photo pixels that together cover the photo."""
         factor = max(1, side // VIEW)
         small = reduced(photo, factor)
         tile = side // factor
+        corners = list(product(_tile_starts(small.shape[0], tile), _tile_starts(small.shape[1], tile)))
+        looks = self._detector.look_at_each(
+            small[top : top + tile, left : left + tile] for top, left in corners
+        )
         return [
             one.in_photo(left, top, factor)
-            for top in _tile_starts(small.shape[0], tile)
-            for left in _tile_starts(small.shape[1], tile)
-            for one in self._detector.look(small[top : top + tile, left : left + tile])
+            for (top, left), look in zip(corners, looks, strict=True)
+            for one in look
         ]
 
     def _confirm(self, photo: np.ndarray, candidates: list[Detection], confidence: float) -> list[Detection]:
@@ -176,10 +183,9 @@ class FaceFinder:
         left, top = (round(float(v) / factor) for v in candidate.centre - side / 2)
         extent = max(1, round(side / factor))
         view = reduced(cut(photo, *(v * factor for v in (left, top, extent, extent))), factor)
-        plain = self._detector.look(view)
-        mirrored = [one.mirrored(extent) for one in self._detector.look(view[:, ::-1])]
+        plain, turned = self._detector.look_at_each([view, view[:, ::-1]])
         seen = []
-        for look in (plain, mirrored):
+        for look in (plain, [one.mirrored(extent) for one in turned]):
             nearest = max(
                 (one.in_photo(left, top, factor) for one in look), key=candidate.union_share, default=None
             )
