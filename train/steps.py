@@ -10,6 +10,14 @@ from train.datasets import DATASETS
 SPLITS = {"all-age-faces": "aaf_split.csv"}  # of a name that differs from the rule's
 # Larger than the size that `prepare` gives without being told.
 CROPS = {"vit-b-16": " --size 224 --margin 28"}
+# The recipes of a system, each of which starts from what the one before it made, and the one whose end is averaged
+# with its start.
+STAGES = {
+    "compact": ("compact", "compact-finish"),
+    "mtmsa": ("mtmsa", "mtmsa-finish", "mtmsa-longer"),
+    "vit-b-16": ("vit-b-16",),
+}
+AVERAGED = "compact-finish"
 BEFORE = {"mtmsa": "CILF"}  # whom a system is compared with on the same photos
 
 HOW = """\
@@ -54,20 +62,17 @@ def _splits(names: Sequence[str]) -> str:
 
 
 def _training(name: str, names: Sequence[str]) -> list[str]:
-    splits, target = _splits(names), f"checkpoints/{name}"
-    prepare = f"python -m train prepare {' '.join(map(_data, names))}{CROPS.get(name, '')}"
-    fit = f"python -m train fit --recipe {name} {splits} --output runs/{name}"
-    calibrate = f"python -m train calibrate --recipe {name} --run runs/{name} {splits} --output"
-    if name == "vit-b-16":
-        return [prepare, fit, f"{calibrate} {target}"]
-    mixed = " --start checkpoints/first" if name == "compact" else ""
-    return [
-        prepare,
-        fit,
-        f"{calibrate} checkpoints/first",
-        f"python -m train fit --recipe {name}-finish --start checkpoints/first {splits} --output runs/finish",
-        f"python -m train calibrate --recipe {name}-finish --run runs/finish{mixed} {splits} --output {target}",
-    ]
+    splits, stages, start = _splits(names), STAGES[name], ""
+    made = [f"python -m train prepare {' '.join(map(_data, names))}{CROPS.get(name, '')}"]
+    for stage, step in zip(stages, ("first", "second", "third"), strict=False):
+        output = f"checkpoints/{name if stage == stages[-1] else step}"
+        averaged = start if stage == AVERAGED else ""
+        made += [
+            f"python -m train fit --recipe {stage}{start} {splits} --output runs/{stage}",
+            f"python -m train calibrate --recipe {stage} --run runs/{stage}{averaged} {splits} --output {output}",
+        ]
+        start = f" --start {output}"
+    return made
 
 
 def _evaluating(name: str, found: dict[str, Any]) -> list[str]:
