@@ -22,10 +22,12 @@ from gradio_client import Client, handle_file
 
 page = Client("{address}")
 answer = page.predict(
-    handle_file("family.jpg"), ["a child"], api_name="/predict"
+    handle_file("family.jpg"),
+    ["a child"],
+    api_name="/predict",
 )
 for face in json.loads(answer):
-    print(face["status"], face["age"], face["similarities"])"""
+    print(face["status"], face["age"])"""
     tools = (
         f'<p class="cilf-lead">Language models reach the same as tools (MCP, streamable HTTP) at '
         f"<code>{escape(address)}/gradio_api/mcp/</code></p>"
