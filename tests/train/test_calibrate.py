@@ -26,6 +26,7 @@ def faces(count: int, bias: float, seed: int) -> Described:
     return Described(embedding, AgeHead(101).summarise(-((grid - age.unsqueeze(1)) ** 2) / 18), truth)
 
 
+@pytest.mark.usefixtures("quick_calibration")
 def test_a_biased_base_is_corrected() -> None:
     tune = faces(400, bias=10, seed=2)
     ensemble = fit_ensemble(CONFIG, [faces(800, bias=10, seed=1)], tune, steps=600)
