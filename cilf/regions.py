@@ -9,7 +9,7 @@ def cut(photo: np.ndarray, left: int, top: int, width: int, height: int) -> np.n
     if top >= 0 and left >= 0 and top + height <= photo.shape[0] and left + width <= photo.shape[1]:
         return np.ascontiguousarray(photo[top : top + height, left : left + width])
     rows, columns = _reflected(top, height, photo.shape[0]), _reflected(left, width, photo.shape[1])
-    return photo.take(rows, axis=0).take(columns, axis=1)  # three times as fast as indexing with them
+    return photo.take(rows, axis=0).take(columns, axis=1)  # faster than photo[rows][:, columns]
 
 
 def reduced(photo: np.ndarray, factor: int) -> np.ndarray:
