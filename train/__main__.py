@@ -62,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--resume", action="store_true", help="continue where the run stopped")
     fit.add_argument("--start", help="start from the weights of this checkpoint (folder or Hub repository)")
     fit.add_argument(
+        "--teacher",
+        action="append",
+        default=[],
+        help="a checkpoint to learn from beside the labels, for a recipe whose loss says so; may be repeated",
+    )
+    fit.add_argument(
         "--shards",
         metavar="ADDRESS",
         help="read the training photos from the shards there, not from the crop cache",
@@ -209,9 +215,10 @@ def _fit(options: argparse.Namespace) -> int:
         ]
     tune = subset(options.cache / _first(recipe), splits, "tune", size=size)
     start = load(options.start) if options.start else None
+    teachers = [load(name) for name in options.teacher]
     how: dict[str, Any] = {"resume": options.resume, "parts": options.parts, "workers": options.workers}
     try:
-        model = fit(recipe, train, tune, options.output, start=start, **how)
+        model = fit(recipe, train, tune, options.output, start=start, teachers=teachers, **how)
     except Interrupted as stop:
         logging.info("%s", stop)
         return 130
@@ -322,7 +329,7 @@ def _ablate(options: argparse.Namespace) -> int:
     shared = (recipe, trained, features, options.folder)
     rows = ablate(*shared, seeds=options.seeds, steps=options.steps)
     prompts = compare_prompts(*shared, seeds=options.prompt_seeds, steps=options.steps)
-    made_of = provenance.describe(recipe, parts["train"], None, processes=1)
+    made_of = provenance.describe(recipe, parts["train"], None, (), processes=1)
     found = {"epochs_of_the_towers": options.epochs, "parts": rows, "prompts": prompts, "made_of": made_of}
     _write(found, options.output)
     print(table(rows) + "\n\n" + prompt_table(prompts))

@@ -96,6 +96,7 @@ def fit(
     *,
     resume: bool = False,
     start: Checkpoint | None = None,
+    teachers: Sequence[Checkpoint] = (),
     save_every: float = 240.0,
     stop_at: int | None = None,
     parts: int = 1,
@@ -110,6 +111,7 @@ def fit(
         folder: `state.pt` (resumable), `log.jsonl`, `run.json`, curves and a picture of the first batch go here.
         resume: continue from `folder/state.pt` where there is one; without it that is removed.
         start: has the weights to start from instead of random ones.
+        teachers: from whose estimates to learn beside the labels, for a recipe whose loss says so.
         save_every: seconds between checkpoints.
         stop_at: stop before this step as an interrupt would (SIGINT and SIGTERM stop after the current step).
         parts: how many batches one after another make a step, where one does not fit into memory (gradient
@@ -120,7 +122,7 @@ def fit(
         Interrupted: the run was stopped; its state is saved.
         ProcessError: another process of the same run has gone.
         DatasetError: the data do not fit the run.
-        UsageError: `start` is of another network than the recipe's.
+        UsageError: `start` is of another network than the recipe's, or the teachers are not what it wants.
     """
     config = recipe.fit
     accelerator = start_processes(config.precision, parts)
@@ -130,7 +132,7 @@ def fit(
     state_file = folder / STATE
 
     torch.manual_seed(config.seed)
-    system = build_system(recipe, start.model.state_dict() if start else None)
+    system = build_system(recipe, start.model.state_dict() if start else None, teachers)
     if config.precision == "bf16" and device.type == "cpu":
         depthwise_in_float32(system.model.image_network)
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:
@@ -142,7 +144,7 @@ def fit(
     with one_for_all():
         # The first process alone reads and writes: the others may be on machines without this folder.
         [state] = broadcast_object_list([_stored(state_file) if resume and main else None])
-        made_of = provenance.describe(recipe, train, start, processes)
+        made_of = provenance.describe(recipe, train, start, teachers, processes)
     if main:
         if state is None:
             state_file.unlink(missing_ok=True)  # of another run: it must not be taken for this one's

@@ -22,6 +22,7 @@ class LossConfig:
         contrastive_sigma: years, how far a face may be from a caption's age and still match.
         score_map: weight of the auxiliary loss on the grid's score map (DenseCLIP).
         score_map_temperature: of that loss.
+        taught: share of the teachers' distribution in the target; the label distribution has the rest.
     """
 
     sigma: float = 2.0
@@ -31,6 +32,7 @@ class LossConfig:
     contrastive_sigma: float = 1.5
     score_map: float = 0.4
     score_map_temperature: float = 0.07
+    taught: float = 0.0
 
 
 def label_distribution(

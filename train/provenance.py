@@ -19,7 +19,12 @@ from train.recipe import AnyRecipe
 RUN = "run.json"
 LIBRARIES = ("torch", "timm", "open_clip_torch", "numpy")
 # What a resumed run must share with its beginning, and its name for people.
-REPEATED = {"recipe": "recipe", "model_sha256": "network", "data_sha256": "data"}
+REPEATED = {
+    "recipe": "recipe",
+    "model_sha256": "network",
+    "data_sha256": "data",
+    "teachers_sha256": "teachers",
+}
 
 
 class Fingerprinted(Protocol):
@@ -29,13 +34,18 @@ class Fingerprinted(Protocol):
 
 
 def describe(
-    recipe: AnyRecipe, train: Sequence[Fingerprinted], start: Checkpoint | None, processes: int
+    recipe: AnyRecipe,
+    train: Sequence[Fingerprinted],
+    start: Checkpoint | None,
+    teachers: Sequence[Checkpoint],
+    processes: int,
 ) -> dict[str, Any]:
     """JSON values; raises ProcessError when the processes' data differ.
 
     Of the network's sizes there is a digest alone: they stand in the checkpoint beside it. `data_sha256` holds one
     fingerprint for each of the recipe's data sets, in their order; `start_sha256` that of the weights that the run
-    started from, and `start` what they were made of themselves.
+    started from, and `start` what they were made of themselves; `teachers_sha256` and `teachers` the same of the models
+    that taught it.
     """
     fingerprints = [part.fingerprint() for part in train]
     check_same("training data", fingerprints)
@@ -50,16 +60,20 @@ def describe(
         "uncommitted_changes": changed,
         "start_sha256": None if start is None else weights_sha256(start.model.state_dict()),
         "start": None if start is None else start.config.training,
+        "teachers_sha256": [weights_sha256(teacher.model.state_dict()) for teacher in teachers],
+        "teachers": [teacher.config.training for teacher in teachers],
         "processes": processes,
         "versions": {name: version(name) for name in LIBRARIES},
     }
 
 
 def learned_from(training: dict[str, Any]) -> list[str]:
-    """The data sets of a checkpoint's `training` table and of the runs that it started from, each once, the last run's
-    first."""
-    earlier = training.get("start")
-    return list(dict.fromkeys([*training.get("data", ()), *(learned_from(earlier) if earlier else ())]))
+    """The data sets of a checkpoint's `training` table, of the runs that it started from and of its teachers: each
+    once, the last run's first."""
+    start = training.get("start")
+    earlier = [*([start] if start else []), *training.get("teachers", ())]
+    names = [name for run in earlier for name in learned_from(run)]
+    return list(dict.fromkeys([*training.get("data", ()), *names]))
 
 
 def write(found: dict[str, Any], folder: Path, *, resumed: bool) -> None:

@@ -5,6 +5,7 @@ A network of another kind trains by the same loop (`train.fit`) when it has a `S
 
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from cilf.age_model import AgeModel
+from cilf.errors import UsageError
 from cilf.model import CILF, build_model
 from cilf.mtmsa import MTMSA
+from cilf.weights import Checkpoint
 from train.augment import plain
 from train.cache import Subset
 from train.captions import agreement, caption
@@ -24,6 +27,7 @@ from train.matching import check_weights
 from train.mtmsa import Labels, labels, multi_task_loss
 from train.processes import gather, gather_rows
 from train.recipe import AnyRecipe, MTMSARecipe, Recipe
+from train.teachers import Teachers
 
 
 class System(nn.Module, ABC):
@@ -49,16 +53,23 @@ class System(nn.Module, ABC):
         """(N,) ages in years of the subset's crops at `size` pixels, before any correction."""
 
 
-def build_system(recipe: AnyRecipe, start: dict[str, Tensor] | None = None) -> System:
+def build_system(
+    recipe: AnyRecipe, start: dict[str, Tensor] | None = None, teachers: Sequence[Checkpoint] = ()
+) -> System:
     """The system that a recipe describes, on the CPU, its network with weights `start` where they are given.
 
-    Raises UsageError where these are of another network.
+    Raises UsageError where these are of another network, and where the recipe wants teachers and has none, or the other
+    way round.
     """
     system: System
+    taught = 0.0 if isinstance(recipe, MTMSARecipe) else recipe.loss.taught
+    if bool(teachers) != (taught > 0):
+        wrong = "learns from no teacher: leave out" if teachers else "learns from teachers: give at least one"
+        raise UsageError(f"The recipe {wrong} --teacher.")
     if isinstance(recipe, MTMSARecipe):
         system = MTMSASystem(recipe, MTMSA(recipe.model))
     else:
-        system = CilfSystem(recipe, build_model(recipe.model))
+        system = CilfSystem(recipe, build_model(recipe.model), teachers)
     model: AgeModel = system.model
     model.image_network.to(memory_format=torch.channels_last)
     if recipe.fit.imagenet:
@@ -74,10 +85,12 @@ def build_system(recipe: AnyRecipe, start: dict[str, Tensor] | None = None) -> S
 class CilfSystem(System):
     """CILF: label distribution, error in years, image-text matching and the grid's score map (METHOD 6 and 7)."""
 
-    def __init__(self, recipe: Recipe, model: CILF) -> None:
+    def __init__(self, recipe: Recipe, model: CILF, teachers: Sequence[Checkpoint] = ()) -> None:
         super().__init__()
         self.recipe = recipe
         self.model = model
+        ages = recipe.model.prompts.num_ages
+        self.teachers = Teachers(teachers, model.image_size, ages) if teachers else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See `System.forward`."""
@@ -99,7 +112,10 @@ class CilfSystem(System):
             by_process = matches.unflatten(0, (-1, len(batch.samples)))
             matches = torch.cat([_mixed(rows, weight) for rows in by_process])
         template = chance.randrange(len(recipe.model.prompts.templates))
-        prediction = model(pixels.to(memory_format=torch.channels_last), model.encode_ages(template))
+        pixels = pixels.to(memory_format=torch.channels_last)
+        if self.teachers is not None:
+            target = target.lerp(self.teachers(pixels, chance), recipe.loss.taught)
+        prediction = model(pixels, model.encode_ages(template))
         text = model.towers.encode_text([item.text for item in captions])
         with torch.autocast(pixels.device.type, enabled=False):
             image, text = gather(prediction.embedding), gather(text)

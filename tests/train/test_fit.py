@@ -106,7 +106,7 @@ def test_a_run_is_not_resumed_with_other_data_or_another_recipe(tmp_path: Path) 
 
 
 def test_a_run_from_before_the_network_was_put_down_is_resumed(tmp_path: Path) -> None:
-    made_of = provenance.describe(RECIPE, [subset()], None, processes=1)
+    made_of = provenance.describe(RECIPE, [subset()], None, (), processes=1)
     before = {name: value for name, value in made_of.items() if name != "model_sha256"}
     provenance.write(before, tmp_path, resumed=False)
     provenance.write(made_of, tmp_path, resumed=True)
