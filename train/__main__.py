@@ -253,7 +253,9 @@ def _calibrate(options: argparse.Namespace) -> int:
         save(options.output, *recalibrate(load(options.weights), recipe, held, tune, cal))
         return 0
     model, step = averaged_model(recipe, options.folder)
-    share = blend(model, load(options.start).model.state_dict(), tune) if options.start else 0.0
+    share = 0.0
+    if options.start:
+        share = blend(model, load(options.start).model.state_dict(), tune, mirror=recipe.mirror)
     ensemble, config = calibrate(model, recipe, held, tune, cal, step, share)
     config = replace(config, training=config.training | provenance.read(options.folder))
     save(options.output, model, ensemble, config)

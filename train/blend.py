@@ -23,7 +23,7 @@ SHARES = (0.0, 0.25, 0.5, 0.75)
 AGES = (13, 18, 60)  # years, where the bands of `even_error` begin after the first
 
 
-def blend(model: AgeModel, start: Mapping[str, Tensor], tune: Subset) -> float:
+def blend(model: AgeModel, start: Mapping[str, Tensor], tune: Subset, *, mirror: bool) -> float:
     """Bring `model` to the best of some places between itself and `start`, by `even_error` on `tune`.
 
     Gives the share of `start` in it, in [0, 1). Raises UsageError where `start` is of another network.
@@ -35,7 +35,7 @@ def blend(model: AgeModel, start: Mapping[str, Tensor], tune: Subset) -> float:
     for share in SHARES:
         model.load_state_dict(mean_weights(end, start, share))
         model.head.temperature.fill_(1)
-        described = describe(model, tune, mirror=True)
+        described = describe(model, tune, mirror=mirror)
         temperature, error = fit_temperature(model, described)
         found = rescale(model, described, temperature)
         errors[share] = even_error(found.estimate.age.numpy(), found.truth.numpy())

@@ -98,14 +98,12 @@ def calibrate(
     put down.
     """
     model.head.temperature.fill_(1)  # what is fitted below counts from there
-    tuned = {mirror: describe(model, tune, mirror=mirror) for mirror in (False, True)}
-    fitted = {mirror: fit_temperature(model, described) for mirror, described in tuned.items()}
-    for mirror, (temperature, error) in fitted.items():
-        log.info("tune MAE %.3f at temperature %.2f%s", error, temperature, ", with mirror image" * mirror)
-    mirror = fitted[True][1] < fitted[False][1]
-    temperature = fitted[mirror][0]
+    mirror = recipe.mirror
+    tuned = describe(model, tune, mirror=mirror)
+    temperature, error = fit_temperature(model, tuned)
+    log.info("tune MAE %.3f at temperature %.2f%s", error, temperature, ", with mirror image" * mirror)
     model.head.temperature.fill_(temperature)
-    on_tune = rescale(model, tuned[mirror], temperature)
+    on_tune = rescale(model, tuned, temperature)
     ensemble: ErrorNetwork
     ensemble_config: EnsembleConfig | None
     if isinstance(model, CILF):

@@ -65,13 +65,15 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`shares`: data set name → share of its training photos per epoch."""
+    """`shares`: data set name → share of its training photos per epoch. `mirror`: the checkpoint looks at each face's
+    mirror image too, which is a little better and takes nearly twice as long."""
 
     shares: dict[str, float]
     model: ModelConfig
     loss: LossConfig
     augment: AugmentConfig
     fit: FitConfig
+    mirror: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class MTMSARecipe:
     loss: MTMSALossConfig
     augment: AugmentConfig
     fit: FitConfig
+    mirror: bool = True
 
 
 AnyRecipe = Recipe | MTMSARecipe
@@ -96,11 +99,11 @@ def read_recipe(name: str | Path) -> AnyRecipe:
     table = _table(name)
     fit = table["fit"] | {"sizes": tuple((share, size) for share, size in table["fit"]["sizes"])}
     shares = {name: options["share"] for name, options in table["data"].items()}
-    augment, optimisation = AugmentConfig(**table["augment"]), FitConfig(**fit)
+    how = AugmentConfig(**table["augment"]), FitConfig(**fit), table.get("mirror", True)
     if table["model"].get("kind") == "mtmsa":
         model = MTMSAConfig(**_with_tuples(table["model"]))
-        return MTMSARecipe(shares, model, MTMSALossConfig(**table["loss"]), augment, optimisation)
-    return Recipe(shares, _model_config(table), LossConfig(**table["loss"]), augment, optimisation)
+        return MTMSARecipe(shares, model, MTMSALossConfig(**table["loss"]), *how)
+    return Recipe(shares, _model_config(table), LossConfig(**table["loss"]), *how)
 
 
 def read_cilf_recipe(name: str | Path) -> Recipe:

@@ -10,14 +10,15 @@ from train.datasets import DATASETS
 SPLITS = {"all-age-faces": "aaf_split.csv"}  # of a name that differs from the rule's
 # Larger than the size that `prepare` gives without being told.
 CROPS = {"vit-b-16": " --size 224 --margin 28"}
-# The recipes of a system, each of which starts from what the one before it made, and the one whose end is averaged
-# with its start.
+# The recipes of a system, each of which starts from what the one before it made; those whose end is averaged with
+# their start; and those that learn from all the stages before them and from one more recipe's model.
 STAGES = {
-    "compact": ("compact", "compact-finish"),
+    "compact": ("compact", "compact-finish", "compact-distilled"),
     "mtmsa": ("mtmsa", "mtmsa-finish", "mtmsa-longer"),
     "vit-b-16": ("vit-b-16",),
 }
-AVERAGED = "compact-finish"
+AVERAGED = ("compact-finish", "compact-distilled")
+ALSO_TAUGHT_BY = {"compact-distilled": "compact-without-fourierformer"}
 BEFORE = {"mtmsa": "CILF"}  # whom a system is compared with on the same photos
 
 HOW = """\
@@ -62,17 +63,27 @@ def _splits(names: Sequence[str]) -> str:
 
 
 def _training(name: str, names: Sequence[str]) -> list[str]:
-    splits, stages, start = _splits(names), STAGES[name], ""
+    splits, stages = _splits(names), STAGES[name]
+    before: list[str] = []  # the checkpoints of the stages so far, the last one first
     made = [f"python -m train prepare {' '.join(map(_data, names))}{CROPS.get(name, '')}"]
     for stage, step in zip(stages, ("first", "second", "third"), strict=False):
         output = f"checkpoints/{name if stage == stages[-1] else step}"
-        averaged = start if stage == AVERAGED else ""
-        made += [
-            f"python -m train fit --recipe {stage}{start} {splits} --output runs/{stage}",
-            f"python -m train calibrate --recipe {stage} --run runs/{stage}{averaged} {splits} --output {output}",
-        ]
-        start = f" --start {output}"
+        start = f" --start {before[0]}" if before else ""
+        taught = ""
+        if stage in ALSO_TAUGHT_BY:
+            other = ALSO_TAUGHT_BY[stage]
+            made += _run(other, "", "", splits, f"checkpoints/{other}")
+            taught = "".join(f" --teacher {teacher}" for teacher in (*before, f"checkpoints/{other}"))
+        made += _run(stage, start + taught, start if stage in AVERAGED else "", splits, output)
+        before.insert(0, output)
     return made
+
+
+def _run(stage: str, from_what: str, averaged: str, splits: str, output: str) -> list[str]:
+    return [
+        f"python -m train fit --recipe {stage}{from_what} {splits} --output runs/{stage}",
+        f"python -m train calibrate --recipe {stage} --run runs/{stage}{averaged} {splits} --output {output}",
+    ]
 
 
 def _evaluating(name: str, found: dict[str, Any]) -> list[str]:

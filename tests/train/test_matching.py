@@ -45,4 +45,4 @@ def test_a_start_of_another_system() -> None:
     with pytest.raises(UsageError, match=r"The checkpoint to start from is of another network.*--recipe"):
         build_system(RECIPE, OTHER)
     with pytest.raises(UsageError, match=r"The checkpoint to mix in is of another network.*--start"):
-        blend(tiny.model(), OTHER, subset(4))
+        blend(tiny.model(), OTHER, subset(4), mirror=True)
