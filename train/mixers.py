@@ -6,7 +6,8 @@ All take (batch, channel, *space) with one or two space axes and keep the shape.
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +25,11 @@ class MeanMixer(nn.Module):
 
 class AttentionBlock(nn.Module):
     """A pre-norm transformer block over all positions; `explicit` forms the attention matrix instead of calling
-    PyTorch's fused kernel."""
+    PyTorch's fused kernel.
+
+    The attention is told the positions, as sines and cosines (Vaswani et al. 2017), which have no parameters. Those
+    that hold zeros alone are a sequence's padding: nobody attends to them, and they stay as they are.
+    """
 
     def __init__(
         self, channels: int, heads: int, mlp_ratio: float, layer_scale: float = 1e-2, explicit: bool = False
@@ -41,21 +46,28 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch channel *space"]:
         tokens = x.flatten(2).transpose(1, 2)
-        tokens = tokens + self.gamma1 * self.mix(self.norm1(tokens))
-        tokens = tokens + self.gamma2 * self.mlp(self.norm2(tokens))
-        return tokens.transpose(1, 2).reshape(x.shape)
+        used = tokens.any(dim=2)
+        rows, columns = (*x.shape[2:], 1)[:2]
+        places = build_sincos2d_pos_embed([rows, columns], x.shape[1], device=x.device, dtype=x.dtype)
+        mixed = self.mix(self.norm1(tokens) + places, None if used.all() else used)
+        new = tokens + self.gamma1 * mixed
+        new = new + self.gamma2 * self.mlp(self.norm2(new))
+        return (new * used.unsqueeze(2)).transpose(1, 2).reshape(x.shape)
 
-    def mix(self, tokens: Float[Tensor, "batch token channel"]) -> Float[Tensor, "batch token channel"]:
-        """Multi-head self-attention alone."""
+    def mix(
+        self, tokens: Float[Tensor, "batch token channel"], used: Bool[Tensor, "batch token"] | None = None
+    ) -> Float[Tensor, "batch token channel"]:
+        """Multi-head self-attention alone, to the tokens that are `used`; None: to all."""
+        mask = None if used is None else used[:, None, None, :]
         batch, length, channels = tokens.shape
         query, key, value = (
             self.qkv(tokens).view(batch, length, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
         )
         if self.explicit:
-            weight = (query @ key.transpose(-1, -2) * (channels // self.heads) ** -0.5).softmax(dim=-1)
-            mixed = weight @ value
+            score = query @ key.transpose(-1, -2) * (channels // self.heads) ** -0.5
+            mixed = (score if mask is None else score.masked_fill(~mask, -torch.inf)).softmax(dim=-1) @ value
         else:
-            mixed = F.scaled_dot_product_attention(query, key, value)
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.project(mixed.transpose(1, 2).reshape(batch, length, channels))
 
 

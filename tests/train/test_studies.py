@@ -70,6 +70,29 @@ def test_explicit_and_fused_attention_agree() -> None:
     fused = block.mix(tokens)
     block.explicit = True
     assert torch.allclose(fused, block.mix(tokens), atol=1e-5)
+    used = torch.arange(49) < torch.tensor([[49], [30]])
+    explicit = block.mix(tokens, used)
+    block.explicit = False
+    assert torch.allclose(explicit, block.mix(tokens, used), atol=1e-5)
+
+
+def test_padding_changes_nothing_that_attention_says() -> None:
+    torch.manual_seed(0)
+    block = AttentionBlock(32, heads=4, mlp_ratio=0.5, layer_scale=1.0)
+    sequence = torch.randn(2, 32, 40)
+    padded = block(torch.nn.functional.pad(sequence, (0, 8)))
+    assert torch.allclose(padded[..., :40], block(sequence), atol=1e-5)
+    assert not padded[..., 40:].any()
+
+
+@pytest.mark.parametrize("shape", [(30,), (5, 6)])
+def test_attention_knows_the_positions(shape: tuple[int, ...]) -> None:
+    """Without them, tokens in another order would come out the same, in that order."""
+    torch.manual_seed(0)
+    block = AttentionBlock(32, heads=4, mlp_ratio=0.5, layer_scale=1.0)
+    tokens, order = torch.randn(1, 32, 30), torch.randperm(30)
+    there, elsewhere = (block(seen.unflatten(2, shape)).flatten(2) for seen in (tokens, tokens[..., order]))
+    assert not torch.allclose(there[..., order], elsewhere, atol=1e-2)
 
 
 def test_a_convolution_block_without_gain_is_the_identity() -> None:
