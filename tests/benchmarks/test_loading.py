@@ -7,7 +7,7 @@ take turns, so that other work on the machine hits both alike; medians over all 
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from cilf.weights import Checkpoint
 from train import fit as loop
 from train.cache import CropCache, Subset
 from train.datasets import Sample
@@ -47,7 +48,12 @@ def random_pictures(count: int) -> Subset:
 
 
 def seconds_per_step(
-    recipe: Recipe, data: Subset, folder: Path, source: type[Cached], monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe,
+    data: Subset,
+    folder: Path,
+    source: type[Cached],
+    monkeypatch: pytest.MonkeyPatch,
+    teachers: Sequence[Checkpoint] = (),
 ) -> list[float]:
     """Of a run of STEPS steps without its first."""
     ends: list[float] = []
@@ -61,7 +67,7 @@ def seconds_per_step(
     with monkeypatch.context() as patched:
         patched.setattr(loop, "Cached", source)
         patched.setattr(Watch, "step", watched)
-        loop.fit(recipe, [data], nothing, folder, workers=WORKERS)
+        loop.fit(recipe, [data], nothing, folder, teachers=teachers, workers=WORKERS)
     return list(np.diff(ends))
 
 

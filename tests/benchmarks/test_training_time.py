@@ -14,12 +14,23 @@ import numpy as np
 import pytest
 import torch
 
+from cilf.weights import load
 from tests.benchmarks.test_loading import ROUNDS, STEPS, random_pictures, seconds_per_step
 from train.loading import Cached
 from train.recipe import AnyRecipe, read_recipe
 
 # Steps of an epoch with the photos that README names: UTKFace and 60 % of All-Age-Faces, or UTKFace alone.
-EPOCHS = {"compact": 363, "compact-finish": 363, "mtmsa": 247, "mtmsa-finish": 247, "mtmsa-longer": 247}
+EPOCHS = {
+    "compact": 363,
+    "compact-finish": 363,
+    "compact-without-fourierformer": 363,
+    "compact-distilled": 363,
+    "mtmsa": 247,
+    "mtmsa-finish": 247,
+    "mtmsa-longer": 247,
+}
+# Whose steps take as long as those of another recipe.
+AS_LONG_AS = {"compact-finish": "compact", "mtmsa-finish": "mtmsa", "mtmsa-longer": "mtmsa"}
 
 
 def steps_per_size(recipe: AnyRecipe, epoch: int) -> dict[int, float]:
@@ -39,17 +50,19 @@ def test_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipes = {name: read_recipe(name) for name in EPOCHS}
     steps = {name: steps_per_size(recipe, EPOCHS[name]) for name, recipe in recipes.items()}
     data = random_pictures(recipes["compact"].fit.batch_size * STEPS)
-    cases = [(name, size) for name in ("compact", "mtmsa") for size in steps[name]]
+    cases = [(name, size) for name in EPOCHS if name not in AS_LONG_AS for size in steps[name]]
+    teachers = {"compact-distilled": [load()] * 3}
     times: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
     for turn, (name, size) in itertools.product(range(ROUNDS), cases):
         recipe, folder = at_one_size(recipes[name], size), tmp_path / f"{name}{size}-{turn}"
-        times[name, size] += seconds_per_step(recipe, data, folder, Cached, monkeypatch)
+        taught_by = teachers.get(name, ())
+        times[name, size] += seconds_per_step(recipe, data, folder, Cached, monkeypatch, taught_by)
     print(f"\n{torch.get_num_threads()} thread(s), batches of {recipes['compact'].fit.batch_size}")
     for name in EPOCHS:
-        system = name.partition("-")[0]
-        parts = {size: (count, float(np.median(times[system, size]))) for size, count in steps[name].items()}
+        timed = AS_LONG_AS.get(name, name)
+        parts = {size: (count, float(np.median(times[timed, size]))) for size, count in steps[name].items()}
         text = ", ".join(
             f"{count:.0f} steps of {time:.2f} s at {size} px" for size, (count, time) in parts.items()
         )
         minutes = sum(count * time for count, time in parts.values()) / 60
-        print(f"{name:16}{minutes:6.0f} min: {text}")
+        print(f"{name:30}{minutes:6.0f} min: {text}")
