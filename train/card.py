@@ -175,6 +175,11 @@ def _data(config: CheckpointConfig) -> str:
         clip = config.model.clip
         started = STARTED.get(clip.architecture["vision_cfg"].get("timm_model_name", ""), "")
         trained, taught = f"{started}Trained on", TAUGHT if clip.words else TAUGHT_FURTHER
+        if teachers := len(config.training.get("teachers", ())):
+            taught += (
+                f" In its last stage it learned, beside the labels, from the estimates of {teachers} models that were "
+                "trained on the same photos before."
+            )
     return (
         f"## Data\n\n{trained} {sets or 'sets that the configuration does not name'}. Because of {these} **the weights "
         f"are for non-commercial research only**, unlike the code. {remarks}{taught}\n"

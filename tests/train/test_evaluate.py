@@ -215,3 +215,9 @@ def test_a_card_of_a_published_clip() -> None:
     said = card(replace(tiny.CHECKPOINT, model=replace(tiny.MODEL, clip=clip)), measured())
     assert "Image tower: a vision transformer of 12 layers on one aligned face of 224 px" in said
     assert "Both towers started from a published CLIP's weights." in said
+
+
+def test_the_card_names_teachers() -> None:
+    taught = replace(tiny.CHECKPOINT, training={"data": ["utkface"], "teachers": [{}, {}, {}]})
+    assert "from the estimates of 3 models" in card(taught, measured())
+    assert "from the estimates of" not in card(tiny.CHECKPOINT, measured())
