@@ -36,6 +36,7 @@ from train.losses import label_distribution, total_loss
 from train.metrics import mean_absolute_error
 from train.mixers import Mixer, exchange
 from train.optimise import cosine_rate
+from train.precision import autocast
 from train.prompt_study import ENSEMBLE, FAMILIES, texts
 from train.recipe import Recipe
 
@@ -288,7 +289,7 @@ def _loss(
 ) -> Tensor:
     age = torch.tensor([float(sample.age) for sample in batch.samples])
     target = label_distribution(age, recipe.loss.sigma, recipe.model.prompts.num_ages)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(torch.device("cpu")):
         age_text = prompts.draw(chance)
     if row.mixer is None:
         estimate = _without_fusion(model, batch.image, age_text)
@@ -297,7 +298,7 @@ def _loss(
     captions = [caption(sample, chance) for sample in batch.samples]
     matches = agreement(batch.samples, captions, recipe.loss.contrastive_sigma)
     config = recipe.loss if row.contrastive else replace(recipe.loss, contrastive=0.0)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(torch.device("cpu")):
         prediction = model.fuse(batch.image, model.towers.project_grid(batch.grid), age_text)
         text = model.towers.encode_text([item.text for item in captions]) if row.contrastive else age_text
     if not row.contrastive:

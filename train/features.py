@@ -13,6 +13,7 @@ from cilf.model import CILF
 from train.augment import plain
 from train.cache import Subset
 from train.datasets import DatasetError, Sample
+from train.precision import autocast
 from train.provenance import weights_sha256
 
 
@@ -72,7 +73,7 @@ def _run(model: CILF, subsets: list[Subset], batch_size: int) -> tuple[Tensor, T
         crops = torch.from_numpy(np.stack([subset.cache.crops[row] for subset, row in chunk]))
         pixels = plain(crops, size, subsets[0].cache.margin)
         both = torch.cat([pixels, pixels.flip(-1)]).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             image, grid = model.towers.encode_raw(both)
         images.append(image.float().unflatten(0, (2, -1)))
         grids.append(grid.half().unflatten(0, (2, -1)))

@@ -133,7 +133,7 @@ def fit(
 
     torch.manual_seed(config.seed)
     system = build_system(recipe, start.model.state_dict() if start else None, teachers)
-    if config.precision == "bf16" and device.type == "cpu":
+    if accelerator.mixed_precision == "bf16" and device.type == "cpu":
         depthwise_in_float32(system.model.image_network)
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:
         system.model = convert_sync_batchnorm(system.model)

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from torch import Tensor
 
 from cilf.errors import CilfError
+from train.precision import EMULATED, has_bfloat16
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +30,15 @@ class ProcessError(CilfError):
 def start_processes(precision: str, parts: int) -> Accelerator:
     """This process' door to the others and its device: of an `accelerate launch` or `torchrun`, or alone.
 
-    `precision` is "bf16" or "fp32"; `parts` is the number of batches whose gradients make one step.
+    `precision` is "bf16" or "fp32", which is also taken where the device only emulates bfloat16; `parts` is the number
+    of batches whose gradients make one step.
     """
     # Accelerate keeps one precision for a whole program, which may fit several recipes.
     AcceleratorState._reset_state()
+    device = PartialState().device
+    if precision == "bf16" and not has_bfloat16(device):
+        log.info("%s", EMULATED)
+        precision = "fp32"
     return Accelerator(
         mixed_precision="bf16" if precision == "bf16" else "no", gradient_accumulation_steps=parts
     )

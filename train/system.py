@@ -25,6 +25,7 @@ from train.loading import Batch
 from train.losses import label_distribution, total_loss
 from train.matching import check_weights
 from train.mtmsa import Labels, labels, multi_task_loss
+from train.precision import autocast
 from train.processes import gather, gather_rows
 from train.recipe import AnyRecipe, MTMSARecipe, Recipe
 from train.teachers import Teachers
@@ -167,6 +168,6 @@ def predict_ages(model: AgeModel, subset: Subset, size: int, batch_size: int = 6
     for start in range(0, len(subset.rows), batch_size):
         crops = torch.from_numpy(subset.cache.crops[subset.rows[start : start + batch_size]])
         pixels = plain(crops, size, subset.cache.margin).to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             ages.append(model.describe(pixels, age_text, mirror=False).estimate.age.float().cpu())
     return torch.cat(ages).numpy()
