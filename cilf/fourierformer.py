@@ -216,8 +216,9 @@ class FourierFusion(nn.Module):
             dim=1,
         )
         length = sequence.shape[1]
-        sequence = F.pad(sequence.transpose(1, 2), (0, next_fast_len(length, real=True) - length))
-        sequence = self.fusion_blocks(sequence).transpose(1, 2)
+        # Padded before it is transposed, so that channels lie last in memory, as the filters want them.
+        sequence = F.pad(sequence, (0, 0, 0, next_fast_len(length, real=True) - length))
+        sequence = self.fusion_blocks(sequence.transpose(1, 2)).transpose(1, 2)
         ages, cells = sequence[:, : self.num_ages], sequence[:, self.num_ages + 1 : length]
         shares = self.grid_out(self.grid_norm(cells)).float()
         fused = F.normalize(F.normalize(image.float(), dim=-1) + shares.mean(dim=1), dim=-1)

@@ -55,7 +55,7 @@ class CheckpointConfig:
     mirror: bool = True
     training: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
-    format: Literal["cilf-2"] = "cilf-2"
+    format: Literal["cilf-3"] = "cilf-3"
 
 
 @dataclass(frozen=True)

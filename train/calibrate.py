@@ -7,6 +7,7 @@ nothing else. METHOD 7, 8.4, 8.5 and 9.
 
 import itertools
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cilf.age_model import AgeModel
-from cilf.conformal import IntervalConfig, conformal_quantile
+from cilf.conformal import IntervalConfig, conformal_quantile, enough
 from cilf.correction import (
     CorrectionConfig,
     EnsembleConfig,
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 LEAST_GAIN = 0.02  # years on `tune`, below which the correction is left off (METHOD 8.5)
 MOSTLY_ACCEPTED = 0.75  # quantile of the first estimated errors that ε takes when the correction is left off
 FLOORS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0)  # years, tried for the interval
-BANDS = (13.0, 30.0, 45.0, 60.0)  # estimated ages between which the interval has quantiles of its own
+BANDS = (13.0, 30.0, 45.0, 60.0)  # true ages between which the interval has quantiles of its own
 # Values of a rule of correction that are tried, with every ε (METHOD 8.4): λ, μ, κ, m and how often at most.
 TETHERS, MISMATCHES = (0.0, 0.1, 0.2, 0.4), (0.0, 1.0, 3.0)
 CAUTIONS, MARGINS, ITERATIONS = (0.0, 0.5, 1.0, 2.0), (0.0, 0.1, 0.25, 0.5, 1.0), (1, 5)
@@ -326,13 +327,15 @@ def calibrate_interval(
 ) -> IntervalConfig:
     """Interval of the corrected age: the floor with the narrowest intervals on `tune`, the quantiles on `cal`."""
     on_tune, on_cal = _corrected(ensemble, rule, tune), _corrected(ensemble, rule, cal)
-    candidates = [
-        IntervalConfig(BANDS, _quantiles(on_tune, floor, coverage), floor, coverage) for floor in FLOORS
-    ]
-    best = min(candidates, key=lambda config: _mean_width(on_tune, config))
-    quantiles = _quantiles(on_cal, best.floor, coverage)
-    log.info("interval: floor %.1f years, quantiles %s", best.floor, np.round(quantiles, 2))
-    return replace(best, quantiles=quantiles)
+    floor = min(FLOORS, key=lambda floor: _mean_width(on_tune, _interval(on_tune, floor, coverage)))
+    found = _interval(on_cal, floor, coverage)
+    log.info(
+        "interval: floor %.1f years, divided at %s, quantiles %s",
+        floor,
+        found.edges,
+        np.round(found.quantiles, 2),
+    )
+    return found
 
 
 def reliability(
@@ -347,20 +350,35 @@ def reliability(
     on_tune, on_cal = (_corrected(ensemble, config.correction, part) for part in (tune, cal))
     floor, inside = config.interval.floor, {}
     for level in levels:
-        interval = IntervalConfig(BANDS, _quantiles(on_cal, floor, level), floor, level)
+        interval = _interval(on_cal, floor, level)
         ends = [interval.interval(row.age, row.estimated_error) for row in on_tune.itertuples()]
         low, high = np.array(ends).T
         inside[level] = (low <= tune.truth.numpy()) & (tune.truth.numpy() <= high)
     return on_tune["age"].to_numpy(), inside
 
 
-def _quantiles(corrected: pd.DataFrame, floor: float, coverage: float) -> tuple[float, ...]:
-    """The conformal quantile of each band of estimated ages."""
-    score = corrected["error"] / (corrected["estimated_error"] + floor)
-    band = np.digitize(corrected["age"], BANDS)
-    return tuple(
-        conformal_quantile(score[band == index].to_numpy(), coverage) for index in range(len(BANDS) + 1)
-    )
+def _interval(corrected: pd.DataFrame, floor: float, coverage: float) -> IntervalConfig:
+    """The interval that these photos make, with the conformal quantile of each band of true ages."""
+    truth = corrected["truth"].to_numpy()
+    score = (corrected["error"] / (corrected["estimated_error"] + floor)).to_numpy()
+    edges = _edges(truth, coverage)
+    band = np.digitize(truth, edges)
+    quantiles = tuple(conformal_quantile(score[band == index], coverage) for index in range(len(edges) + 1))
+    return IntervalConfig(edges, quantiles, floor, coverage)
+
+
+def _edges(truth: Float[np.ndarray, " photo"], coverage: float) -> tuple[float, ...]:
+    """Those of `BANDS` between which lie enough photos for a finite quantile.
+
+    Ages of which a set has hardly a photo (MORPH has no children) count with their neighbours. By themselves they would
+    never be ruled out, and every interval would reach to them.
+    """
+    edges: list[float] = []
+    for edge in BANDS:
+        between = truth[(truth >= max(edges, default=-math.inf)) & (truth < edge)]
+        if enough(len(between), coverage) and enough(int((truth >= edge).sum()), coverage):
+            edges.append(edge)
+    return tuple(edges)
 
 
 def _mean_width(corrected: pd.DataFrame, config: IntervalConfig) -> float:
@@ -369,13 +387,14 @@ def _mean_width(corrected: pd.DataFrame, config: IntervalConfig) -> float:
 
 
 def _corrected(ensemble: ErrorModel, rule: CorrectionConfig, described: Described) -> pd.DataFrame:
-    """One row per photo: corrected age, its estimated error and its real one, in years."""
+    """One row per photo: true age, corrected age, its estimated error and its real one, in years."""
     corrections = correct(ensemble, described.embedding, described.estimate, rule)
-    age = np.array([correction.age for correction in corrections])
+    truth, age = described.truth.numpy(), np.array([correction.age for correction in corrections])
     return pd.DataFrame(
         {
+            "truth": truth,
             "age": age,
             "estimated_error": [correction.estimated_error for correction in corrections],
-            "error": np.abs(age - described.truth.numpy()),
+            "error": np.abs(age - truth),
         }
     )

@@ -301,7 +301,6 @@ def _promise(interval: IntervalConfig) -> str:
     *others, last = (f"{edge:g}" for edge in interval.edges)
     edges = f"{', '.join(others)} and {last}" if others else last
     return (
-        f"{share} in each band of *estimated* ages, with a band's quantile of its own (bands divided at {edges} "
-        "years): the promise is conditional on the estimate alone, not on true age, gender or race, in whose groups "
-        "the share differs: see the table."
+        f"{share} in each band of true ages, with a band's quantile of its own (bands divided at {edges} years): the "
+        "promise is conditional on age alone, not on gender or race, in whose groups the share differs: see the table."
     )

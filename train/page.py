@@ -89,7 +89,7 @@ def after_calibration(
     are taken on `cal` at each level and tried on `tune`."""
     on_tune, on_cal = (describe(model, part, mirror=config.mirror) for part in (tune, cal))
     age, shares = reliability(ensemble, config, on_tune, on_cal, LEVELS)
-    return write_page(folder, Shown(tune, age, shares, "split-conformal, by band of ages"))
+    return write_page(folder, Shown(tune, age, shares, "split-conformal, by band of true ages"))
 
 
 def central_shares(probabilities: Float[np.ndarray, "photo age"], truth: Ages) -> dict[float, np.ndarray]:

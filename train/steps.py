@@ -11,15 +11,14 @@ SPLITS = {"all-age-faces": "aaf_split.csv"}  # of a name that differs from the r
 # Larger than the size that `prepare` gives without being told.
 CROPS = {"vit-b-16": " --size 224 --margin 28"}
 # The recipes of a system, each of which starts from what the one before it made; those whose end is averaged with
-# their start; and those that learn from all the stages before them and from one more recipe's model, with the name of
-# its checkpoint.
+# their start; and those that learn from what all the stages before them made.
 STAGES = {
     "compact": ("compact", "compact-finish", "compact-distilled"),
     "mtmsa": ("mtmsa", "mtmsa-finish", "mtmsa-longer"),
     "vit-b-16": ("vit-b-16",),
 }
 AVERAGED = ("compact-finish", "compact-distilled")
-ALSO_TAUGHT_BY = {"compact-distilled": ("compact-without-fourierformer", "without")}
+TAUGHT = ("compact-distilled",)
 BEFORE = {"mtmsa": "CILF"}  # whom a system is compared with on the same photos
 
 HOW = """\
@@ -70,11 +69,7 @@ def _training(name: str, names: Sequence[str]) -> list[str]:
     for stage, step in zip(stages, ("first", "second", "third"), strict=False):
         output = f"checkpoints/{name if stage == stages[-1] else step}"
         start = f" --start {before[0]}" if before else ""
-        taught = ""
-        if stage in ALSO_TAUGHT_BY:
-            other, short = ALSO_TAUGHT_BY[stage]
-            made += _run(other, "", "", splits, f"checkpoints/{short}")
-            taught = "".join(f" --teacher {teacher}" for teacher in (*before, f"checkpoints/{short}"))
+        taught = "".join(f" --teacher {teacher}" for teacher in before) if stage in TAUGHT else ""
         made += _run(stage, start + taught, start if stage in AVERAGED else "", splits, output)
         before.insert(0, output)
     return made
