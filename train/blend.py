@@ -21,13 +21,14 @@ log = logging.getLogger(__name__)
 
 SHARES = (0.0, 0.25, 0.5, 0.75)
 AGES = (13, 18, 60)  # years, where the bands of `even_error` begin after the first
-ALIKE = 0.02  # years of `even_error` on `tune` that tell nothing: its standard error between two shares is larger
+ALIKE = (
+    0.02  # years of `even_error` that tell nothing: the standard error of its difference between two shares
+)
 
 
 def blend(model: AgeModel, start: Mapping[str, Tensor], tune: Subset, *, mirror: bool) -> float:
     """Bring `model` to the best of some places between itself and `start`, by `even_error` on `tune`.
 
-    Of places that are alike there the one nearest to `start` is taken, since it does better on photos unlike these.
     Gives the share of `start` in it, in [0, 1). Raises UsageError where `start` is of another network.
     """
     end = {name: value.clone() for name, value in model.state_dict().items()}
@@ -42,11 +43,16 @@ def blend(model: AgeModel, start: Mapping[str, Tensor], tune: Subset, *, mirror:
         found = rescale(model, described, temperature)
         errors[share] = even_error(found.estimate.age.numpy(), found.truth.numpy())
         log.info("%.0f %% of the start: tune MAE %.3f, evenly %.3f", 100 * share, error, errors[share])
-    smallest = min(errors.values())
-    best = max(share for share, error in errors.items() if error <= smallest + ALIKE)
+    best = chosen(errors)
     model.load_state_dict(mean_weights(end, start, best))
     model.head.temperature.fill_(1)
     return best
+
+
+def chosen(errors: Mapping[float, float]) -> float:
+    """The share with the smallest error in years; of several that are alike the largest, for what lies nearer to the
+    start does better on photos unlike those trained on last."""
+    return max(share for share, error in errors.items() if error <= min(errors.values()) + ALIKE)
 
 
 def even_error(age: Float[np.ndarray, " photo"], truth: Float[np.ndarray, " photo"]) -> float:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.blend import even_error, mean_weights
+from train.blend import chosen, even_error, mean_weights
 
 
 @given(st.floats(0, 1))
@@ -23,6 +23,19 @@ def test_every_band_of_ages_weighs_the_same() -> None:
     truth = np.array([5.0, 30.0, 30.0, 30.0, 70.0])
     age = np.array([6.0, 34.0, 34.0, 34.0, 63.0])
     assert even_error(age, truth) == pytest.approx((1 + 4 + 7) / 3)
+
+
+@pytest.mark.parametrize(
+    ("errors", "share"),
+    [
+        ({0.0: 4.0, 0.25: 4.5, 0.5: 4.6}, 0.0),
+        ({0.0: 4.0, 0.25: 4.01, 0.5: 4.6}, 0.25),
+        ({0.0: 4.01, 0.25: 4.5, 0.5: 4.0}, 0.5),
+        ({0.0: 4.0, 0.25: 3.9, 0.5: 4.0}, 0.25),
+    ],
+)
+def test_of_shares_that_are_alike_the_largest_is_taken(errors: dict[float, float], share: float) -> None:
+    assert chosen(errors) == share
 
 
 def test_no_share_of_the_start_is_the_end() -> None:
