@@ -27,7 +27,7 @@ def least_squares_similarity(source: np.ndarray, target: np.ndarray) -> Similari
     power = float((p**2).sum())
     a = float((p * q).sum()) / power
     b = float((p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()) / power
-    return a, b, target_mean - _apply((a, b, np.zeros(2)), source_mean)
+    return a, b, target_mean - apply((a, b, np.zeros(2)), source_mean)
 
 
 def largest_square(height: int, width: int, size: int) -> Similarity:
@@ -55,7 +55,7 @@ def resample(photo: np.ndarray, from_crop: Similarity, size: int, margin: int) -
     a, b, x, y = (round(float(v) * 2**20) / 2**20 for v in (a / factor, b / factor, *(offset / factor)))
     on_reduced = (a, b, np.array([x, y]))
     ends = (-margin, size + margin)
-    corners = np.stack([_apply(on_reduced, np.array([i, j])) for i in ends for j in ends])
+    corners = np.stack([apply(on_reduced, np.array([i, j])) for i in ends for j in ends])
     left, top = (int(v) - _FILTER_REACH for v in np.floor(corners.min(axis=0)))
     right, bottom = (int(v) + _FILTER_REACH for v in np.ceil(corners.max(axis=0)))
     region = cut(photo, *(v * factor for v in (left, top, right - left, bottom - top)))
@@ -70,6 +70,8 @@ def resample(photo: np.ndarray, from_crop: Similarity, size: int, margin: int) -
     return reduced(np.array(crop), fine).copy()
 
 
-def _apply(similarity: Similarity, point: np.ndarray) -> np.ndarray:
+def apply(similarity: Similarity, points: np.ndarray) -> np.ndarray:
+    """Where a similarity carries points, (…, 2)."""
     a, b, offset = similarity
-    return np.array([a * point[0] - b * point[1], b * point[0] + a * point[1]]) + offset
+    x, y = points[..., 0], points[..., 1]
+    return np.stack([a * x - b * y, b * x + a * y], axis=-1) + offset
