@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from torch import Tensor
@@ -33,12 +33,16 @@ def start_processes(precision: str, parts: int) -> Accelerator:
     `precision` is "bf16" or "fp32", which is also taken where the device only emulates bfloat16; `parts` is the number
     of batches whose gradients make one step.
     """
+    accelerator = _accelerator(precision, parts)
+    if precision == "bf16" and not has_bfloat16(accelerator.device):
+        log.info("%s", EMULATED)
+        return _accelerator("fp32", parts)
+    return accelerator
+
+
+def _accelerator(precision: str, parts: int) -> Accelerator:
     # Accelerate keeps one precision for a whole program, which may fit several recipes.
     AcceleratorState._reset_state()
-    device = PartialState().device
-    if precision == "bf16" and not has_bfloat16(device):
-        log.info("%s", EMULATED)
-        precision = "fp32"
     return Accelerator(
         mixed_precision="bf16" if precision == "bf16" else "no", gradient_accumulation_steps=parts
     )
