@@ -5,6 +5,7 @@ from typing import TypeGuard
 import torch
 from jaxtyping import Float
 from timm.layers import Conv2dSame
+from timm.models._efficientnet_blocks import InvertedResidual
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -63,7 +64,7 @@ class Pointwise(nn.Module):
     def forward(self, x: Float[Tensor, "batch channel *space"]) -> Float[Tensor, "batch new *space"]:
         positions = x.movedim(1, -1)
         product = torch.addmm(self.bias, positions.flatten(0, -2), self.weight)
-        return product.unflatten(0, positions.shape[:-1]).movedim(-1, 1)
+        return product.view(*positions.shape[:-1], -1).movedim(-1, 1)
 
 
 class Halving(nn.Module):
@@ -88,6 +89,34 @@ class Halving(nn.Module):
         return F.conv2d(x, self.weight, self.original.bias, 2, self.padding, groups=self.original.groups)
 
 
+class Bottleneck(nn.Module):
+    """timm's inverted residual, with all folded that folds, as the few operations that it is.
+
+    On one crop, calling its eleven modules takes as long as an eighth of the arithmetic.
+    """
+
+    def __init__(self, original: InvertedResidual) -> None:
+        super().__init__()
+        self.widen, self.filter, self.narrow = original.conv_pw, original.conv_dw, original.conv_pwl
+        self.has_skip = original.has_skip
+
+    def forward(self, x: Float[Tensor, "batch channel row column"]) -> Float[Tensor, "batch new *halved"]:
+        wide = _product(x, self.widen.weight, self.widen.bias).clamp_(0, 6)
+        narrow = _product(self.filter(wide).clamp_(0, 6), self.narrow.weight, self.narrow.bias)
+        return narrow.add_(x) if self.has_skip else narrow
+
+
+def _product(
+    x: Float[Tensor, "batch channel row column"],
+    weight: Float[Tensor, "channel new"],
+    bias: Float[Tensor, " new"],
+) -> Float[Tensor, "batch new row column"]:
+    """What `Pointwise` computes, for maps alone and in fewer steps."""
+    batch, _, rows, columns = x.shape
+    product = torch.addmm(bias, x.permute(0, 2, 3, 1).flatten(0, 2), weight)
+    return product.view(batch, rows, columns, -1).permute(0, 3, 1, 2)
+
+
 def _replace(network: nn.Module) -> None:
     for name, child in list(network.named_children()):
         if _is_pointwise(child):
@@ -98,6 +127,8 @@ def _replace(network: nn.Module) -> None:
             setattr(network, name, DFTFilter(child))
         else:
             _replace(child)
+            if _is_bottleneck(child):
+                setattr(network, name, Bottleneck(child))
 
 
 def _is_pointwise(module: nn.Module) -> TypeGuard[nn.Conv1d | nn.Conv2d]:
@@ -117,4 +148,15 @@ def _is_halving(module: nn.Module) -> TypeGuard[Conv2dSame]:
         and module.stride == (2, 2)
         and module.dilation == (1, 1)
         and module.kernel_size in ((3, 3), (5, 5))
+    )
+
+
+def _is_bottleneck(module: nn.Module) -> TypeGuard[InvertedResidual]:
+    return (
+        type(module) is InvertedResidual
+        and isinstance(module.conv_pw, Pointwise)
+        and isinstance(module.conv_pwl, Pointwise)
+        and all(isinstance(activation, nn.ReLU6) for activation in (module.bn1, module.bn2))
+        and all(isinstance(nothing, nn.Identity) for nothing in (module.aa, module.se, module.bn3))
+        and getattr(module, "conv_s2d", None) is None
     )

@@ -9,24 +9,26 @@ from hypothesis import strategies as st
 from timm.layers import Conv2dSame
 from torch import nn
 
-from cilf.inference import Halving, Pointwise, speed_up
+from cilf.inference import Bottleneck, Halving, Pointwise, speed_up
 from cilf.weights import load
 
 
+@pytest.mark.parametrize("side", [64, 72])  # of 72, maps have odd numbers of rows
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "mobilenetv3_small_050"])
-def test_quicker_network_gives_the_same(name: str) -> None:
+def test_quicker_network_gives_the_same(name: str, side: int) -> None:
     torch.manual_seed(0)
     network = timm.create_model(name, num_classes=4).train()
     with torch.no_grad():
         for _ in range(3):  # statistics other than those of a fresh network
             network(torch.rand(4, 3, 64, 64) * 3 - 1)
     network.eval()
-    pixels = torch.rand(2, 3, 64, 64)
+    pixels = torch.rand(2, 3, side, side)
     with torch.no_grad():
         before = network(pixels)
         speed_up(network)
         after = network(pixels)
     modules = list(network.modules())
+    assert any(isinstance(module, Bottleneck) for module in modules) == (name == "tf_efficientnet_lite0")
     assert not any(isinstance(module, nn.BatchNorm2d) for module in modules)
     assert any(isinstance(module, Pointwise) for module in modules) == (name != "resnet18")
     torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)

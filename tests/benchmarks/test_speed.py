@@ -15,6 +15,7 @@ from cilf.faces import FaceFinder, align
 from cilf.weights import load
 
 ROUNDS = 30
+CROPS = 300  # calls of what takes least, so that they outlast a busy moment of the machine
 
 
 @pytest.fixture
@@ -25,14 +26,19 @@ def frame(grace_hopper: np.ndarray) -> np.ndarray:
     return np.array(frame)
 
 
-def milliseconds(work: Callable[[], Any]) -> float:
+def times(work: Callable[[], Any], rounds: int) -> list[float]:
+    """Milliseconds of each of several calls."""
     work()
-    times = []
-    for _ in range(ROUNDS):
+    found = []
+    for _ in range(rounds):
         start = time.perf_counter()
         work()
-        times.append(1000 * (time.perf_counter() - start))
-    return float(np.median(times))
+        found.append(1000 * (time.perf_counter() - start))
+    return found
+
+
+def milliseconds(work: Callable[[], Any]) -> float:
+    return float(np.median(times(work, ROUNDS)))
 
 
 def test_one_frame(frame: np.ndarray) -> None:
@@ -63,12 +69,15 @@ def test_one_frame(frame: np.ndarray) -> None:
             found = model.describe(pixels, age_text, mirror=config.mirror)
             correct(checkpoint.ensemble, found.embedding, found.estimate, config.correction)
 
-        crop = milliseconds(whole_model)
+        crops = times(whole_model, CROPS)
         live = milliseconds(lambda: finder.find(frame, tiles=False))
     whole = milliseconds(lambda: estimator.predict(frame))
     lines = [f"{name:22} {value:7.1f} ms  {value / whole:6.1%}" for name, value in parts.items()]
     lines.append(f"{'whole path':22} {whole:7.1f} ms  median of {ROUNDS}, 2 threads, 640×480, one face")
-    lines.append(f"{'one crop, whole model':22} {crop:7.1f} ms")
+    lines.append(
+        f"{'one crop, whole model':22} {np.median(crops):7.1f} ms  median of {CROPS}; "
+        f"a tenth of them under {np.percentile(crops, 10):.1f} ms"
+    )
     lines.append(f"{'detector, no tiles':22} {live:7.1f} ms")
     lines.append(
         f"{'whole path, no tiles':22} {milliseconds(lambda: estimator.predict(frame, tiles=False)):7.1f} ms"
