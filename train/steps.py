@@ -13,12 +13,12 @@ CROPS = {"vit-b-16": " --size 224 --margin 28"}
 # The recipes of a system, each of which starts from what the one before it made; those whose end is averaged with
 # their start; and those that learn from what all the stages before them made.
 STAGES = {
-    "compact": ("compact", "compact-finish", "compact-distilled"),
+    "compact": ("compact", "compact-finish", "compact-distilled", "compact-upright"),
     "mtmsa": ("mtmsa", "mtmsa-finish", "mtmsa-longer"),
     "vit-b-16": ("vit-b-16",),
 }
-AVERAGED = ("compact-finish", "compact-distilled")
-TAUGHT = ("compact-distilled",)
+AVERAGED = ("compact-finish", "compact-distilled", "compact-upright")
+TAUGHT = ("compact-distilled", "compact-upright")
 BEFORE = {"mtmsa": "CILF"}  # whom a system is compared with on the same photos
 
 HOW = """\
@@ -66,7 +66,7 @@ def _training(name: str, names: Sequence[str]) -> list[str]:
     splits, stages = _splits(names), STAGES[name]
     before: list[str] = []  # the checkpoints of the stages so far, the last one first
     made = [f"python -m train prepare {' '.join(map(_data, names))}{CROPS.get(name, '')}"]
-    for stage, step in zip(stages, ("first", "second", "third"), strict=False):
+    for stage, step in zip(stages, ("first", "second", "third", "fourth"), strict=False):
         output = f"checkpoints/{name if stage == stages[-1] else step}"
         start = f" --start {before[0]}" if before else ""
         taught = "".join(f" --teacher {teacher}" for teacher in before) if stage in TAUGHT else ""
