@@ -16,9 +16,9 @@ from cilf.errors import UsageError
 from cilf.faces import Face, FaceFinder, align, whole_picture
 from cilf.hub import Progress
 from cilf.images import open_photo
-from cilf.inference import speed_up
 from cilf.model import CILF
 from cilf.prediction import FacePrediction, NoFace
+from cilf.runtime import network
 from cilf.weights import Checkpoint, load
 
 NO_TEXTS = "these weights compare no texts with faces: they have no text tower; load weights of CILF for that"
@@ -54,10 +54,12 @@ class AgeEstimator:
         # Before the move, since a device that is only lent is not there yet.
         with torch.inference_mode():
             self._age_text = checkpoint.model.encode_ages().to(self._device)
-        speed_up(checkpoint.model)
         self._prompted = checkpoint.model if isinstance(checkpoint.model, CILF) else None
         self._scale = self._prompted.scale.item() if self._prompted else 1.0
-        self._model = checkpoint.model.to(self._device)
+        self._image_size = checkpoint.model.image_size
+        self._network = network(
+            checkpoint.model, checkpoint.graph, self._device, mirror=checkpoint.config.mirror
+        )
         self._ensemble = checkpoint.ensemble.to(self._device)
         self._finder = finder or FaceFinder()
         self._max_faces = max_faces
@@ -175,7 +177,7 @@ class AgeEstimator:
             faces = [face for face in faces if face in largest]
         if not faces and no_face == "whole":
             faces = [whole_picture(picture)]
-        crops = [align(picture, face, self._model.image_size) for face in faces]
+        crops = [align(picture, face, self._image_size) for face in faces]
         predictions: list[FacePrediction] = []
         for start in range(0, len(faces), BATCH):
             chunk = slice(start, start + BATCH)
@@ -216,7 +218,7 @@ class AgeEstimator:
     ) -> list[FacePrediction]:
         config = self._checkpoint.config
         pixels = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).float() / 255
-        found = self._model.describe(pixels, self._age_text, mirror=config.mirror)
+        found = self._network(pixels, self._age_text)
         corrections = correct(self._ensemble, found.embedding, found.estimate, config.correction)
         prompts = self._encode(texts)
         predictions = []

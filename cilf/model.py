@@ -128,7 +128,7 @@ class CILF(AgeModel):
         if mirror:
             image, grid = self.towers.encode_image(torch.cat([pixels, pixels.flip(-1)]))
             image = image.unflatten(0, (2, -1)).mean(dim=0)
-            seen, mirrored = grid.chunk(2)
+            seen, mirrored = grid.unflatten(0, (2, -1))
             found = self.fuse(image, (seen + mirrored.flip(-1)) / 2, age_text)
         else:
             found = self(pixels, age_text)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,15 +22,25 @@ from cilf.decision import DecisionConfig
 from cilf.errors import DamagedError, WeightsError
 from cilf.hub import Progress
 from cilf.model import ModelConfig
+from cilf.runtime import Graph
 from cilf.systems import ErrorNetwork, SystemConfig, build, build_errors
 
 log = logging.getLogger(__name__)
 
-CONFIG, WEIGHTS, REPORT, CARD = "config.json", "model.safetensors", "report.json", "README.md"
-FILES = (CONFIG, WEIGHTS, REPORT, CARD)
+CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "network.onnx"
+REPORT, CARD = "report.json", "README.md"
+FILES = (CONFIG, WEIGHTS, GRAPH, REPORT, CARD)
 NAME = "compact"
 BUNDLED = (NAME, "mtmsa")
 ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for the bundled one"
+
+
+@dataclass(frozen=True)
+class GraphConfig:
+    """What goes with a `Graph`'s file: the names of the weights that it takes, and the file's own hash."""
+
+    weights: tuple[str, ...]
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ class CheckpointConfig:
         mirror: whether each crop is described together with its mirror image.
         training: what made the weights (recipe, seed, data, commit); for people, not read by the program.
         sha256: of the weights file; filled in by `save`.
+        graph: of the network as a graph, where one lies beside the weights; filled in by `add_graph`.
         format: version of this layout.
     """
 
@@ -55,6 +66,7 @@ class CheckpointConfig:
     mirror: bool = True
     training: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    graph: GraphConfig | None = None
     format: Literal["cilf-3"] = "cilf-3"
 
 
@@ -62,20 +74,21 @@ class CheckpointConfig:
 class Checkpoint:
     """A loaded checkpoint; both networks in eval mode.
 
-    `source` says in words what was loaded and from where; `report` and `card` are the evaluation report and the model
-    card that lie beside the weights, None and "" where they do not.
+    `source` says in words what was loaded and from where; `graph`, `report` and `card` are the network's graph, the
+    evaluation report and the model card that lie beside the weights, None, None and "" where they do not.
     """
 
     model: AgeModel
     ensemble: ErrorNetwork
     config: CheckpointConfig
     source: str
+    graph: Graph | None = None
     report: dict[str, Any] | None = None
     card: str = ""
 
 
 def save(folder: Path, model: AgeModel, ensemble: ErrorNetwork, config: CheckpointConfig) -> None:
-    """Write weights (fp16) and configuration into `folder`, creating it."""
+    """Write weights (fp16) and configuration into `folder`, creating it. An earlier graph there is one no longer."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
@@ -83,8 +96,19 @@ def save(folder: Path, model: AgeModel, ensemble: ErrorNetwork, config: Checkpoi
     }
     save_file(tensors, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for the owner alone, and a wheel keeps the mode
+    (folder / GRAPH).unlink(missing_ok=True)
+    _write_config(folder, replace(config, sha256=_sha256(folder / WEIGHTS), graph=None))
+
+
+def add_graph(folder: Path, graph: Graph) -> None:
+    """Put the graph of its network into a checkpoint's folder. Raises WeightsError where there is no checkpoint."""
+    config = read_config(folder)
+    (folder / GRAPH).write_bytes(graph.onnx)
+    _write_config(folder, replace(config, graph=GraphConfig(graph.weights, _sha256(folder / GRAPH))))
+
+
+def _write_config(folder: Path, config: CheckpointConfig) -> None:
     stored = TypeAdapter(CheckpointConfig).dump_python(config, mode="json")
-    stored["sha256"] = _sha256(folder / WEIGHTS)
     (folder / CONFIG).write_text(_readable(stored), encoding="utf-8")
 
 
@@ -143,6 +167,7 @@ def load(
         ensemble.eval(),
         config,
         said,
+        _read_graph(folder, config),
         _own_report(folder, config),
         (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else "",
     )
@@ -173,6 +198,7 @@ def check(folder: Path) -> CheckpointConfig:
     """
     config = read_config(folder)
     _check_sum(folder / WEIGHTS, config.sha256)
+    _read_graph(folder, config)
     read_report(folder)
     return config
 
@@ -260,6 +286,13 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"'{path}' cannot be read; fetch it again") from error
     return {name: value.float() if value.dtype == torch.float16 else value for name, value in tensors.items()}
+
+
+def _read_graph(folder: Path, config: CheckpointConfig) -> Graph | None:
+    if config.graph is None:
+        return None
+    _check_sum(folder / GRAPH, config.graph.sha256)
+    return Graph((folder / GRAPH).read_bytes(), config.graph.weights)
 
 
 def _sha256(path: Path) -> str:

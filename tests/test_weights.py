@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from cilf.errors import WeightsError
-from cilf.weights import CONFIG, REPORT, WEIGHTS, load, save
+from cilf.runtime import Graph
+from cilf.weights import CONFIG, GRAPH, REPORT, WEIGHTS, add_graph, load, save
 from tests import tiny
 
 
@@ -123,3 +124,25 @@ def test_every_message_is_one_line(folder: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         load(folder)
     assert "\n" not in str(caught.value)
+
+
+class TestGraph:
+    """A made-up one: what is in it does not matter here."""
+
+    @pytest.fixture
+    def with_graph(self, folder: Path) -> Path:
+        add_graph(folder, Graph(b"operations", ("a", "b")))
+        return folder
+
+    def test_it_comes_back(self, with_graph: Path) -> None:
+        assert load(with_graph).graph == Graph(b"operations", ("a", "b"))
+
+    def test_missing(self, with_graph: Path) -> None:
+        (with_graph / GRAPH).unlink()
+        with pytest.raises(WeightsError, match=r"network\.onnx' is missing"):
+            load(with_graph)
+
+    def test_damaged(self, with_graph: Path) -> None:
+        (with_graph / GRAPH).write_bytes(b"operation")
+        with pytest.raises(WeightsError, match=r"network\.onnx' is damaged"):
+            load(with_graph)

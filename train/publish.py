@@ -65,7 +65,7 @@ def publish_checkpoint(
         made = hub.create_repo(repository, private=private or None, exist_ok=True)
         if tag and tag in {each.name for each in hub.list_repo_refs(repository).tags}:
             raise PublishError(f"'{repository}' has a tag '{tag}' already; choose another")
-        content = {name: folder / name for name in FILES if name != CARD}
+        content = {name: folder / name for name in FILES if name != CARD and (folder / name).is_file()}
         operations = [CommitOperationAdd(name, path) for name, path in content.items()]
         operations.append(CommitOperationAdd(CARD, _addressed(folder / CARD, repository)))
         # One commit, so that nobody ever downloads the weights of one version with the configuration of another.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from cilf.weights import CARD, FILES, REPORT, WEIGHTS, bundled, load
 from tests.hub import READER, TOKEN, Fault, Hub, hub, reach
@@ -24,7 +25,9 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         reach(held, monkeypatch, tmp_path)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setattr("time.sleep", lambda seconds: None)
+        disable_progress_bars()  # of uploads, which would stand on stderr among what is said there
         yield held
+        enable_progress_bars()
 
 
 @pytest.fixture

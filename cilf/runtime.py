@@ -1,0 +1,103 @@
+"""A trained network, computed by ONNX Runtime where its checkpoint brings a graph, and by PyTorch where it does not.
+
+For one crop PyTorch spends most of its time between the operations. ONNX Runtime plans them once and fuses them, and
+takes less than half of PyTorch's time: `pytest tests/benchmarks/test_speed.py -s`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import onnxruntime
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cilf.age_model import AgeModel, Description
+from cilf.folding import fold_batch_norm
+from cilf.head import AgeEstimate
+
+Network = Callable[[Float[Tensor, "batch 3 height width"], Float[Tensor, "age embed"]], Description]
+"""RGB crops with values in [0, 1] and the result of `AgeModel.encode_ages` → what `AgeModel.describe` says."""
+
+PIXELS, AGE_TEXT = "pixels", "age_text"  # the graph's inputs
+ESTIMATE = ("logits", "probabilities", "age", "spread", "entropy")
+OUTPUTS = ("embedding", *ESTIMATE, "relevance")
+
+onnxruntime.disable_telemetry_events()  # which its builds for Windows would send
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The operations of `Described`, without the weights.
+
+    Attributes:
+        onnx: a model in ONNX's binary form, whose weights are declared to lie elsewhere.
+        weights: their names, as in the state dict of `Described`.
+    """
+
+    onnx: bytes
+    weights: tuple[str, ...]
+
+
+class Described(nn.Module):
+    """What a graph computes: `AgeModel.describe` as tensors in the order of `OUTPUTS`."""
+
+    def __init__(self, model: AgeModel, *, mirror: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.mirror = mirror
+
+    def forward(
+        self, pixels: Float[Tensor, "batch 3 height width"], age_text: Float[Tensor, "age embed"]
+    ) -> tuple[Tensor, ...]:
+        """See `AgeModel.describe`."""
+        found = self.model.describe(pixels, age_text, mirror=self.mirror)
+        return found.embedding, *(getattr(found.estimate, name) for name in ESTIMATE), found.relevance
+
+
+def network(model: AgeModel, graph: Graph | None, device: torch.device, *, mirror: bool) -> Network:
+    """The quickest way to compute what `model.describe` says.
+
+    Args:
+        model: in eval mode, on the CPU; it moves to the device, and its batch normalisation is folded, for good.
+        graph: made from such a model with the same `mirror` (`train.export`). It is for the CPU; elsewhere PyTorch
+            computes, as it does without a graph.
+        device: where to compute.
+        mirror: see `AgeModel.describe`.
+    """
+    fold_batch_norm(model)  # before the move, since a device that is only lent is not there yet
+    if graph is None or device.type != "cpu":
+        model.to(device).to(memory_format=torch.channels_last)  # as crops lie in memory
+        return partial(model.describe, mirror=mirror)
+    return GraphNetwork(graph, Described(model, mirror=mirror))
+
+
+class GraphNetwork:
+    """A graph with its weights, on the CPU; may be shared between threads.
+
+    Each call computes on the thread that makes it: for one crop a second thread gains little, and the detector, PyTorch
+    and other visitors' photos have a use for the processors too.
+    """
+
+    def __init__(self, graph: Graph, described: Described) -> None:
+        tensors = described.state_dict()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3  # errors
+        options.add_external_initializers(
+            list(graph.weights),
+            [onnxruntime.OrtValue.ortvalue_from_numpy(tensors[name].numpy()) for name in graph.weights],
+        )
+        self._session = onnxruntime.InferenceSession(graph.onnx, options, ["CPUExecutionProvider"])
+        self._inputs = {each.name for each in self._session.get_inputs()}
+
+    def __call__(
+        self, pixels: Float[Tensor, "batch 3 height width"], age_text: Float[Tensor, "age embed"]
+    ) -> Description:
+        """See `AgeModel.describe`."""
+        given = {PIXELS: np.ascontiguousarray(pixels.numpy()), AGE_TEXT: age_text.numpy()}
+        found = self._session.run(OUTPUTS, {name: given[name] for name in self._inputs})
+        embedding, *estimate, relevance = map(torch.from_numpy, found)
+        return Description(embedding, AgeEstimate(*estimate), relevance)

@@ -1,0 +1,63 @@
+"""`cilf.runtime`: ONNX Runtime must say of a crop what PyTorch says."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+import torch
+
+from cilf.age_model import Description
+from cilf.runtime import GraphNetwork, network
+from cilf.weights import BUNDLED, load
+from tests import tiny
+
+CPU = torch.device("cpu")
+
+
+def agree(found: Description, wanted: Description) -> None:
+    """To a hundredth of a year, and of everything else to what single precision leaves."""
+    torch.testing.assert_close(found.estimate.age, wanted.estimate.age, rtol=0, atol=0.01)
+    torch.testing.assert_close(found.estimate.spread, wanted.estimate.spread, rtol=0, atol=0.01)
+    torch.testing.assert_close(found.estimate.logits, wanted.estimate.logits, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.estimate.entropy, wanted.estimate.entropy, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.estimate.probabilities, wanted.estimate.probabilities, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.embedding, wanted.embedding, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found.relevance, wanted.relevance, rtol=1e-3, atol=1e-2)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_bundled_graphs_compute_what_pytorch_does(name: str) -> None:
+    checkpoint = load(name)
+    model, mirror = checkpoint.model, checkpoint.config.mirror
+    age_text = model.encode_ages()
+    batches = [torch.rand(count, 3, model.image_size, model.image_size) for count in (1, 2, 16)]
+    wanted = [model.describe(pixels, age_text, mirror=mirror) for pixels in batches]
+    quick = network(model, checkpoint.graph, CPU, mirror=mirror)
+    assert isinstance(quick, GraphNetwork)
+    for pixels, described in zip(batches, wanted, strict=True):
+        agree(quick(pixels, age_text), described)
+        in_rows = pixels.contiguous(memory_format=torch.channels_last)  # as crops lie in memory
+        agree(quick(in_rows, age_text), described)
+
+
+@torch.inference_mode()
+def test_several_threads_share_a_graph() -> None:
+    checkpoint = load()
+    model = checkpoint.model
+    age_text = model.encode_ages()
+    quick = network(model, checkpoint.graph, CPU, mirror=False)
+    crops = [torch.rand(1, 3, model.image_size, model.image_size) for _ in range(12)]
+    alone = [quick(pixels, age_text).estimate.age for pixels in crops]
+    with ThreadPoolExecutor(4) as threads:
+        together = threads.map(lambda pixels: quick(pixels, age_text).estimate.age, crops)
+    assert torch.equal(torch.cat(list(together)), torch.cat(alone))
+
+
+@torch.inference_mode()
+def test_without_a_graph_pytorch_computes() -> None:
+    pixels, model = torch.rand(2, 3, 64, 64), tiny.model()
+    wanted = model.describe(pixels, model.encode_ages(), mirror=True)
+    slow = network(model, None, CPU, mirror=True)
+    assert isinstance(slow, partial)
+    agree(slow(pixels, model.encode_ages()), wanted)
