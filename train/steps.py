@@ -19,6 +19,7 @@ STAGES = {
 }
 AVERAGED = ("compact-finish", "compact-distilled", "compact-upright")
 TAUGHT = ("compact-distilled", "compact-upright")
+EXPORTED = ("compact", "mtmsa")  # a large network gains nothing by a graph (`cilf.runtime`)
 BEFORE = {"mtmsa": "CILF"}  # whom a system is compared with on the same photos
 
 HOW = """\
@@ -72,7 +73,7 @@ def _training(name: str, names: Sequence[str]) -> list[str]:
         taught = "".join(f" --teacher {teacher}" for teacher in before) if stage in TAUGHT else ""
         made += _run(stage, start + taught, start if stage in AVERAGED else "", splits, output)
         before.insert(0, output)
-    return made
+    return [*made, f"python -m train export checkpoints/{name}"] if name in EXPORTED else made
 
 
 def _run(stage: str, from_what: str, averaged: str, splits: str, output: str) -> list[str]:

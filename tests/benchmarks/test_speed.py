@@ -12,6 +12,7 @@ from PIL import Image
 from cilf import AgeEstimator
 from cilf.correction import correct
 from cilf.faces import FaceFinder, align
+from cilf.runtime import network
 from cilf.weights import load
 
 ROUNDS = 30
@@ -45,28 +46,27 @@ def test_one_frame(frame: np.ndarray) -> None:
     torch.set_num_threads(2)
     checkpoint = load()
     finder = FaceFinder()
-    estimator = AgeEstimator(checkpoint, finder)
+    estimator = AgeEstimator(load(), finder)
     model, config = checkpoint.model, checkpoint.config
-    size = config.model.clip.image_size
+    size, mirror = model.image_size, config.mirror
     with torch.inference_mode():
         age_text = model.encode_ages()
         [face] = finder.find(frame)
         pixels = torch.from_numpy(align(frame, face, size)).permute(2, 0, 1).unsqueeze(0).float() / 255
-        views = torch.cat([pixels, pixels.flip(-1)]) if config.mirror else pixels
-        image, grid = model.towers.encode_image(views)
-        found = model.describe(pixels, age_text, mirror=config.mirror)
+        as_trained = milliseconds(lambda: model.describe(pixels, age_text, mirror=mirror))
+        describe = network(model, checkpoint.graph, torch.device("cpu"), mirror=mirror)
+        found = describe(pixels, age_text)
         parts = {
             "detector, with tiles": milliseconds(lambda: finder.find(frame)),
             "alignment": milliseconds(lambda: align(frame, face, size)),
-            "image tower": milliseconds(lambda: model.towers.encode_image(views)),
-            "fusion": milliseconds(lambda: model.fuse(image[:1], grid[:1], age_text)),
+            "network": milliseconds(lambda: describe(pixels, age_text)),
             "correction": milliseconds(
                 lambda: correct(checkpoint.ensemble, found.embedding, found.estimate, config.correction)
             ),
         }
 
         def whole_model() -> None:
-            found = model.describe(pixels, age_text, mirror=config.mirror)
+            found = describe(pixels, age_text)
             correct(checkpoint.ensemble, found.embedding, found.estimate, config.correction)
 
         crops = times(whole_model, CROPS)
@@ -78,6 +78,7 @@ def test_one_frame(frame: np.ndarray) -> None:
         f"{'one crop, whole model':22} {np.median(crops):7.1f} ms  median of {CROPS}; "
         f"a tenth of them under {np.percentile(crops, 10):.1f} ms"
     )
+    lines.append(f"{'network by PyTorch':22} {as_trained:7.1f} ms  as it was trained, without a graph")
     lines.append(f"{'detector, no tiles':22} {live:7.1f} ms")
     lines.append(
         f"{'whole path, no tiles':22} {milliseconds(lambda: estimator.predict(frame, tiles=False)):7.1f} ms"

@@ -163,15 +163,15 @@ COMPACT = replace(tiny.CHECKPOINT, model=replace(tiny.MODEL, clip=replace(tiny.C
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "studies"),
+    ("checkpoint", "also"),
     [
         (tiny.CHECKPOINT, {"correction"}),
-        (COMPACT, {"correction", "ablate"}),
-        (tiny.MTMSA_CHECKPOINT, set()),
+        (COMPACT, {"correction", "ablate", "export"}),
+        (tiny.MTMSA_CHECKPOINT, {"export"}),
     ],
     ids=["vit-b-16", "compact", "mtmsa"],
 )
-def test_the_commands_of_a_card_are_understood(checkpoint: CheckpointConfig, studies: set[str]) -> None:
+def test_the_commands_of_a_card_are_understood(checkpoint: CheckpointConfig, also: set[str]) -> None:
     """Each by the real command line, and each recipe is there."""
     config = replace(checkpoint, training={"data": ["utkface", "all-age-faces"]})
     said = card(config, measured() | {"rivals": {"CILF": {}}})
@@ -182,7 +182,7 @@ def test_the_commands_of_a_card_are_understood(checkpoint: CheckpointConfig, stu
         if "recipe" in options:
             read_recipe(options.recipe)
     assert names[0] == "prepare"
-    assert set(names) == {"prepare", "fit", "calibrate", "evaluate", "card", *studies}
+    assert set(names) == {"prepare", "fit", "calibrate", "evaluate", "card", *also}
     assert "--rival" in said
     assert ("--predictions cilf.csv" in said) == (checkpoint is tiny.MTMSA_CHECKPOINT)
 
