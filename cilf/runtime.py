@@ -25,7 +25,7 @@ PIXELS, AGE_TEXT = "pixels", "age_text"  # the graph's inputs
 ESTIMATE = ("logits", "probabilities", "age", "spread", "entropy")
 OUTPUTS = ("embedding", *ESTIMATE, "relevance")
 
-onnxruntime.disable_telemetry_events()  # which its builds for Windows would send
+onnxruntime.disable_telemetry_events()  # which on Windows the system may collect
 
 
 @dataclass(frozen=True)
