@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cilf.age_model import AgeModel, Description
+from cilf.errors import WeightsError
 from cilf.folding import fold_batch_norm
 from cilf.head import AgeEstimate
 
@@ -66,6 +67,9 @@ def network(model: AgeModel, graph: Graph | None, device: torch.device, *, mirro
             computes, as it does without a graph.
         device: where to compute.
         mirror: see `AgeModel.describe`.
+
+    Raises:
+        WeightsError: the graph is none, or of another network.
     """
     fold_batch_norm(model)  # before the move, since a device that is only lent is not there yet
     if graph is None or device.type != "cpu":
@@ -79,18 +83,28 @@ class GraphNetwork:
 
     Each call computes on the thread that makes it: for one crop a second thread gains little, and the detector, PyTorch
     and other visitors' photos have a use for the processors too.
+
+    Raises:
+        WeightsError: the graph is none, or of another network.
     """
 
     def __init__(self, graph: Graph, described: Described) -> None:
         tensors = described.state_dict()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        options.log_severity_level = 3  # errors
-        options.add_external_initializers(
-            list(graph.weights),
-            [onnxruntime.OrtValue.ortvalue_from_numpy(tensors[name].numpy()) for name in graph.weights],
-        )
-        self._session = onnxruntime.InferenceSession(graph.onnx, options, ["CPUExecutionProvider"])
+        options.log_severity_level = 4  # only what is fatal; errors are raised
+        try:
+            weights = [tensors[name].contiguous().numpy() for name in graph.weights]
+            options.add_external_initializers(
+                list(graph.weights), list(map(onnxruntime.OrtValue.ortvalue_from_numpy, weights))
+            )
+            self._session = onnxruntime.InferenceSession(graph.onnx, options, ["CPUExecutionProvider"])
+        except (
+            Exception
+        ) as error:  # ONNX Runtime has a kind of exception for everything that it may find wrong
+            raise WeightsError(
+                "the graph beside the weights is of another network; write it again with `python -m train export`"
+            ) from error
         self._inputs = {each.name for each in self._session.get_inputs()}
 
     def __call__(

@@ -289,7 +289,11 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def _read_graph(folder: Path, config: CheckpointConfig) -> Graph | None:
+    """The graph, unless it was left behind: what it computes PyTorch computes, too."""
     if config.graph is None:
+        return None
+    if not (folder / GRAPH).is_file():
+        log.warning("'%s' is missing; without it a face takes more than twice the time", folder / GRAPH)
         return None
     _check_sum(folder / GRAPH, config.graph.sha256)
     return Graph((folder / GRAPH).read_bytes(), config.graph.weights)

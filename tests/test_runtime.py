@@ -4,14 +4,17 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+from cilf import AgeEstimator
 from cilf.age_model import Description
-from cilf.runtime import GraphNetwork, network
+from cilf.errors import WeightsError
+from cilf.runtime import Graph, GraphNetwork, network
 from cilf.weights import BUNDLED, load
 from tests import tiny
 
@@ -65,6 +68,15 @@ def test_without_a_graph_pytorch_computes() -> None:
     slow = network(model, None, CPU, mirror=True)
     assert isinstance(slow, partial)
     agree(slow(pixels, model.encode_ages()), wanted)
+
+
+def test_a_graph_of_another_network_is_refused() -> None:
+    ours, others = load().graph, load("mtmsa").graph
+    assert ours is not None
+    assert others is not None
+    for graph in (others, Graph(b"no graph", ()), replace(ours, weights=ours.weights[1:])):
+        with pytest.raises(WeightsError, match=r"of another network; write it again with .*export"):
+            AgeEstimator(replace(load(), graph=graph))
 
 
 PROGRAM = """
