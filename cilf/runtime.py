@@ -1,7 +1,7 @@
 """A trained network, computed by ONNX Runtime where its checkpoint brings a graph, and by PyTorch where it does not.
 
-For one crop PyTorch spends most of its time between the operations. ONNX Runtime plans them once and fuses them, and
-takes less than half of PyTorch's time: `pytest tests/benchmarks/test_speed.py -s`.
+A small network's many operations take PyTorch little time beside the calls between them; ONNX Runtime fuses and plans
+them once. What that brings: `pytest tests/benchmarks/test_speed.py -s`.
 """
 
 from collections.abc import Callable
@@ -81,8 +81,8 @@ def network(model: AgeModel, graph: Graph | None, device: torch.device, *, mirro
 class GraphNetwork:
     """A graph with its weights, on the CPU; may be shared between threads.
 
-    Each call computes on the thread that makes it: for one crop a second thread gains little, and the detector, PyTorch
-    and other visitors' photos have a use for the processors too.
+    Each call computes on the thread that makes it: the detector, PyTorch and other visitors' photos have a use for the
+    other processors.
 
     Raises:
         WeightsError: the graph is none, or of another network.

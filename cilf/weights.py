@@ -293,7 +293,7 @@ def _read_graph(folder: Path, config: CheckpointConfig) -> Graph | None:
     if config.graph is None:
         return None
     if not (folder / GRAPH).is_file():
-        log.warning("'%s' is missing; without it a face takes more than twice the time", folder / GRAPH)
+        log.warning("'%s' is missing; PyTorch computes in its place, more slowly", folder / GRAPH)
         return None
     _check_sum(folder / GRAPH, config.graph.sha256)
     return Graph((folder / GRAPH).read_bytes(), config.graph.weights)

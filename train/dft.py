@@ -1,7 +1,7 @@
 """Filtering in the frequency domain as matrix products: the form in which it goes into a graph.
 
-An FFT of a few hundred positions takes less arithmetic than these products, and more time: it is planned anew at each
-call, and complex numbers are taken apart and put together around it.
+ONNX's own transform goes along one axis and knows complex numbers as pairs of real ones. With a few hundred positions
+one product with the transform's matrix takes its place, for each of the spectrum's two parts.
 """
 
 from functools import cache

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,14 @@ import torch
 from PIL import Image
 
 from cilf import AgeEstimator
+from cilf.age_model import AgeModel
 from cilf.correction import correct
 from cilf.faces import FaceFinder, align
 from cilf.runtime import network
-from cilf.weights import load
+from cilf.systems import build
+from cilf.weights import BUNDLED, load
+from train.export import graph
+from train.recipe import read_recipe, stored_model
 
 ROUNDS = 30
 CROPS = 300  # calls of what takes least, so that they outlast a busy moment of the machine
@@ -53,7 +58,6 @@ def test_one_frame(frame: np.ndarray) -> None:
         age_text = model.encode_ages()
         [face] = finder.find(frame)
         pixels = torch.from_numpy(align(frame, face, size)).permute(2, 0, 1).unsqueeze(0).float() / 255
-        as_trained = milliseconds(lambda: model.describe(pixels, age_text, mirror=mirror))
         describe = network(model, checkpoint.graph, torch.device("cpu"), mirror=mirror)
         found = describe(pixels, age_text)
         parts = {
@@ -78,9 +82,33 @@ def test_one_frame(frame: np.ndarray) -> None:
         f"{'one crop, whole model':22} {np.median(crops):7.1f} ms  median of {CROPS}; "
         f"a tenth of them under {np.percentile(crops, 10):.1f} ms"
     )
-    lines.append(f"{'network by PyTorch':22} {as_trained:7.1f} ms  as it was trained, without a graph")
     lines.append(f"{'detector, no tiles':22} {live:7.1f} ms")
     lines.append(
         f"{'whole path, no tiles':22} {milliseconds(lambda: estimator.predict(frame, tiles=False)):7.1f} ms"
     )
+    print("\n" + "\n".join(lines))
+
+
+def of_name(name: str) -> AgeModel:
+    """A bundled network, or a recipe's with random weights."""
+    return load(name).model if name in BUNDLED else build(stored_model(read_recipe(name))).eval()
+
+
+def test_graphs() -> None:
+    """What a graph brings: one crop through each network, by PyTorch on two threads and by ONNX Runtime on one."""
+    torch.set_num_threads(2)
+    lines = [f"{'':12}{'PyTorch':>20}{'graph':>20}   wall and processor ms, one look; medians of {ROUNDS}"]
+    for name in (*BUNDLED, "vit-b-16"):
+        size = of_name(name).image_size
+        pixels = torch.rand(1, size, size, 3).permute(0, 3, 1, 2)
+        line = f"{name:12}"
+        for made in (None, graph(of_name(name), mirror=False)):
+            model = of_name(name)
+            with torch.inference_mode():
+                age_text = model.encode_ages()
+                describe = network(model, made, torch.device("cpu"), mirror=False)
+                start = time.process_time()
+                wall = milliseconds(partial(describe, pixels, age_text))
+                line += f"{wall:10.1f}{1000 * (time.process_time() - start) / (ROUNDS + 1):10.1f}"
+        lines.append(line)
     print("\n" + "\n".join(lines))
