@@ -19,7 +19,7 @@ STAGES = {
 }
 AVERAGED = ("compact-finish", "compact-distilled", "compact-upright")
 TAUGHT = ("compact-distilled", "compact-upright")
-EXPORTED = ("compact", "mtmsa")  # a large network gains nothing by a graph (`cilf.runtime`)
+EXPORTED = ("compact", "mtmsa")  # a ViT-B/16 is slower by a graph: `pytest tests/benchmarks/test_speed.py -s`
 BEFORE = {"mtmsa": "CILF"}  # whom a system is compared with on the same photos
 
 HOW = """\
