@@ -21,8 +21,9 @@ from tests.stand_in import CountingEstimator, picture
 from train.__main__ import _parser
 from train.data.captions import vocabulary
 from train.data.datasets import DatasetError, Sample
+from train.evaluate import attributes
 from train.evaluate import point_report as points
-from train.evaluate.report import attributes, predict, report, table, write
+from train.evaluate.report import predict, report, table, write
 from train.fit.recipe import read_recipe
 from train.release.model_card import card
 
