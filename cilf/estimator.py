@@ -158,7 +158,7 @@ class AgeEstimator:
             One prediction per face, left to right.
 
         Raises:
-            PhotoError: the photo cannot be read.
+            PhotoError: the photo cannot be read, or is too thin to be taken as a face.
             UsageError: an argument has a value that cannot be worked with.
         """
         if no_face not in ("skip", "whole"):

@@ -1,7 +1,9 @@
 """The public door, on the bundled model and the two public-domain portraits."""
 
 import pickle
+import resource
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,6 +133,17 @@ def test_a_picture_without_a_face(estimator: AgeEstimator) -> None:
     [face] = estimator.predict(empty, no_face="whole")
     assert face.box == (0, 0, 160, 120)
     assert face.detection_score is None
+
+
+@pytest.mark.parametrize("length", [16_000, 60_000])
+def test_a_thin_picture_is_refused_as_a_face(estimator: AgeEstimator, tmp_path: Path, length: int) -> None:
+    path = tmp_path / "line.png"
+    Image.new("RGB", (length, 16)).save(path)
+    assert estimator.predict(path) == []
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB on Linux
+    with pytest.raises(PhotoError, match="at most 4 times"):
+        estimator.predict(path, no_face="whole")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
 
 
 @pytest.mark.parametrize(
