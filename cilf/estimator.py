@@ -12,8 +12,9 @@ from torch import Tensor
 
 from cilf.checkpoint import Checkpoint, load
 from cilf.errors import UsageError
-from cilf.face.finder import Face, FaceFinder, align, whole_picture
+from cilf.face.finder import Face, FaceFinder, align_faces, whole_picture
 from cilf.face.images import open_photo
+from cilf.face.pyramid import Pyramid
 from cilf.hub import Progress
 from cilf.model.cilf import CILF
 from cilf.model.correction import correct
@@ -170,17 +171,18 @@ class AgeEstimator:
             log.warning("%s", NO_TEXTS)
             texts = []
         picture = open_photo(photo)
-        faces = self._finder.find(picture, tiles=tiles)
+        pyramid = Pyramid(picture)
+        faces = self._finder.find(pyramid, tiles=tiles)
         if max_faces is not None and len(faces) > max_faces:
             largest = sorted(faces, key=_area, reverse=True)[:max_faces]
             faces = [face for face in faces if face in largest]
         if not faces and no_face == "whole":
             faces = [whole_picture(picture)]
-        crops = [align(picture, face, self._image_size) for face in faces]
+        crops = align_faces(pyramid, faces, self._image_size)
         predictions: list[FacePrediction] = []
         for start in range(0, len(faces), BATCH):
             chunk = slice(start, start + BATCH)
-            predictions += self._describe(faces[chunk], np.stack(crops[chunk]), texts)
+            predictions += self._describe(faces[chunk], crops[chunk], texts)
         return predictions
 
     def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:

@@ -28,7 +28,7 @@ CANDIDATE = 0.3
 
 # What a face that only the view of details shows must score with the first close-ups, and with the second ones.
 DETAIL_CANDIDATE = 0.5
-DETAIL_CONFIDENCE = 0.7
+DETAIL_CONFIDENCE = 0.72
 
 # Side of a close-up in sides of the aligned crop in its middle.
 CLOSE_UP = 1.5
@@ -216,8 +216,8 @@ class FaceFinder:
 
         Box and key points are means over close-ups, and so hardly depend on where in a view the face was seen first.
         The score is the mean of the pass that gave the candidate and of two close-ups, where one that sees no face
-        counts as 0: it tells faces from chance hits better than any single pass. What only the view of details shows
-        is judged by the second close-ups, since the key points of a small candidate may put the first ones askew.
+        counts as 0: it tells faces from chance hits better than any single pass. What only the view of details shows is
+        judged by the second close-ups, since the key points of a small candidate may put the first ones askew.
         """
         first, seen = self._close_ups(pyramid, candidates)
         score = (candidates.score + 2 * first.score) / 3

@@ -1,9 +1,10 @@
-"""The operations of BlazeFace short range as an ONNX graph without weights, for views of any size
-(`cilf.face.blazeface`).
+"""The operations of BlazeFace short range as an ONNX graph without weights, for views of any size.
 
-Layers as in MediaPipe's `face_detection_short_range.tflite`, with what it fixes left open: the number of views and
-their sides.
+Layers as in MediaPipe's `face_detection_short_range.tflite`; open is what it fixes: the number of views and their
+sides. `cilf.face.blazeface` loads the graph.
 """
+
+from typing import Any
 
 import numpy as np
 import onnx
@@ -90,7 +91,7 @@ class _Writer:
         self._channels[value] = channels
         return value
 
-    def _add(self, operation: str, inputs: list[str], output: str | None = None, **attributes: object) -> str:
+    def _add(self, operation: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
         output = output or f"{operation.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(operation, inputs, [output], **attributes))
         return output
