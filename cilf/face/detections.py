@@ -65,8 +65,7 @@ class Detections:
         """One detection for each face of a view: the best score, with box and key points averaged by score.
 
         Args:
-            threshold: detections of one view are one face where the intersection of their boxes over the union is
-            above.
+            threshold: detections of one view are one face where the IoU of their boxes is above this.
         """
         ordered = self.best_first()
         same = (iou(ordered.box, ordered.box) > threshold) & (ordered.view[:, None] == ordered.view)

@@ -1,7 +1,7 @@
 """The operations of BlazeFace short range as an ONNX graph without weights, for views of any size.
 
-Layers as in MediaPipe's `face_detection_short_range.tflite`; open is what it fixes: the number of views and their
-sides. `cilf.face.blazeface` loads the graph.
+Layers as in MediaPipe's `face_detection_short_range.tflite`, which fixes the number of views and their sides; here both
+are left open. `cilf.face.blazeface` loads the graph.
 """
 
 from typing import Any
