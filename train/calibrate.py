@@ -34,7 +34,7 @@ from cilf.head import AgeEstimate
 from cilf.model import CILF
 from cilf.systems import ErrorNetwork, build_errors
 from cilf.weights import Checkpoint, CheckpointConfig
-from train.augment import AugmentConfig, augment, draw, plain
+from train.augment import AugmentConfig, Draws, augment, draw, plain
 from train.cache import Subset
 from train.metrics import gain
 from train.recipe import AnyRecipe, stored_model
@@ -166,7 +166,7 @@ def describe(
         rows = subset.rows[start : start + batch_size]
         crops = torch.from_numpy(subset.cache.crops[rows])
         if view:
-            pixels = augment(crops, size, subset.cache.margin, draw(0, view, rows), LIGHT)
+            pixels = augment(crops, size, subset.cache.margin, Draws(draw(0, view, rows)), LIGHT)
         else:
             pixels = plain(crops, size, subset.cache.margin)
         found = model.describe(pixels, age_text, mirror=mirror)

@@ -116,7 +116,7 @@ def test_a_taught_run_can_be_stopped_and_resumed(tmp_path: Path) -> None:
         (
             TAUGHT,
             [teacher(1), teacher(2, prompts=replace(tiny.MODEL.prompts, num_ages=90))],
-            "Teacher 2 estimates 90 ages from crops of 64 pixels, the recipe 101 from 64",
+            "Teacher 2 estimates 90 ages, the recipe 101",
         ),
     ],
 )
