@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilf.errors import CilfError, UsageError
 from train import commands as more_commands
-from train.datasets import DATASETS, DatasetError, Sample, read_data, read_splits, select
+from train.datasets import DATASETS, DatasetError, Sample, read_data, read_groups, read_splits, select
 
 if TYPE_CHECKING:
     from train.recipe import AnyRecipe
@@ -204,20 +204,22 @@ def _prepare(options: argparse.Namespace) -> int:
 def _fit(options: argparse.Namespace) -> int:
     from cilf.weights import load
     from train import page
-    from train.cache import subset
+    from train.cache import subset, with_mean_ages
     from train.fit import Interrupted, fit
     from train.recipe import read_recipe
     from train.shards import open_shards
 
     recipe = read_recipe(options.recipe)
-    splits, size = read_splits(options.split), recipe.model.image_size
+    splits, size = read_splits(options.split), recipe.crop_size
     if options.shards:
         train: Any = [
             open_shards(f"{options.shards}/{name}", "train", s) for name, s in recipe.shares.items()
         ]
     else:
+        groups = read_groups(options.split)
         train = [
-            subset(options.cache / name, splits, "train", s, size=size) for name, s in recipe.shares.items()
+            with_mean_ages(subset(options.cache / name, splits, "train", s, size=size), groups)
+            for name, s in recipe.shares.items()
         ]
     tune = subset(options.cache / _first(recipe), splits, "tune", size=size)
     start = load(options.start) if options.start else None
@@ -252,7 +254,7 @@ def _calibrate(options: argparse.Namespace) -> int:
             "--start is mixed into a run, not into finished weights: leave it out with --weights"
         )
     recipe, splits = read_recipe(options.recipe), read_splits(options.split)
-    size = recipe.model.image_size
+    size = recipe.crop_size
     held = [subset(options.cache / name, splits, "held", size=size) for name in recipe.shares]
     tune, cal = (subset(options.cache / _first(recipe), splits, part, size=size) for part in ("tune", "cal"))
     if options.weights:

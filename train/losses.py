@@ -27,8 +27,6 @@ class LossConfig:
         score_map: weight of the auxiliary loss on the grid's score map (DenseCLIP).
         score_map_temperature: of that loss.
         taught: share of the teachers' distribution in the target; the label distribution has the rest.
-        taught_size: side in pixels at which the teachers see the photos; 0 is the model's own. A larger one shows them
-            no more, but teachers of that size know their faces at it.
         parts: weight of the first three terms, again, on the image tower's embedding alone and on the fusion's shares
             alone, each against the plain age prompts (deep supervision, Lee et al., AISTATS 2015).
         consistency: weight of the symmetric divergence between the distributions of two views of a photo; above 0 half
@@ -44,7 +42,6 @@ class LossConfig:
     score_map: float = 0.4
     score_map_temperature: float = 0.07
     taught: float = 0.0
-    taught_size: int = 0
     parts: float = 0.0
     consistency: float = 0.0
     consistency_temperature: float = 2.0

@@ -85,13 +85,20 @@ def build_system(
     model: AgeModel = system.model
     model.image_network.to(memory_format=torch.channels_last)
     if recipe.fit.imagenet:
-        load_imagenet(model.image_network.get_submodule("trunk"))
+        load_imagenet(model.image_network.get_submodule("trunk"), _trunk_name(recipe))
     if start is not None:
         advice = "give a checkpoint of the recipe's network as --start, or another --recipe"
         check_weights(start, model.state_dict(), "The checkpoint to start from", advice)
         model.load_state_dict(start)
         model.head.temperature.fill_(1)  # it was fitted after training, and will be again
     return system
+
+
+def _trunk_name(recipe: AnyRecipe) -> str:
+    """timm's name of the image tower's backbone."""
+    if isinstance(recipe, MTMSARecipe):
+        return recipe.model.trunk
+    return str(recipe.model.clip.architecture["vision_cfg"].get("timm_model_name", "a vision transformer"))
 
 
 class CilfSystem(System):
@@ -101,8 +108,7 @@ class CilfSystem(System):
         super().__init__()
         self.recipe = recipe
         self.model = model
-        size = recipe.loss.taught_size or model.image_size
-        self.teachers = Teachers(teachers, size, self.ages) if teachers else None
+        self.teachers = Teachers(teachers, self.ages) if teachers else None
 
     @property
     def describe(self) -> Describe:

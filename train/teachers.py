@@ -21,21 +21,19 @@ from cilf.weights import Checkpoint
 
 
 class Teachers(nn.Module):
-    """Copies of some checkpoints' models, which never learn again.
+    """Copies of some checkpoints' models, which never learn again. Each sees the photos at its own size.
 
     Raises:
         UsageError: a teacher knows other ages than the model that it is to teach.
     """
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], size: int, num_ages: int) -> None:
-        """`size` is the side in pixels at which they see the photos."""
+    def __init__(self, checkpoints: Sequence[Checkpoint], num_ages: int) -> None:
         super().__init__()
-        self.size = size
         models: list[AgeModel] = [deepcopy(checkpoint.model) for checkpoint in checkpoints]
         self.models: Any = nn.ModuleList(models).requires_grad_(False)
         for number, model in enumerate(models):
             with torch.no_grad():
-                text = model.encode_ages()
+                text, size = model.encode_ages(), model.image_size
                 known = model.describe(torch.zeros(1, 3, size, size), text, mirror=False)
             ages = known.estimate.logits.shape[1]
             if ages != num_ages:
@@ -59,8 +57,9 @@ class Teachers(nn.Module):
         teaches the mean of all teachers and both views, at the cost of one.
         """
         number = chance.randrange(len(self.models))
-        if pixels.shape[-1] != self.size:
-            pixels = F.interpolate(pixels, (self.size, self.size), mode="bilinear", antialias=True)
+        size = self.models[number].image_size
+        if pixels.shape[-1] != size:
+            pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         view = pixels.flip(-1) if chance.random() < 0.5 else pixels
         text = self.get_buffer(f"text_{number}")

@@ -7,7 +7,7 @@ from train.datasets.adience import Adience
 from train.datasets.agedb import AgeDB
 from train.datasets.all_age_faces import AllAgeFaces
 from train.datasets.appa_real import AppaReal
-from train.datasets.base import Dataset, DatasetError, Facts, Sample, read_split, read_splits, select
+from train.datasets.base import Dataset, DatasetError, Facts, Sample, read_groups, read_split, read_splits, select
 from train.datasets.cacd import CACD
 from train.datasets.clap2016 import Clap2016
 from train.datasets.faces import Faces
@@ -43,6 +43,7 @@ __all__ = [
     "Facts",
     "Sample",
     "read_data",
+    "read_groups",
     "read_split",
     "read_splits",
     "select",
