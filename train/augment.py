@@ -45,6 +45,8 @@ class AugmentConfig:
             second picture, grey and soft as film grain.
         jpeg: probability of JPEG compression at a quality from `jpeg_quality` to 90.
         erase: probability of one box of 4 to 20 % of the area being covered by a flat colour.
+        spared: probability that a sample gets none of the changes from `grey` to `jpeg`, nor the last two: most photos are
+            fair ones, and must not become rare.
         surround: probability that all outside an ellipse around the face is covered by a colour, by noise or by blur.
         amplitude: probability that the lowest spatial frequencies take part of another photo's amplitudes (Fourier
             domain adaptation, Yang and Soatto, CVPR 2020; with a random share as in FACT, Xu et al., CVPR 2021).
@@ -77,6 +79,7 @@ class AugmentConfig:
     jpeg: float = 0.1
     jpeg_quality: int = 25
     erase: float = 0.3
+    spared: float = 0.0
     surround: float = 0.0
     amplitude: float = 0.0
     amplitude_band: float = 0.08
@@ -90,8 +93,9 @@ DRAWS = (
     "vignette vignette_level vignette_x vignette_y convolve convolve_share sharpen sharpen_level sharpen_radius grain "
     "surround surround_kind surround_width surround_height surround_r surround_g surround_b "
     "amplitude amplitude_share amplitude_band noise_seed convolve_seed surround_seed "
-    "view_flip view_whole view_x view_y view_scale view_brightness view_jpeg view_jpeg_quality"
+    "view_flip view_whole view_x view_y view_scale view_brightness view_jpeg view_jpeg_quality spared"
 ).split()
+OPTIONAL = "grey cast fade gamma posterise vignette convolve blur sharpen noise jpeg surround amplitude".split()
 COLUMN = {name: number for number, name in enumerate(DRAWS)}
 
 
@@ -119,6 +123,13 @@ class Draws:
         """Positions of the samples whose draw is below a probability."""
         index = torch.nonzero(self._table[:, COLUMN[name]] < probability).flatten()
         return index.to(self._device, non_blocking=True)
+
+    def sparing(self, probability: float) -> "Draws":
+        """The same with every optional change kept from some samples."""
+        table = self._table.clone()
+        spared = torch.nonzero(table[:, COLUMN["spared"]] < probability)
+        table[spared, torch.tensor([COLUMN[name] for name in OPTIONAL])] = 1.0
+        return Draws(table, self._device)
 
     def first(self, count: int) -> "Draws":
         """Those of the first samples."""

@@ -74,7 +74,7 @@ def finished(
     draft: Draft, crops: Tensor, margin: int, config: AugmentConfig, device: torch.device | str
 ) -> Batch:
     """A draft with its crops on `device` → the augmented batch."""
-    draws = Draws(draft.draws, device)
+    draws = Draws(draft.draws, device).sparing(config.spared)
     pixels = mix_amplitudes(augment(crops, draft.size, margin, draws, config), draws, config)
     return Batch(draft.step, pixels, draft.samples, draft.numbers, draws)
 
