@@ -15,10 +15,12 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.data.jpeg import jpeg
+from train.data.jpeg import constant, jpeg
 from train.data.noise import gaussian_noise
 
 LUMA = (0.299, 0.587, 0.114)
+YELLOW = (0.08, 0.02, -0.12)  # of a print that has faded
+ABOUT_GREY = ((0.0, -1.0, 1.0), (1.0, 0.0, -1.0), (-1.0, 1.0, 0.0))  # cross product with (1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -273,11 +275,11 @@ def _colour(images: Tensor, draws: Draws, config: AugmentConfig) -> Tensor:
     contrast, saturation = contrast * (1 - 0.5 * fade), saturation * (1 - 0.6 * fade)
     saturation = torch.where(draws["grey"] < config.grey, 0.0, saturation).view(count, 1, 1)
     one = torch.eye(3, device=device)
-    matrix = saturation * one + (1 - saturation) * torch.tensor(LUMA, device=device).expand(3, 3)
+    matrix = saturation * one + (1 - saturation) * constant(LUMA, device).expand(3, 3)
     matrix = matrix @ _hue_rotation(torch.deg2rad(draws.signed("hue") * config.hue))
     cast = torch.stack([draws.signed(f"cast_{channel}") for channel in "rgb"], dim=1) * config.cast_level
     gain = 1 + torch.where((draws["cast"] < config.cast).unsqueeze(1), cast, 0.0)
-    yellow = torch.tensor([0.08, 0.02, -0.12], device=device) * (fade * draws["fade_tint"]).unsqueeze(1)
+    yellow = constant(YELLOW, device) * (fade * draws["fade_tint"]).unsqueeze(1)
     mean = images.mean(dim=(1, 2, 3)).unsqueeze(1)
     matrix = gain.unsqueeze(2) * matrix * (brightness * contrast).view(count, 1, 1)
     offset = mean * gain * (brightness * (1 - contrast)).unsqueeze(1) + yellow + 0.12 * fade.unsqueeze(1)
@@ -287,7 +289,7 @@ def _colour(images: Tensor, draws: Draws, config: AugmentConfig) -> Tensor:
 def _hue_rotation(angle: Tensor) -> Tensor:
     """Turns about the grey axis of RGB (Rodrigues' formula)."""
     axis = torch.full((3,), 3**-0.5, device=angle.device)
-    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=angle.device) * 3**-0.5
+    cross = constant(ABOUT_GREY, angle.device) * 3**-0.5
     angle = angle.view(-1, 1, 1)
     turned = angle.cos() * torch.eye(3, device=angle.device) + angle.sin() * cross
     return turned + (1 - angle.cos()) * torch.outer(axis, axis)

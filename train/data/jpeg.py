@@ -6,6 +6,8 @@ device, without a round trip through a codec.
 """
 
 import math
+from functools import cache
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -32,14 +34,14 @@ def jpeg(
     """Images with values in [0, 1] as they come out of a JPEG file of a quality from 1 to 100."""
     height, width = images.shape[-2:]
     pixels = F.pad(images * 255, (0, -width % 16, 0, -height % 16), mode="replicate")
-    planes = torch.einsum("ij,bjhw->bihw", torch.tensor(TO_YCC, device=images.device), pixels.round())
+    planes = torch.einsum("ij,bjhw->bihw", constant(TO_YCC, images.device), pixels.round())
     quality = quality.round().clamp(1, 100)
     percent = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
     luma = _quantised(planes[:, :1] - 128, LUMINANCE, percent) + 128
     chroma = _quantised(F.avg_pool2d(planes[:, 1:], 2), CHROMINANCE, percent)
     chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear")
     planes = torch.cat([luma, chroma], dim=1)
-    pixels = torch.einsum("ij,bjhw->bihw", torch.tensor(TO_RGB, device=images.device), planes)
+    pixels = torch.einsum("ij,bjhw->bihw", constant(TO_RGB, images.device), planes)
     return (pixels.round() / 255).clamp(0, 1)[..., :height, :width]
 
 
@@ -49,7 +51,7 @@ def _quantised(
     percent: Float[Tensor, " batch"],
 ) -> Float[Tensor, "batch plane height width"]:
     """Planes whose blocks' coefficients are rounded to multiples of the scaled table."""
-    steps = torch.tensor(table, dtype=torch.float32, device=planes.device).view(8, 8)
+    steps = constant(table, planes.device).view(8, 8)
     steps = torch.floor((steps * percent.view(-1, 1, 1) + 50) / 100).clamp(1, 255).view(-1, 1, 1, 1, 8, 8)
     cosine = _cosine_transform(planes.device)
     blocks = planes.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).movedim(3, 4)
@@ -58,6 +60,13 @@ def _quantised(
     return blocks.movedim(4, 3).flatten(4, 5).flatten(2, 3)
 
 
+@cache
+def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
+    """Numbers as a tensor on a device, copied there once: every copy of fresh numbers would have a GPU waited for."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
+
+
+@cache
 def _cosine_transform(device: torch.device) -> Float[Tensor, "8 8"]:
     """The orthonormal DCT-II, a row for each frequency."""
     place = torch.arange(8, device=device)

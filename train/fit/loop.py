@@ -131,6 +131,7 @@ def fit(
     accelerator = start_processes(config.precision, parts)
     main, device, processes = accelerator.is_main_process, accelerator.device, accelerator.num_processes
     torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")  # it will hold pictures of the data set
     state_file = folder / STATE

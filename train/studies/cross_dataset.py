@@ -25,8 +25,8 @@ def cross_dataset(
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Fit the recipe in `folder` to the photos of one set alone and measure it on another.
 
-    `tune` is shown while it trains, and chooses nothing. `how` goes to `fit`. Gives the report as JSON values, and a row
-    for each measured photo: filename, age_true, age_pred.
+    `tune` is shown while it trains, and chooses nothing. `how` goes to `fit`. Gives the report as JSON values, and for
+    each measured photo a row: filename, age_true, age_pred.
     """
     names = {subset.cache.samples[subset.rows[0]].dataset: subset for subset in (train, measured)}
     if len(names) == 1:
