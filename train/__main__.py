@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cilf.errors import CilfError, UsageError
 from train.commands import data_and_protocols as more_commands
-from train.data.datasets import DATASETS, DatasetError, Sample, read_data, read_splits, select
+from train.data.datasets import DATASETS, DatasetError, Sample, read_data, read_groups, read_splits, select
 
 if TYPE_CHECKING:
     from train.fit.recipe import AnyRecipe
@@ -204,20 +204,22 @@ def _prepare(options: argparse.Namespace) -> int:
 def _fit(options: argparse.Namespace) -> int:
     from cilf.checkpoint import load
     from train.calibrate import run_report as page
-    from train.data.crop_cache import subset
+    from train.data.crop_cache import subset, with_mean_ages
     from train.data.shards import open_shards
     from train.fit.loop import Interrupted, fit
     from train.fit.recipe import read_recipe
 
     recipe = read_recipe(options.recipe)
-    splits, size = read_splits(options.split), recipe.model.image_size
+    splits, size = read_splits(options.split), recipe.crop_size
     if options.shards:
         train: Any = [
             open_shards(f"{options.shards}/{name}", "train", s) for name, s in recipe.shares.items()
         ]
     else:
+        groups = read_groups(options.split)
         train = [
-            subset(options.cache / name, splits, "train", s, size=size) for name, s in recipe.shares.items()
+            with_mean_ages(subset(options.cache / name, splits, "train", s, size=size), groups)
+            for name, s in recipe.shares.items()
         ]
     tune = subset(options.cache / _first(recipe), splits, "tune", size=size)
     start = load(options.start) if options.start else None
@@ -253,7 +255,7 @@ def _calibrate(options: argparse.Namespace) -> int:
             "--start is mixed into a run, not into finished weights: leave it out with --weights"
         )
     recipe, splits = read_recipe(options.recipe), read_splits(options.split)
-    size = recipe.model.image_size
+    size = recipe.crop_size
     held = [subset(options.cache / name, splits, "held", size=size) for name in recipe.shares]
     tune, cal = (subset(options.cache / _first(recipe), splits, part, size=size) for part in ("tune", "cal"))
     if options.weights:

@@ -1,6 +1,10 @@
-"""The commands about data sets and protocols: `show`, `split`, `reproduce` and `compare`; `evaluate --zero-shot`."""
+"""The commands about data sets and protocols: `show`, `split`, `reproduce`, `cross-dataset` and `compare`.
+
+Also `evaluate --zero-shot`.
+"""
 
 import argparse
+import json
 import logging
 import os
 from pathlib import Path
@@ -44,6 +48,22 @@ def add(commands: Any) -> None:
     )
     reproduce.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that cut out faces")
     reproduce.set_defaults(run=_reproduce)
+
+    cross = commands.add_parser("cross-dataset", help="learn from one data set alone, measure on another")
+    cross.add_argument("--recipe", default="cross", help="a name in train/recipes, or a path")
+    cross.add_argument("--train", required=True, metavar="NAME", help="the data set to learn from")
+    cross.add_argument("--measure", required=True, metavar="NAME", help="the data set to measure on")
+    cross.add_argument("--cache", type=Path, default=Path("crops"), help="folder of the crop cache")
+    cross.add_argument("--split", type=Path, action="append", required=True, metavar="FILE.csv")
+    cross.add_argument(
+        "--part", action="append", default=[], help="measure on this part; without it on all but test"
+    )
+    cross.add_argument("--resume", action="store_true", help="continue where the run stopped")
+    cross.add_argument("--workers", type=int, help="as of fit")
+    cross.add_argument(
+        "--output", type=Path, required=True, help="folder of the run, report.json and predictions.csv"
+    )
+    cross.set_defaults(run=_cross_dataset)
 
     compare = commands.add_parser("compare", help="compare two models photo by photo (paired bootstrap)")
     compare.add_argument("first", type=Path, metavar="FIRST.csv", help="as evaluate --predictions writes it")
@@ -117,6 +137,38 @@ def _reproduce(options: argparse.Namespace) -> int:
         logging.info("%s", stop)
         return 130
     print(table(found) + "\n\n" + summary(found))
+    return 0
+
+
+def _cross_dataset(options: argparse.Namespace) -> int:
+    from train.data.crop_cache import subset, with_mean_ages
+    from train.data.datasets import read_groups, read_splits
+    from train.fit.loop import Interrupted
+    from train.fit.recipe import read_recipe
+    from train.studies.cross_dataset import cross_dataset, measured_photos
+
+    recipe, splits = read_recipe(options.recipe), read_splits(options.split)
+    folder = options.cache / options.train
+    train = subset(folder, splits, "train", size=recipe.crop_size)
+    shown = "tune" if "tune" in {splits.get(sample.name) for sample in train.cache.samples} else "held"
+    measured = measured_photos(options.cache / options.measure, splits, options.part)
+    try:
+        report, rows = cross_dataset(
+            recipe,
+            with_mean_ages(train, read_groups(options.split)),
+            subset(folder, splits, shown),
+            measured,
+            options.output,
+            resume=options.resume,
+            workers=options.workers,
+        )
+    except Interrupted as stop:
+        logging.info("%s", stop)
+        return 130
+    report = {"recipe": options.recipe, **report}
+    (options.output / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    rows.to_csv(options.output / "predictions.csv", index=False)
+    logging.info("MAE %.2f, bias %+.2f on %d photos", report["mae"], report["bias"], report["photos"])
     return 0
 
 

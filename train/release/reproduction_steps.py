@@ -11,14 +11,15 @@ SPLITS = {"all-age-faces": "aaf_split.csv"}  # of a name that differs from the r
 # Larger than the size that `prepare` gives without being told.
 CROPS = {"vit-b-16": " --size 224 --margin 28"}
 # The recipes of a system, each of which starts from what the one before it made; those whose end is averaged with
-# their start; and those that learn from what all the stages before them made.
+# their start; and those that learn from what another made.
 STAGES = {
-    "compact": ("compact", "compact-finish", "compact-distilled", "compact-upright"),
+    "compact": ("compact-teacher", "compact", "compact-finish"),
     "mtmsa": ("mtmsa", "mtmsa-finish", "mtmsa-longer"),
     "vit-b-16": ("vit-b-16",),
 }
-AVERAGED = ("compact-finish", "compact-distilled", "compact-upright")
-TAUGHT = ("compact-distilled", "compact-upright")
+AVERAGED = ("compact-finish",)
+TAUGHT = {"compact": "compact-teacher", "compact-finish": "compact-teacher"}
+FROM_IMAGENET = ("compact-teacher", "compact")  # not from the stage before
 EXPORTED = ("compact", "mtmsa")  # a ViT-B/16 is slower by a graph: `pytest tests/benchmarks/test_speed.py -s`
 BEFORE = {"mtmsa": "CILF"}  # whom a system is compared with on the same photos
 
@@ -65,14 +66,14 @@ def _splits(names: Sequence[str]) -> str:
 
 def _training(name: str, names: Sequence[str]) -> list[str]:
     splits, stages = _splits(names), STAGES[name]
-    before: list[str] = []  # the checkpoints of the stages so far, the last one first
+    outputs: dict[str, str] = {}
     made = [f"python -m train prepare {' '.join(map(_data, names))}{CROPS.get(name, '')}"]
-    for stage, step in zip(stages, ("first", "second", "third", "fourth"), strict=False):
-        output = f"checkpoints/{name if stage == stages[-1] else step}"
-        start = f" --start {before[0]}" if before else ""
-        taught = "".join(f" --teacher {teacher}" for teacher in before) if stage in TAUGHT else ""
-        made += _run(stage, start + taught, start if stage in AVERAGED else "", splits, output)
-        before.insert(0, output)
+    for stage in stages:
+        outputs[stage] = f"checkpoints/{name if stage == stages[-1] else f'{stage}-stage'}"
+        before = [] if stage in FROM_IMAGENET else list(outputs.values())[-2:-1]
+        start = "".join(f" --start {checkpoint}" for checkpoint in before)
+        taught = f" --teacher {outputs[TAUGHT[stage]]}" if stage in TAUGHT else ""
+        made += _run(stage, start + taught, start if stage in AVERAGED else "", splits, outputs[stage])
     return [*made, f"python -m train export checkpoints/{name}"] if name in EXPORTED else made
 
 

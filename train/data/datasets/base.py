@@ -188,6 +188,15 @@ def read_splits(paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
+def read_groups(paths: Iterable[Path]) -> dict[str, str]:
+    """File name → its group of near-duplicate photos, of split files that name groups."""
+    groups: dict[str, str] = {}
+    for path in paths:
+        with path.open(newline="", encoding="utf-8") as file:
+            groups |= {row["filename"]: row["group"] for row in csv.DictReader(file) if row.get("group")}
+    return groups
+
+
 def select(samples: Iterable[Sample], splits: dict[str, str], wanted: str) -> list[Sample]:
     """The samples whose name stands in `splits` under the split `wanted`."""
     return [sample for sample in samples if splits.get(sample.name) == wanted]
