@@ -1,0 +1,1 @@
+"""Data sets, splits and protocols; crops, augmentation, captions and batches."""
