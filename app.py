@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from cilf.demo import upload_folder
+from cilf.demo.uploads import folder as upload_folder
 
 # Gradio and the Hub's library read these once, when they are imported: no usage counts leave this computer, and uploads
 # lie in a folder of our own.
@@ -18,18 +18,20 @@ os.environ.setdefault("GRADIO_TEMP_DIR", upload_folder.ours())
 
 import gradio as gr
 
-from cilf.demo import charts, serving, texts, zero_gpu
+from cilf.demo import texts
 from cilf.demo.api import Endpoints
-from cilf.demo.live import LiveTab
-from cilf.demo.loading import ModelHost, age_estimator
-from cilf.demo.model_tab import LOADING_S, Load, ModelTab
+from cilf.demo.live.streams import Streams
+from cilf.demo.live.tab import LiveTab
+from cilf.demo.model.tab import LOADING_S, Load, ModelTab
 from cilf.demo.panel import panel
-from cilf.demo.photo import PhotoTab
-from cilf.demo.photo_set import PhotoSetTab, SetRoutes
-from cilf.demo.sets import PhotoSets
-from cilf.demo.settings import Settings, read
-from cilf.demo.streams import Streams
-from cilf.demo.visits import Visits
+from cilf.demo.photo.tab import PhotoTab, charts
+from cilf.demo.photo_set.sets import PhotoSets
+from cilf.demo.photo_set.tab import PhotoSetTab, SetRoutes
+from cilf.demo.server import launch as serving
+from cilf.demo.server import zero_gpu
+from cilf.demo.server.model_host import ModelHost, age_estimator
+from cilf.demo.server.sessions import Visits
+from cilf.demo.server.settings import Settings, read
 from cilf.errors import UsageError
 
 # Uploads are removed as soon as they are read. Of those that nobody reads, Gradio removes the whole ones, and

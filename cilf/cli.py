@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 import cilf
 from cilf.errors import CilfError, UsageError
-from cilf.photoset import Row, check_output, find_photos, partial_path, predict_photos, write_table
+from cilf.photo_set import Row, check_output, find_photos, partial_path, predict_photos, write_table
 
 _OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED = 0, 1, 2, 130
 

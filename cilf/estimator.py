@@ -11,15 +11,15 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from cilf.correction import correct
+from cilf.checkpoint import Checkpoint, load
 from cilf.errors import UsageError
-from cilf.faces import Face, FaceFinder, align, whole_picture
+from cilf.face.finder import Face, FaceFinder, align, whole_picture
+from cilf.face.images import open_photo
 from cilf.hub import Progress
-from cilf.images import open_photo
-from cilf.model import CILF
+from cilf.model.cilf import CILF
+from cilf.model.correction import correct
+from cilf.model.onnx_runtime import network
 from cilf.prediction import FacePrediction, NoFace
-from cilf.runtime import network
-from cilf.weights import Checkpoint, load
 
 NO_TEXTS = "these weights compare no texts with faces: they have no text tower; load weights of CILF for that"
 
@@ -85,7 +85,7 @@ class AgeEstimator:
                 `user/repository` on the Hugging Face Hub.
             revision: branch, tag or commit of a Hub repository.
             device: where the model computes, as PyTorch names it.
-            face_model: MediaPipe's detector file; None looks for it (see `cilf.faces.FaceFinder`).
+            face_model: MediaPipe's detector file; None looks for it (see `cilf.face.finder.FaceFinder`).
             max_faces: of each photo keep only so many faces, the largest ones, where `predict` is not told otherwise.
             on_device: wraps the functions that compute on the device, for a host that lends its device for one call at
                 a time, in a process of its own; their arguments and results can be pickled.

@@ -9,7 +9,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from cilf.faces import FaceFinder
+from cilf.face.finder import FaceFinder
 
 
 def pytest_configure() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cilf.images import open_photo
+from cilf.face.images import open_photo
 from cilf.prediction import FacePrediction, TraceStep
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from cilf import AgeEstimator, FacePrediction, PhotoError, UsageError
-from cilf.demo.presets import PRESETS
+from cilf.demo.photo.prompt_presets import PRESETS
 
 AGES = {"grace_hopper": 77, "eileen_collins": 42}
 
@@ -183,7 +183,7 @@ def test_text_features_of_the_age_prompts_are_not_computed_per_photo(
     def forbidden(*_: object) -> torch.Tensor:
         raise AssertionError("the text tower ran")
 
-    monkeypatch.setattr("cilf.clip.ClipTowers.encode_embedded", forbidden)
+    monkeypatch.setattr("cilf.model.clip.ClipTowers.encode_embedded", forbidden)
     assert len(estimator.predict(grace_hopper)) == 1
 
 

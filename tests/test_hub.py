@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cilf import hub as door
+from cilf.checkpoint import CARD, CONFIG, REPORT, WEIGHTS, Checkpoint, load, save
 from cilf.errors import WeightsError
-from cilf.weights import CARD, CONFIG, REPORT, WEIGHTS, Checkpoint, load, save
 from tests import tiny
 from tests.hub import READER, Fault, Hub, hub, reach
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import torch
 
-from cilf.clip import ClipConfig
+from cilf.checkpoint import CheckpointConfig, save
 from cilf.conformal import IntervalConfig
-from cilf.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble
-from cilf.fourierformer import FusionConfig
-from cilf.model import CILF, ModelConfig, build_model
-from cilf.mtmsa import MTMSA, GaussianError, MTMSAConfig
-from cilf.prompts import PromptConfig
-from cilf.weights import CheckpointConfig, save
+from cilf.model.cilf import CILF, ModelConfig, build_model
+from cilf.model.clip import ClipConfig
+from cilf.model.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble
+from cilf.model.fourierformer import FusionConfig
+from cilf.model.mtmsa import MTMSA, GaussianError, MTMSAConfig
+from cilf.model.prompts import PromptConfig
 
 CLIP = ClipConfig(
     architecture={

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cilf.errors import CilfError, UsageError
-from train import commands as more_commands
-from train.datasets import DATASETS, DatasetError, Sample, read_data, read_splits, select
+from train.commands import data_and_protocols as more_commands
+from train.data.datasets import DATASETS, DatasetError, Sample, read_data, read_splits, select
 
 if TYPE_CHECKING:
-    from train.recipe import AnyRecipe
+    from train.fit.recipe import AnyRecipe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -186,7 +186,7 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    from train.crops import prepare, prepare_shards
+    from train.data.prepare_crops import prepare, prepare_shards
 
     if options.split and not options.shards:
         raise UsageError("--split keeps parts apart in shards alone: give --shards too, or leave it out")
@@ -202,12 +202,12 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from cilf.weights import load
-    from train import page
-    from train.cache import subset
-    from train.fit import Interrupted, fit
-    from train.recipe import read_recipe
-    from train.shards import open_shards
+    from cilf.checkpoint import load
+    from train.calibrate import run_report as page
+    from train.data.crop_cache import subset
+    from train.data.shards import open_shards
+    from train.fit.loop import Interrupted, fit
+    from train.fit.recipe import read_recipe
 
     recipe = read_recipe(options.recipe)
     splits, size = read_splits(options.split), recipe.model.image_size
@@ -239,13 +239,14 @@ def _first(recipe: "AnyRecipe") -> str:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    from cilf.weights import load, save
-    from train import page, provenance
-    from train.blend import blend
-    from train.cache import subset
-    from train.calibrate import calibrate, recalibrate
-    from train.fit import averaged_model
-    from train.recipe import read_recipe
+    from cilf.checkpoint import load, save
+    from train.calibrate import run_report as page
+    from train.calibrate.calibrate import calibrate, recalibrate
+    from train.calibrate.weight_averaging import blend
+    from train.data.crop_cache import subset
+    from train.fit import provenance
+    from train.fit.loop import averaged_model
+    from train.fit.recipe import read_recipe
 
     if options.weights and options.start:
         raise UsageError(
@@ -270,11 +271,12 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from cilf.checkpoint import load
     from cilf.estimator import AgeEstimator
-    from cilf.weights import load
-    from train import attributes, rivals
-    from train.evaluate import decisions, predict, report, table, write
-    from train.points import label_table
+    from train.evaluate import attributes
+    from train.evaluate import comparison as rivals
+    from train.evaluate.point_report import label_table
+    from train.evaluate.report import decisions, predict, report, table, write
 
     if options.rival and (options.zero_shot or options.clip):
         raise UsageError("--rival is compared with a checkpoint: leave it out with --zero-shot or --clip")
@@ -321,10 +323,10 @@ def _chosen(options: argparse.Namespace) -> tuple[list[Sample], str]:
 
 
 def _ablate(options: argparse.Namespace) -> int:
-    from train import provenance
-    from train.ablate import ablate, compare_prompts, frozen_towers, prompt_table, table
-    from train.cache import subset
-    from train.recipe import read_cilf_recipe
+    from train.data.crop_cache import subset
+    from train.fit import provenance
+    from train.fit.recipe import read_cilf_recipe
+    from train.studies.ablation import ablate, compare_prompts, frozen_towers, prompt_table, table
 
     recipe, splits = read_cilf_recipe(options.recipe), read_splits(options.split)
     parts = {
@@ -345,11 +347,11 @@ def _ablate(options: argparse.Namespace) -> int:
 
 
 def _correction(options: argparse.Namespace) -> int:
-    from cilf.weights import load
-    from train.cache import subset
-    from train.looks import with_looks
-    from train.sweep import sweep
-    from train.sweep_report import figure, table
+    from cilf.checkpoint import load
+    from train.data.crop_cache import subset
+    from train.evaluate.test_evaluations import with_looks
+    from train.studies.correction_report import figure, table
+    from train.studies.correction_sweep import sweep
 
     splits, checkpoint = read_splits(options.split), load(options.weights)
     names = checkpoint.config.training["data"]
@@ -370,8 +372,8 @@ def _write(found: dict[str, Any], path: Path) -> None:
 
 
 def _card(options: argparse.Namespace) -> int:
-    from cilf.weights import CARD, REPORT, read_config
-    from train.card import write
+    from cilf.checkpoint import CARD, REPORT, read_config
+    from train.release.model_card import write
 
     found = json.loads((options.checkpoint / REPORT).read_text(encoding="utf-8"))
     sweep = options.checkpoint / "correction.json"
@@ -381,8 +383,8 @@ def _card(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from cilf.weights import add_graph, load
-    from train.export import graph
+    from cilf.checkpoint import add_graph, load
+    from train.release.onnx_export import graph
 
     for library in ("onnx_ir", "onnxscript"):  # which would tell of every constant
         logging.getLogger(library).setLevel(logging.WARNING)
@@ -392,8 +394,8 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from cilf.weights import bundled
-    from train.publish import PublishError, publish_checkpoint, publish_page
+    from cilf.checkpoint import bundled
+    from train.release.publish import PublishError, publish_checkpoint, publish_page
 
     if options.space:
         if options.weights or options.tag or options.private:

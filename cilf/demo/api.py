@@ -13,11 +13,13 @@ from typing import Any
 
 import gradio as gr
 
-from cilf.demo import charts, handed_in, texts
-from cilf.demo.fetching import Budget
-from cilf.demo.loading import Estimator, ModelHost
+from cilf.demo import texts
+from cilf.demo.photo import charts
+from cilf.demo.server.model_host import Estimator, ModelHost
+from cilf.demo.uploads import api_inputs as handed_in
+from cilf.demo.uploads.url_download import Budget
 from cilf.errors import CilfError, PhotoError, UsageError
-from cilf.photoset import Row, predict_photos
+from cilf.photo_set import Row, predict_photos
 from cilf.prediction import FacePrediction, NoFace
 
 log = logging.getLogger(__name__)

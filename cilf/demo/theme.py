@@ -7,13 +7,14 @@ import gradio as gr
 from gradio.themes.utils import fonts, sizes
 
 from cilf.demo import texts
-from cilf.photoset import PHOTO_SUFFIXES
+from cilf.photo_set import PHOTO_SUFFIXES
 
-STYLE_SHEETS = sorted(Path(__file__).parent.glob("*.css"))
+STYLE_SHEETS = sorted(Path(__file__).parent.rglob("*.css"))
 
 _SCRIPT = (
     Path(__file__)
-    .with_name("photo.js")
+    .with_name("photo")
+    .joinpath("photo.js")
     .read_text(encoding="utf-8")
     .replace("__SUFFIXES__", json.dumps(sorted(PHOTO_SUFFIXES)))
     .replace("__LENGTH__", str(texts.MAX_PROMPT_LENGTH))

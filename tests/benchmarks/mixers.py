@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cilf.fourierformer import FourierFormerBlock
-from train.mixers import AttentionBlock
+from cilf.model.fourierformer import FourierFormerBlock
+from train.studies.block_variants import AttentionBlock
 
 CHANNELS, HEADS, SIDES, SLOPE_FROM = 256, 8, (7, 14, 28, 56, 112), 28
 KINDS = ("FourierFormer", "attention, explicit", "attention, fused")

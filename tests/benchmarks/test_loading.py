@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import torch
 
-from cilf.weights import Checkpoint
-from train import fit as loop
-from train.cache import CropCache, Subset
-from train.datasets import Sample
-from train.loading import Batch, Cached
-from train.recipe import Recipe, read_recipe
-from train.watch import Watch
+from cilf.checkpoint import Checkpoint
+from train.data.batches import Batch, Cached
+from train.data.crop_cache import CropCache, Subset
+from train.data.datasets import Sample
+from train.fit import loop
+from train.fit.logger import Watch
+from train.fit.recipe import Recipe, read_recipe
 
 STEPS, ROUNDS = 5, 3
 WORKERS = 0 if not torch.cuda.is_available() else None

@@ -13,9 +13,9 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from cilf import AgeEstimator
-from cilf.demo.loading import ModelHost
-from cilf.demo.photo_set import SetRoutes
-from cilf.demo.sets import PhotoSets
+from cilf.demo.photo_set.sets import PhotoSets
+from cilf.demo.photo_set.tab import SetRoutes
+from cilf.demo.server.model_host import ModelHost
 from tests.generated_set import generated_photos
 
 PHOTOS, BROKEN = 1000, (123, 777)

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 
 from cilf import AgeEstimator
-from cilf.age_model import AgeModel
-from cilf.correction import correct
-from cilf.faces import FaceFinder, align
-from cilf.runtime import network
-from cilf.systems import build
-from cilf.weights import BUNDLED, load
-from train.export import graph
-from train.recipe import read_recipe, stored_model
+from cilf.checkpoint import BUNDLED, load
+from cilf.face.finder import FaceFinder, align
+from cilf.model.base import AgeModel
+from cilf.model.correction import correct
+from cilf.model.onnx_runtime import network
+from cilf.model.registry import build
+from train.fit.recipe import read_recipe, stored_model
+from train.release.onnx_export import graph
 
 ROUNDS = 30
 CROPS = 300  # calls of what takes least, so that they outlast a busy moment of the machine

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from cilf.weights import load
+from cilf.checkpoint import load
 from tests.benchmarks.test_loading import ROUNDS, STEPS, random_pictures, seconds_per_step
-from train.loading import Cached
-from train.recipe import AnyRecipe, read_recipe
+from train.data.batches import Cached
+from train.fit.recipe import AnyRecipe, read_recipe
 
 # Steps of an epoch with the photos that README names: UTKFace and 60 % of All-Age-Faces, or UTKFace alone.
 EPOCHS = {

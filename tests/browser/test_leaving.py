@@ -1,4 +1,5 @@
-"""What is left of a visitor on the disk and in the log: nothing. Of the memory speaks `tests/test_demo.py`."""
+"""What is left of a visitor on the disk and in the log: nothing. Of the memory speaks
+`tests/demo/photo/test_tab.py`."""
 
 import threading
 import zipfile
@@ -13,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Playwright, expect
 
 from cilf.demo import texts
-from cilf.demo.photo import PREDICTIONS_AT_ONCE
+from cilf.demo.photo.tab import PREDICTIONS_AT_ONCE
 from tests.browser.conftest import visits
 from tests.browser.running import HOPPER, PATIENCE_S, launch_browser, serve, upload, wait_until
 from tests.live_clip import numbered, swaying, write_y4m

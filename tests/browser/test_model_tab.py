@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from cilf.weights import CARD, CONFIG, REPORT, WEIGHTS, bundled
+from cilf.checkpoint import CARD, CONFIG, REPORT, WEIGHTS, bundled
 from tests.browser.running import PATIENCE_S, Site, findings, keep_to, open_page, serve
 
 expect.set_options(timeout=1000 * PATIENCE_S)

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from tests import tiny
-from train.augment import AugmentConfig
-from train.cache import CropCache, Subset
-from train.datasets import Sample
-from train.losses import LossConfig
-from train.recipe import FitConfig, Recipe
+from train.data.augment import AugmentConfig
+from train.data.crop_cache import CropCache, Subset
+from train.data.datasets import Sample
+from train.fit.losses import LossConfig
+from train.fit.recipe import FitConfig, Recipe
 
 FIT = FitConfig(
     batch_size=8,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import binom
 
+from train.evaluate.point_report import units
 from train.metrics import accuracy, bootstrap_range, gain, interval_quality, summary
-from train.points import units
 
 AGES = arrays(np.float64, 20, elements=st.floats(0, 100))
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cilf import AgeEstimator
-from cilf.weights import load
+from cilf.checkpoint import load
 from tests.hub import TOKEN, hub
 from train.__main__ import main
 

@@ -1,0 +1,304 @@
+"""Checkpoints: safetensors plus a JSON file that says how to build the model. Bundled, in a folder, or on the Hub."""
+
+import hashlib
+import json
+import logging
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cilf import hub
+from cilf.conformal import IntervalConfig
+from cilf.decision import DecisionConfig
+from cilf.errors import DamagedError, WeightsError
+from cilf.hub import Progress
+from cilf.model.base import AgeModel
+from cilf.model.cilf import ModelConfig
+from cilf.model.correction import CorrectionConfig, EnsembleConfig
+from cilf.model.onnx_runtime import Graph
+from cilf.model.registry import ErrorNetwork, SystemConfig, build, build_errors
+
+log = logging.getLogger(__name__)
+
+CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "network.onnx"
+REPORT, CARD = "report.json", "README.md"
+FILES = (CONFIG, WEIGHTS, GRAPH, REPORT, CARD)
+NAME = "compact"
+BUNDLED = (NAME, "mtmsa")
+ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for the bundled one"
+
+
+@dataclass(frozen=True)
+class GraphConfig:
+    """What goes with a `Graph`'s file: the names of the weights that it takes, and the file's own hash."""
+
+    weights: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Everything beside the tensors.
+
+    Attributes:
+        model: how to build the network of either system.
+        ensemble: how to build the error ensemble; None where the network's own distribution says what error to expect.
+        correction, interval, decision: the calibrated rules.
+        mirror: whether each crop is described together with its mirror image.
+        training: what made the weights (recipe, seed, data, commit); for people, not read by the program.
+        sha256: of the weights file; filled in by `save`.
+        graph: of the network as a graph, where one lies beside the weights; filled in by `add_graph`.
+        format: version of this layout.
+    """
+
+    model: SystemConfig
+    ensemble: EnsembleConfig | None
+    correction: CorrectionConfig
+    interval: IntervalConfig
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
+    mirror: bool = True
+    training: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    graph: GraphConfig | None = None
+    format: Literal["cilf-3"] = "cilf-3"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint; both networks in eval mode.
+
+    `source` says in words what was loaded and from where; `graph`, `report` and `card` are the network's graph, the
+    evaluation report and the model card that lie beside the weights, None, None and "" where they do not.
+    """
+
+    model: AgeModel
+    ensemble: ErrorNetwork
+    config: CheckpointConfig
+    source: str
+    graph: Graph | None = None
+    report: dict[str, Any] | None = None
+    card: str = ""
+
+
+def save(folder: Path, model: AgeModel, ensemble: ErrorNetwork, config: CheckpointConfig) -> None:
+    """Write weights (fp16) and configuration into `folder`, creating it. An earlier graph there is one no longer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in _parts(model, ensemble).state_dict().items()
+    }
+    save_file(tensors, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for the owner alone, and a wheel keeps the mode
+    (folder / GRAPH).unlink(missing_ok=True)
+    _write_config(folder, replace(config, sha256=_sha256(folder / WEIGHTS), graph=None))
+
+
+def add_graph(folder: Path, graph: Graph) -> None:
+    """Put the graph of its network into a checkpoint's folder. Raises WeightsError where there is no checkpoint."""
+    config = read_config(folder)
+    (folder / GRAPH).write_bytes(graph.onnx)
+    _write_config(folder, replace(config, graph=GraphConfig(graph.weights, _sha256(folder / GRAPH))))
+
+
+def _write_config(folder: Path, config: CheckpointConfig) -> None:
+    stored = TypeAdapter(CheckpointConfig).dump_python(config, mode="json")
+    (folder / CONFIG).write_text(_readable(stored), encoding="utf-8")
+
+
+def _readable(stored: dict[str, Any]) -> str:
+    """JSON, one entry a line, but a list of numbers or words on one line."""
+    text = json.dumps(stored, indent=1, ensure_ascii=False)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\n\s*", " ", found[0]), text) + "\n"
+
+
+def load(
+    source: str | Path | None = None, *, revision: str | None = None, progress: Progress | None = None
+) -> Checkpoint:
+    """Load a checkpoint.
+
+    Args:
+        source: None for the bundled one, a folder, a name in `BUNDLED`, or `user/repository` on the Hugging Face Hub
+            (fetched once, then read from the Hub's cache, also without a network).
+        revision: branch, tag or commit of a Hub repository.
+        progress: told the bytes downloaded so far and in all; None draws a bar where stderr is a terminal.
+
+    Raises:
+        WeightsError: nothing is there, a file is missing, damaged or not a CILF checkpoint, or the Hub cannot be
+            reached; or a revision is given for what is not on the Hub.
+    """
+    if revision is not None and (source is None or source in BUNDLED or Path(source).is_dir()):
+        what = "the bundled checkpoint" if source is None or source in BUNDLED else f"the folder '{source}'"
+        raise WeightsError(f"{what} has no revision '{revision}'; give one for a Hub repository alone")
+    if source is None:
+        folder = bundled()
+        said = f"{NAME} (bundled)"
+    elif Path(source).is_dir():
+        folder = Path(source)
+        said = f"folder {folder}"
+    elif source in BUNDLED:
+        folder = bundled(str(source))
+        said = f"{source} (bundled)"
+    else:
+        folder = _from_hub(str(source), revision, progress)
+        said = f"{source} (Hugging Face Hub{f', {revision}' if revision else ''})"
+    config = read_config(folder)
+    try:
+        model, ensemble = build(config.model), build_errors(config.ensemble)
+    except Exception as error:  # whatever a strange architecture sets off in open_clip or timm
+        raise WeightsError(
+            f"'{folder / CONFIG}' describes no model that can be built; {ELSEWHERE}"
+        ) from error
+    tensors = _read_tensors(folder / WEIGHTS, config.sha256)
+    try:
+        _parts(model, ensemble).load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"'{folder / WEIGHTS}' does not fit the configuration beside it; {ELSEWHERE}"
+        ) from error
+    return Checkpoint(
+        model.eval(),
+        ensemble.eval(),
+        config,
+        said,
+        _read_graph(folder, config),
+        _own_report(folder, config),
+        (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else "",
+    )
+
+
+def read_config(folder: Path) -> CheckpointConfig:
+    """Read and check a checkpoint's configuration. Raises WeightsError."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise WeightsError(f"'{folder}' holds no {CONFIG}; {ELSEWHERE}")
+    try:
+        config = TypeAdapter(CheckpointConfig).validate_json(path.read_bytes())
+    except ValidationError as error:
+        said = f"'{path}' is not a CILF configuration; {ELSEWHERE}"
+        if error.errors()[0]["type"] == "json_invalid":
+            raise DamagedError(said, path) from error
+        raise WeightsError(said) from error
+    if isinstance(config.model, ModelConfig) and config.model.clip.pretrained is not None:
+        raise WeightsError(f"'{path}' asks for weights beside its own; {ELSEWHERE}")
+    return config
+
+
+def check(folder: Path) -> CheckpointConfig:
+    """Make sure that a checkpoint's files are whole, without building its model; gives its configuration.
+
+    Raises:
+        WeightsError: a file is missing or not ours; DamagedError where its content has changed.
+    """
+    config = read_config(folder)
+    _check_sum(folder / WEIGHTS, config.sha256)
+    _read_graph(folder, config)
+    read_report(folder)
+    return config
+
+
+def _from_hub(name: str, revision: str | None, progress: Progress | None) -> Path:
+    """The folder of a whole checkpoint in the Hub's cache. What is damaged there is downloaded once more.
+
+    The Hub's client compares sizes alone: a file that a proxy or a disk has altered would stay in its cache for ever.
+    """
+    try:
+        return _fetch(name, revision, progress)
+    except DamagedError as error:
+        log.warning("%s: downloading it once more", error)
+        folder = error.path.parent
+    for file in FILES:
+        hub.forget(folder / file)
+    try:
+        return _fetch(name, folder.name, progress)
+    except DamagedError as error:
+        raise WeightsError(
+            f"'{name}' is damaged on the Hugging Face Hub itself: {error.path.name} is not what its publisher wrote; "
+            "choose another revision, or ask for it to be published again"
+        ) from error
+    except WeightsError as error:
+        raise WeightsError(
+            f"the copy of '{name}' in the Hub's cache was damaged and is removed; {error}"
+        ) from error
+
+
+def _fetch(name: str, revision: str | None, progress: Progress | None) -> Path:
+    # The configuration first and alone: a repository of something else is not worth a long download.
+    folder = hub.fetch(name, revision, [CONFIG], progress=lambda done, total: None)
+    read_config(folder)
+    folder = hub.fetch(name, folder.name, FILES, progress)
+    check(folder)
+    return folder
+
+
+def bundled(name: str = NAME) -> Path:
+    """The folder of a checkpoint that comes with the package. Raises WeightsError when it is not there."""
+    package = Path(__file__).parent
+    for folder in (package / "checkpoints" / name, package.parent / "checkpoints" / name):
+        if (folder / CONFIG).is_file():
+            return folder
+    raise WeightsError(
+        f"the bundled checkpoint {name!r} is missing from this installation; install the package again"
+    )
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """A checkpoint's evaluation report, None where there is none. Raises WeightsError when it is damaged."""
+    path = folder / REPORT
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DamagedError(f"'{path}' is damaged; fetch it again or remove it", path) from error
+
+
+def _own_report(folder: Path, config: CheckpointConfig) -> dict[str, Any] | None:
+    """The report, unless it measures other weights than these."""
+    report = read_report(folder)
+    if report and report.get("weights_sha256", config.sha256) != config.sha256:
+        log.warning("'%s' measures other weights; it is left out", folder / REPORT)
+        return None
+    return report
+
+
+def _parts(model: nn.Module, ensemble: nn.Module) -> nn.ModuleDict:
+    return nn.ModuleDict({"model": model, "ensemble": ensemble})
+
+
+def _check_sum(path: Path, sha256: str) -> None:
+    if not path.is_file():
+        raise WeightsError(f"'{path}' is missing; {ELSEWHERE}")
+    if _sha256(path) != sha256:
+        raise DamagedError(f"'{path}' is damaged or of another checkpoint; fetch it again", path)
+
+
+def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    _check_sum(path, sha256)
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"'{path}' cannot be read; fetch it again") from error
+    return {name: value.float() if value.dtype == torch.float16 else value for name, value in tensors.items()}
+
+
+def _read_graph(folder: Path, config: CheckpointConfig) -> Graph | None:
+    """The graph, unless it was left behind: what it computes PyTorch computes, too."""
+    if config.graph is None:
+        return None
+    if not (folder / GRAPH).is_file():
+        log.warning("'%s' is missing; PyTorch computes in its place, more slowly", folder / GRAPH)
+        return None
+    _check_sum(folder / GRAPH, config.graph.sha256)
+    return Graph((folder / GRAPH).read_bytes(), config.graph.weights)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""The Live tab: faces tracked in the camera stream."""

@@ -1,0 +1,176 @@
+"""The Model tab: what is loaded, how well it does, what it is unfit for; other weights; the way in for programs."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import gradio as gr
+
+from cilf.demo import texts
+from cilf.demo.model import evidence
+from cilf.demo.model.programs import programs
+from cilf.demo.model.side_by_side import bundled_reports, side_by_side
+from cilf.demo.panel import panel
+from cilf.demo.photo import charts
+from cilf.demo.server.model_host import Estimator, ModelHost
+from cilf.demo.server.settings import Settings
+from cilf.errors import CilfError
+from cilf.hub import Progress
+
+# Loads weights: folder or Hub id (None for the bundled ones), revision, and who is told the bytes downloaded.
+Load = Callable[[str | None, str | None, Progress], Estimator]
+
+GLANCE = 0.3  # seconds between two looks at a download
+
+# Seconds between two looks of an open page at what is loaded: before the model is there, and after.
+LOADING_S, LOADED_S = 1.0, 10.0
+
+Updates = dict[Any, Any]
+
+
+class ModelTab:
+    """Lays the tab out in the open `gr.Blocks` and answers its events.
+
+    Only a page that nobody but this computer's user can open has the controls that load other weights: they read any
+    folder of this computer, and change the model for all visitors.
+
+    Args:
+        host: holds the estimator.
+        load: makes another one.
+        settings: how the page is served.
+        state: the line in the page's header that says what is loaded.
+        clock: ticks every `LOADING_S`; not in a tab, where Gradio would start it only when that is opened.
+    """
+
+    def __init__(
+        self, host: ModelHost, load: Load, settings: Settings, state: gr.HTML, clock: gr.Timer
+    ) -> None:
+        self._host = host
+        self._load = load
+        self._mcp = settings.mcp
+        self._alone = settings.alone
+        self.state = state
+        self.clock = clock
+        with gr.Row(elem_classes="cilf-main"):
+            with gr.Column(scale=5, min_width=280):
+                self.facts = panel(charts.message(texts.NO_MODEL_YET, "hint"), elem_id="model-facts")
+                self._lay_out_loading(settings.alone)
+                self.systems = panel(elem_id="model-systems")
+                self.limits = panel(elem_id="model-limits")
+                self.programs = panel(elem_id="programs")
+            with gr.Column(scale=7, min_width=280):
+                self.measured = panel(elem_id="model-measured")
+                self.adult = panel(elem_id="model-adult")
+                self.card = panel(elem_id="model-card")
+        if settings.alone:
+            self._connect_loading()
+
+    def _lay_out_loading(self, alone: bool) -> None:
+        if not alone:
+            panel(f'<p class="cilf-small" id="owner-chooses">{texts.OWNER_CHOOSES}</p>')
+            return
+        with gr.Column(elem_classes="cilf-card", elem_id="load-weights"):
+            panel(f'<h2>Other weights</h2><p class="cilf-lead">{texts.LOAD_LEAD}</p>')
+            self.source = gr.Textbox(
+                label="Folder or Hub name",
+                placeholder="user/repository, or mtmsa; empty for the bundled CILF",
+                elem_id="weights-source",
+            )
+            self.revision = gr.Textbox(
+                label="Revision, on the Hub",
+                placeholder="branch, tag or commit; empty for the newest",
+                elem_id="weights-revision",
+            )
+            self.button = gr.Button("Load these weights", variant="primary", elem_id="load-button")
+            self.message = panel(live=True, elem_id="load-message")
+
+    def _connect_loading(self) -> None:
+        gr.on(
+            [self.button.click, self.source.submit, self.revision.submit],
+            self.on_load,
+            [self.source, self.revision],
+            [self.message, self.button, self.state, *self._described()],
+            show_progress="hidden",
+            concurrency_limit=1,
+            api_visibility="private",
+        )
+
+    def on_glance(self, shown: str, request: gr.Request) -> Updates:
+        """The page was opened, or this tab, or the clock ticked: say what is in use, where the page does not say so.
+
+        Args:
+            shown: what the page shows of the facts.
+            request: of the page.
+        """
+        if self._host.state == "loading":
+            return {self.facts: gr.skip()}
+        if (error := self._host.error) is not None:
+            now = {
+                self.state: charts.model_state("failed", texts.sentence(error)),
+                self.facts: charts.message(texts.sentence(error)),
+            }
+        else:
+            estimator = self._host.get()
+            now = {self.state: charts.model_state("ready", estimator.source)} | self._describe(estimator)
+        if now[self.facts] == shown:
+            return {self.facts: gr.skip()}  # what the visitor has unfolded stays so
+        # A browser names the page's address itself; behind a proxy the server would see another one.
+        address = request.headers.get("origin") or f"http://{request.headers.get('host')}"
+        return now | {
+            self.programs: programs(address.rstrip("/"), self._mcp),
+            # Only where pages can load other weights, another one may have done so.
+            self.clock: gr.Timer(LOADED_S, active=self._alone),
+        }
+
+    def on_load(self, source: str, revision: str) -> Iterator[Updates]:
+        """Other weights were asked for."""
+        yield {self.message: charts.waiting("Loading the weights"), self.button: gr.Button(interactive=False)}
+        ready = {self.button: gr.Button(interactive=True)}
+        counts: deque[tuple[int, int]] = deque(maxlen=1)
+        worker = ThreadPoolExecutor(1, "load-weights")
+        loading = worker.submit(
+            self._host.replace,
+            lambda: self._load(
+                source.strip() or None,
+                revision.strip() or None,
+                lambda done, total: counts.append((done, total)),
+            ),
+        )
+        # No `with` block, whose end waits for the thread: when the page is closed during a download, Gradio closes this
+        # generator on the event loop, and no other page would be served until the download is over.
+        worker.shutdown(wait=False)
+        while not wait([loading], GLANCE).done:
+            if counts:
+                done, total = counts.pop()
+                yield {self.message: charts.waiting(texts.downloading(done, total), done / max(total, 1))}
+        try:
+            estimator = loading.result()
+        except CilfError as error:
+            old = None if self._host.error else self._host.get().source
+            yield ready | {self.message: charts.message(texts.old_weights(error, old))}
+        else:
+            yield (
+                ready
+                | {self.message: charts.message(texts.new_weights(estimator.source), "done")}
+                | {self.state: charts.model_state("ready", estimator.source)}
+                | self._describe(estimator)
+            )
+
+    def in_sight(self) -> list[gr.HTML | gr.Timer]:
+        """What `on_glance` sets."""
+        return [self.state, self.clock, self.programs, *self._described()]
+
+    def _described(self) -> list[gr.HTML]:
+        return [self.facts, self.systems, self.limits, self.measured, self.adult, self.card]
+
+    def _describe(self, estimator: Estimator) -> Updates:
+        found = evidence.of(estimator)
+        return {
+            self.facts: found.facts,
+            self.systems: side_by_side(bundled_reports()),
+            self.limits: found.limits,
+            self.measured: found.measured,
+            self.adult: found.adult,
+            self.card: found.card,
+        }

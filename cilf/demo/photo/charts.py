@@ -1,0 +1,356 @@
+"""The page's charts as small pieces of HTML: crisp at every width, themed by the style sheet, readable aloud.
+
+Lengths are percentages of the chart, so that lines and bars stretch with the page while text keeps its size. Shapes
+that carry no text are SVG, stretched without their strokes growing (`vector-effect`). Each chart is one labelled image
+to a screen reader; tables are real tables.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+from PIL import Image
+
+from cilf.demo import texts
+from cilf.demo.photo.annotation import overlay_heat
+from cilf.demo.uploads.images import jpeg_address
+from cilf.prediction import FacePrediction
+
+ADULT = 18
+OLDEST = 100  # the rulers' right end in years; ages are 0 to 100
+AGE_TICKS = (0, 20, 40, 60, 80, 100)
+
+
+def age_card(face: FacePrediction, index: int, count: int) -> str:
+    """The chosen face: crop, age in large figures, interval, and both on a ruler from 0 to 100 years."""
+    low, high = face.interval
+    which = f"Face {index + 1} of {count}" if count > 1 else "Estimated age"
+    title = texts.STATUS_TITLES[face.status]
+    sign = texts.STATUS_SIGNS[face.status]
+    return f"""
+<section class="cilf-card cilf-age" aria-label="Age">
+  <img class="cilf-crop" src="{jpeg_address(face.crop)}" alt="The face as the model sees it" width="112" height="112">
+  <div class="cilf-age-text">
+    <p class="cilf-over">{which}</p>
+    <p class="cilf-big"><span id="age">{face.age:.0f}</span> <span class="cilf-unit">years</span></p>
+    <p class="cilf-sub">90 % interval <strong>{low:.0f} to {high:.0f}</strong> · before rounding {face.age:.1f}</p>
+  </div>
+  <p class="cilf-status cilf-{face.status}"><span aria-hidden="true">{sign}</span> {title}</p>
+  {_ruler(face)}
+  {_over(face)}
+</section>"""
+
+
+def correction(face: FacePrediction, epsilon: float) -> str:
+    """How the estimate came about: the story, the trace as two small plots, and as a table.
+
+    `epsilon` is the limit of the expected error in years.
+    """
+    steps = "cilf-steps cilf-single" if len(face.trace) == 1 else "cilf-steps"  # one point needs less height
+    rows = "".join(
+        f"<tr><th scope='row'>{step.iteration}</th><td>{step.age:.1f}</td><td>{step.estimated_error:.1f}</td>"
+        f"<td>{texts.outcome(face, index)}</td></tr>"
+        for index, step in enumerate(face.trace)
+    )
+    return f"""
+<section class="cilf-card" aria-labelledby="cilf-correction">
+  <h2 id="cilf-correction">Correction, step by step</h2>
+  <p class="cilf-lead">{escape(texts.story(face, epsilon))}</p>
+  <div class="cilf-two">
+    <div class="{steps}">{_age_trace(face)}{_error_trace(face, epsilon)}</div>
+    <table class="cilf-table">
+      <caption class="cilf-hidden">Steps of the correction</caption>
+      <thead><tr><th scope="col">Step</th><th scope="col">Age</th><th scope="col">Expected error</th>
+      <th scope="col">Outcome</th></tr></thead>
+      <tbody>{rows}</tbody>
+    </table>
+  </div>
+</section>"""
+
+
+def distribution(face: FacePrediction) -> str:
+    """The age head's probabilities over the ages 0 to 100, with the estimate and the interval."""
+    shares = np.asarray(face.distribution, dtype=float)
+    top = max(float(shares.max()), 1e-9)
+    points = " ".join(
+        f"{100 * age / OLDEST:.2f},{100 - 96 * share / top:.2f}" for age, share in enumerate(shares)
+    )
+    low, high = face.interval
+    likeliest = int(shares.argmax())
+    spoken = (
+        f"Distribution over the ages 0 to 100. The likeliest single age is {likeliest} with {100 * top:.1f} percent; "
+        f"the estimate is {face.age:.1f} years."
+    )
+    return f"""
+<section class="cilf-card" aria-labelledby="cilf-distribution">
+  <h2 id="cilf-distribution">Age distribution</h2>
+  <p class="cilf-lead">What the age head holds for possible, before correction. Likeliest age: {likeliest}.</p>
+  <div class="cilf-plot cilf-tall" role="img" aria-label="{spoken}">
+    <div class="cilf-band" style="left:{_x(low):.2f}%;width:{_x(high) - _x(low):.2f}%"></div>
+    <svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">
+      <polygon class="cilf-fill" points="0,100 {points} 100,100"/>
+      <polyline class="cilf-line" points="{points}"/>
+    </svg>
+    <div class="cilf-needle" style="left:{_x(face.age):.2f}%"></div>
+  </div>
+  {_age_axis()}
+  {_legend(("line", "probability"), ("needle", "estimate"), ("band", "90 % interval"))}
+</section>"""
+
+
+def heat_map(face: FacePrediction) -> str:
+    """Where in the face the model found what counts for the age: the crop beside the crop under the heat map."""
+    warm = jpeg_address(overlay_heat(face.crop, face.heatmap))
+    return f"""
+<section class="cilf-card" aria-labelledby="cilf-heat">
+  <h2 id="cilf-heat">Where the model looked</h2>
+  <p class="cilf-lead">How much each part of the face counts for the estimated age.</p>
+  <div class="cilf-pair">
+    <img src="{jpeg_address(face.crop)}" alt="The face, cut out and turned upright">
+    <img src="{warm}" alt="{escape(_hottest(face.heatmap))}">
+  </div>
+  <div class="cilf-scale" aria-hidden="true"><span>little</span><i></i><span>much</span></div>
+</section>"""
+
+
+def prompt_scores(
+    similarities: Mapping[str, float],
+    shares: Mapping[str, float],
+    unknown: Mapping[str, list[str]],
+    note: str = "",
+) -> str:
+    """How well each prompt fits the face: a bar for the cosine, a bar for the share of the softmax, and a cross that
+    removes it (`photo.js`).
+
+    Args:
+        similarities: prompt -> cosine in [-1, 1].
+        shares: prompt -> softmax over the shown prompts, in [0, 1].
+        unknown: prompt -> words that the text tower never saw in training.
+        note: a remark above the bars; empty for none.
+    """
+    if not similarities:
+        return f'<div class="cilf-empty">{escape(note or texts.NO_PROMPTS)}</div>'
+    best = max(similarities, key=lambda prompt: similarities[prompt])
+    low, high = _cosine_axis(list(similarities.values()))
+    rows = "".join(
+        _prompt_row(prompt, cosine, shares[prompt], unknown.get(prompt, []), prompt == best, low, high)
+        for prompt, cosine in similarities.items()
+    )
+    remark = f'<p class="cilf-note">{escape(note)}</p>' if note else ""
+    return f"""{remark}
+<table class="cilf-scores">
+  <caption class="cilf-hidden">How well each prompt fits the face</caption>
+  <thead><tr><th scope="col">Prompt</th><th scope="col">Cosine</th><th scope="col">Share</th>
+  <th scope="col"><span class="cilf-hidden">Remove</span></th></tr></thead>
+  <tbody>{rows}</tbody>
+</table>
+<p class="cilf-small">Cosine: how close face and prompt lie, from −1 to 1. Share: the prompts shown here against each
+other (softmax at the learned temperature).</p>"""
+
+
+def message(text: str, kind: str = "problem") -> str:
+    """A line for the visitor above the results; `kind` is `problem`, `hint` or `done`."""
+    return f'<p class="cilf-message cilf-{kind}">{escape(text)}</p>' if text else ""
+
+
+def waiting(what: str, share: float | None = None) -> str:
+    """A bar for work of which `share`, in [0, 1], is done; None where nobody knows when it ends."""
+    known = "" if share is None else f' aria-valuenow="{100 * share:.0f}"'
+    bar = "<i></i>" if share is None else f'<i class="cilf-known" style="width:{100 * share:.0f}%"></i>'
+    return f"""<p class="cilf-message cilf-hint">{escape(what)} …</p>
+<div class="cilf-progress" role="progressbar" aria-label="{escape(what)}"{known}>{bar}</div>"""
+
+
+def nothing_yet() -> str:
+    """What stands in the place of the results before the first photo."""
+    return f"""
+<div class="cilf-card cilf-waiting">
+  <svg viewBox="0 0 120 60" width="120" height="60" aria-hidden="true">
+    <path class="cilf-line" d="M8 44h104M8 38v12M112 38v12"/>
+    <path class="cilf-soft" d="M46 44h36"/>
+    <circle class="cilf-spot" cx="64" cy="44" r="6"/>
+  </svg>
+  <h2>The results appear here</h2>
+  <p class="cilf-lead">{texts.WAITING}</p>
+</div>"""
+
+
+def prompts_heading() -> str:
+    """Title of the prompt section, above its bars and its editor."""
+    return f"""<h2>How well do these words fit?</h2><p class="cilf-lead">{texts.PROMPTS_LEAD}</p>"""
+
+
+def thumbnail(picture: np.ndarray, size: int = 112) -> str:
+    """A small square of the picture's upper middle, where a portrait has its face, as an address for a style sheet."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    left = (width - side) // 2
+    square = Image.fromarray(picture[:side, left : left + side]).resize(
+        (size, size), Image.Resampling.LANCZOS
+    )
+    return jpeg_address(np.asarray(square), quality=82)
+
+
+def model_state(state: str, detail: str = "") -> str:
+    """How far the model is: `loading`, `ready` or `failed`; `detail` says what is loaded, or what went wrong."""
+    titles = {
+        "loading": "Loading the model …",
+        "ready": "Model ready",
+        "failed": "The model is not available",
+    }
+    rest = f'<span class="cilf-detail">{escape(detail)}</span>' if detail else ""
+    return f'<p class="cilf-model cilf-{state}"><i aria-hidden="true"></i><b>{titles[state]}</b>{rest}</p>'
+
+
+def _over(face: FacePrediction) -> str:
+    answer, _, reason = texts.over(face, ADULT).partition(" ")
+    return f"""
+  <p class="cilf-over-limit cilf-{face.over(ADULT)}"><b>{ADULT} or over?</b>
+  <strong id="over">{answer}</strong> {reason}</p>"""
+
+
+def _ruler(face: FacePrediction) -> str:
+    low, high = face.interval
+    return f"""
+  <div class="cilf-ruler" role="img" aria-label="{texts.ruler(face)}">
+    <div class="cilf-track">
+      <div class="cilf-range" style="left:{_x(low):.2f}%;width:{_x(high) - _x(low):.2f}%"></div>
+      <div class="cilf-dot" style="left:{_x(face.age):.2f}%"></div>
+    </div>
+    {_age_axis()}
+  </div>"""
+
+
+def _age_axis() -> str:
+    ticks = "".join(f'<span style="left:{age}%">{age}</span>' for age in AGE_TICKS)
+    return f'<div class="cilf-axis" aria-hidden="true">{ticks}</div>'
+
+
+def _age_trace(face: FacePrediction) -> str:
+    """Ages of all steps; those taken are joined by a line, those not taken stand hollow at its side."""
+    ages = [step.age for step in face.trace]
+    low, high = _room(ages, least=6.0)
+    across = _across(len(ages))
+    spots = [(x, 100 - 100 * (age - low) / (high - low)) for x, age in zip(across, ages, strict=True)]
+    line, tries, previous = [spots[0]], [], spots[0]
+    for index, step in enumerate(face.trace[1:], start=1):
+        if step.accepted:
+            line.append(spots[index])
+            previous = spots[index]
+        else:
+            tries.append((previous, spots[index]))
+    if line[-1][0] < across[-1]:
+        line.append((across[-1], line[-1][1]))  # what was kept, up to the last step
+    shapes = f'<polyline class="cilf-line" points="{_points(line)}"/>' if len(line) > 1 else ""
+    shapes += "".join(f'<polyline class="cilf-try" points="{_points(pair)}"/>' for pair in tries)
+    marks = "".join(
+        f'<span class="cilf-mark{"" if index == 0 or step.accepted else " cilf-hollow"}" '
+        f'style="left:{x:.2f}%;top:{y:.2f}%"><b>{step.age:.1f}</b></span>'
+        for index, (step, (x, y)) in enumerate(zip(face.trace, spots, strict=True))
+    )
+    spoken = "Age at each step: " + ", ".join(
+        f"{age:.1f} ({texts.outcome(face, index)})" for index, age in enumerate(ages)
+    )
+    return f"""
+<p class="cilf-plot-title">Age, years</p>
+<div class="cilf-plot cilf-trace" role="img" aria-label="{spoken}">
+  <svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{shapes}</svg>{marks}
+</div>"""
+
+
+def _error_trace(face: FacePrediction, epsilon: float) -> str:
+    """The expected error of every step as a bar, against the limit."""
+    errors = [step.estimated_error for step in face.trace]
+    top = 1.25 * max([epsilon, *errors, 1e-9])
+    across = _across(len(errors))
+    bars = "".join(
+        f'<span class="cilf-column{"" if index == 0 or face.trace[index].accepted else " cilf-hollow"}" '
+        f'style="left:{x:.2f}%;height:{100 * error / top:.2f}%"><b>{error:.1f}</b></span>'
+        for index, (x, error) in enumerate(zip(across, errors, strict=True))
+    )
+    steps = "".join(f'<span style="left:{x:.2f}%">{index}</span>' for index, x in enumerate(across))
+    spoken = f"Expected error at each step, limit {epsilon:.1f} years: " + ", ".join(
+        f"{e:.1f}" for e in errors
+    )
+    return f"""
+<p class="cilf-plot-title">Expected error, years</p>
+<div class="cilf-plot cilf-columns" role="img" aria-label="{spoken}">
+  {bars}
+  <div class="cilf-limit" style="bottom:{100 * epsilon / top:.2f}%"><b>limit {epsilon:.1f}</b></div>
+</div>
+<div class="cilf-axis" aria-hidden="true">{steps}</div>
+<p class="cilf-axis-title" aria-hidden="true">step</p>"""
+
+
+def _prompt_row(
+    prompt: str, cosine: float, share: float, unknown: list[str], best: bool, low: float, high: float
+) -> str:
+    zero = 100 * (0 - low) / (high - low)
+    end = 100 * (cosine - low) / (high - low)
+    left, width = min(zero, end), abs(end - zero)
+    warning = (
+        f'<span class="cilf-unknown"><span aria-hidden="true">△</span> {escape(texts.unknown_words(unknown))}</span>'
+        if unknown
+        else ""
+    )
+    # A minus sign of a figure's width instead of the shorter hyphen.
+    shown = f"{cosine:.2f}".replace("-", "−")
+    return f"""
+<tr{' class="cilf-best"' if best else ""}>
+  <th scope="row">{escape(prompt)}{warning}</th>
+  <td>{_bar("cosine", left, width)}{shown}</td>
+  <td>{_bar("share", 0.0, 100 * share)}{_percent(share)}</td>
+  <td class="cilf-cross"><button type="button" data-prompt="{escape(prompt)}" title="Remove"
+    aria-label="{escape(texts.remove_prompt(prompt))}">✕</button></td>
+</tr>"""
+
+
+def _bar(kind: str, left: float, width: float) -> str:
+    style = f"left:{left:.1f}%;width:{width:.1f}%"
+    return f'<span class="cilf-bar"><i class="cilf-{kind}" style="{style}"></i></span>'
+
+
+def _legend(*entries: tuple[str, str]) -> str:
+    items = "".join(f'<span><i class="cilf-key-{key}"></i>{text}</span>' for key, text in entries)
+    return f'<p class="cilf-legend" aria-hidden="true">{items}</p>'
+
+
+def _hottest(heatmap: np.ndarray) -> str:
+    """In words, where the heat map is strongest."""
+    rows, columns = heatmap.shape
+    row, column = np.unravel_index(int(np.argmax(heatmap)), heatmap.shape)
+    upright = ("upper", "middle", "lower")[min(2, int(3 * (row + 0.5) / rows))]
+    across = ("left", "centre", "right")[min(2, int(3 * (column + 0.5) / columns))]
+    return f"Heat map over the face, strongest in the {upright} part, {across}"
+
+
+def _cosine_axis(values: Sequence[float]) -> tuple[float, float]:
+    """From and to of the bars: zero is always on it, the ends are whole tenths."""
+    low, high = min([0.0, *values]), max([0.0, *values])
+    low, high = math.floor(10 * low - 1e-9) / 10 if low < 0 else 0.0, math.ceil(10 * high + 1e-9) / 10
+    return (low, high) if high > low else (0.0, 1.0)
+
+
+def _percent(share: float) -> str:
+    return "<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+
+
+def _across(steps: int) -> list[float]:
+    """Where the steps stand, in percent from the left: evenly, none at the edge."""
+    return [100 * (index + 0.5) / steps for index in range(steps)]
+
+
+def _room(values: Sequence[float], least: float) -> tuple[float, float]:
+    """A range that holds all values with room for labels above and below, `least` wide at least."""
+    middle, half = (min(values) + max(values)) / 2, max(max(values) - min(values), least) / 2
+    return middle - 1.5 * half, middle + 1.9 * half
+
+
+def _points(spots: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.2f},{y:.2f}" for x, y in spots)
+
+
+def _x(age: float) -> float:
+    """Where an age stands on the ruler, in percent from the left."""
+    return 100 * min(max(age, 0.0), OLDEST) / OLDEST

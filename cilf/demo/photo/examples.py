@@ -1,0 +1,59 @@
+"""The two example portraits, both in the public domain and both inside libraries that the page depends on anyway."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cilf.face.images import open_photo
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A portrait of a person whose age is known.
+
+    Attributes:
+        key: short name for the page's elements.
+        name: who it is.
+        caption: when it was taken and how old the person was.
+        load: reads the portrait: HxWx3 uint8 RGB.
+    """
+
+    key: str
+    name: str
+    caption: str
+    load: Callable[[], np.ndarray]
+
+
+def _grace_hopper() -> np.ndarray:
+    from matplotlib.cbook import get_sample_data
+
+    return open_photo(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
+
+
+def _astronaut() -> np.ndarray:
+    from skimage.data import astronaut
+
+    return open_photo(astronaut())
+
+
+EXAMPLES = (
+    Example("hopper", "Grace Hopper", "US Navy, 1984, age 77", _grace_hopper),
+    Example("collins", "Eileen Collins", "NASA, 1990s, about 42", _astronaut),
+)
+
+
+def available() -> list[tuple[Example, np.ndarray]]:
+    """The examples whose portrait can be read here, each with it; a missing one is left out, with a note in the log."""
+    found = []
+    for example in EXAMPLES:
+        try:
+            found.append((example, example.load()))
+        except Exception:
+            log.warning(
+                "the example portrait of %s cannot be read and is left out", example.name, exc_info=True
+            )
+    return found

@@ -1,0 +1,1 @@
+"""The Photo set tab: many photos in, a gallery and a table out."""

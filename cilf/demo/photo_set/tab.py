@@ -1,0 +1,301 @@
+"""The Photo set tab: many photos in, a gallery, a histogram and a table out.
+
+The browser (`photo_set.js`) sends one photo after the other to addresses of our own and puts the answers into the
+page. Gradio's own upload would wait for the last photo before the first result, keep the whole set on the disk, lose
+the names of folders, give equal files of two visitors the same path, and leave there what came of a broken upload.
+
+Photos of all sets take turns, first come, first served: a long set neither starves another one nor takes a place that a
+single photo waits for.
+"""
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import gradio as gr
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cilf.demo import texts
+from cilf.demo.panel import panel
+from cilf.demo.photo_set import views as set_views
+from cilf.demo.photo_set.sets import Key, Looked, Photo, PhotoSet, PhotoSets
+from cilf.demo.uploads.images import Sent
+from cilf.demo.uploads.zip_archive import MAX_ARCHIVE, MAX_PHOTO, too_large
+from cilf.errors import CilfError, PhotoError, UsageError
+
+log = logging.getLogger(__name__)
+
+SCRIPT = Path(__file__).with_name("photo_set.js")
+
+# One answer of a zip file brings what this many seconds gave: the page moves, and is not redrawn for every photo.
+STEP_S = 1.0
+
+# So many bytes of photos of all sets may be in memory; senders of more are not read from until others are through.
+ROOM = 512 << 20
+
+# Who has room and sends nothing for so many seconds loses it.
+STALL_S = 30.0
+
+# So does, after as long, who has sent fewer bytes a second while others wait for room: eight photos that trickle in
+# would take all of it. Where nobody waits nobody is hurried; many a line is slower.
+PACE = 100_000
+
+_MEDIA_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+
+class PhotoSetTab:
+    """Lays the tab out in the open `gr.Blocks`; `SetRoutes` answers its script.
+
+    Args:
+        sets: the sets of all pages.
+    """
+
+    def __init__(self, sets: PhotoSets) -> None:
+        self._sets = sets
+        self.frame = gr.HTML(
+            set_views.frame(),
+            js_on_load=SCRIPT.read_text(encoding="utf-8"),
+            apply_default_css=False,
+            elem_id="photo-set",
+        )
+        self.token = panel(elem_id="photo-set-token", elem_classes="cilf-hidden")
+
+    def on_load(self, request: gr.Request) -> str:
+        """A page was opened: give it the token of a set of its own."""
+        token = self._sets.open(str(request.session_hash))
+        return f'<i data-token="{escape(token)}"></i>'
+
+
+class Room:
+    """Bounds what is in memory at once; who finds no room waits, first come, first served.
+
+    Args:
+        size: bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._line = asyncio.Lock()
+        self._freed = asyncio.Event()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for room."""
+        return self._line.locked()
+
+    @asynccontextmanager
+    async def taken(self, size: int) -> AsyncIterator[None]:
+        """Hold so many bytes, no more than there are in all."""
+        async with self._line:
+            while self._left < size:
+                self._freed.clear()
+                await self._freed.wait()
+            self._left -= size
+        try:
+            yield
+        finally:
+            self._left += size
+            self._freed.set()
+
+
+class SetRoutes:
+    """The addresses that the tab's script calls; every one starts with the token of the page's set.
+
+    - POST `start`: begin anew.
+    - POST `photo`: the body is a photo. Its name, its place in the set and, where nothing could be sent, why (`gone` or
+      `large`) stand in headers, since addresses end up in the logs of servers in between.
+    - POST `archive`: the body is a zip file. POST `next`: look at its next photos.
+    - POST `finish`: all is done, or the visitor has enough: drop the zip file, draw the histogram a last time.
+    - GET `table.csv`, `.json`, `.parquet`.
+
+    Answers are JSON: pieces of HTML from `set_views`, and figures. An error is a sentence in `problem`.
+    """
+
+    def __init__(self, sets: PhotoSets) -> None:
+        self._sets = sets
+        self._turn = asyncio.Semaphore(1)
+        self._room = Room(ROOM)
+
+    def routes(self) -> list[Route]:
+        """For the server's table of addresses."""
+        actions: dict[str, Callable[[PhotoSet, Request], Awaitable[dict[str, Any]]]] = {
+            "start": self._start,
+            "photo": self._photo,
+            "archive": self._archive,
+            "next": self._next,
+            "finish": self._finish,
+        }
+        posts = [
+            Route(f"/photo-set/{{token}}/{name}", self._answering(action), methods=["POST"])
+            for name, action in actions.items()
+        ]
+        return [*posts, Route("/photo-set/{token}/table.{kind}", self._table, methods=["GET"])]
+
+    async def _start(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
+        await run_in_threadpool(photo_set.clear)
+        return {"loading": self._sets.host.state == "loading"}
+
+    async def _photo(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
+        name, place, problem = _label(request, MAX_PHOTO)
+        length = _length(request)
+        kept = 0 if problem or length > MAX_PHOTO else length
+        async with self._room.taken(kept):
+            try:
+                data = await _body(request, kept, self._room)
+            except TimeoutError:
+                data, problem = None, texts.set_stalled(name)
+            if data is None:
+                problem = problem or too_large(name, MAX_PHOTO)
+            looked = await self._look(photo_set, (place, 0), name, Sent(name, data or b"", problem))
+        return await run_in_threadpool(self._seen, photo_set, [looked])
+
+    async def _archive(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
+        name, place, problem = _label(request, MAX_ARCHIVE)
+        # Without a name on the disk: it is gone when it is closed, and even when the program is killed.
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the set closes it
+        try:
+            async for chunk in request.stream():
+                if file.tell() + len(chunk) > MAX_ARCHIVE:
+                    problem = too_large(name, MAX_ARCHIVE)
+                if not problem:
+                    await run_in_threadpool(file.write, chunk)
+            if not problem:
+                return {"count": await run_in_threadpool(photo_set.open_archive, file, place, name)}
+        except PhotoError as error:
+            problem = str(error)
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+        looked = await self._look(photo_set, (place, 0), name, Sent(name, problem=problem))
+        return {"count": 0, **await run_in_threadpool(self._seen, photo_set, [looked])}
+
+    async def _next(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
+        end = time.monotonic() + STEP_S
+        seen: list[Looked] = []
+        more = True
+        while more and (not seen or time.monotonic() < end):
+            member = await run_in_threadpool(photo_set.next_member)
+            more = member is not None
+            if member is not None:
+                seen.append(await self._look(photo_set, *member))
+        return {**await run_in_threadpool(self._seen, photo_set, seen), "more": more}
+
+    async def _finish(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
+        await run_in_threadpool(photo_set.close_archive)
+        return {"histogram": await run_in_threadpool(_histogram, photo_set)}
+
+    async def _table(self, request: Request) -> Response:
+        photo_set = self._sets.get(request.path_params["token"])
+        kind = request.path_params["kind"]
+        if photo_set is None:
+            return Response(texts.SET_FORGOTTEN, 404, media_type="text/plain")
+        try:
+            table = await run_in_threadpool(photo_set.table, kind)
+        except UsageError as error:
+            return Response(texts.sentence(error), 404, media_type="text/plain")
+        headers = {
+            "Content-Disposition": f'attachment; filename="ages.{kind}"',
+            "Cache-Control": "no-store",
+        }
+        return Response(table, media_type=_MEDIA_TYPES[kind], headers=headers)
+
+    async def _look(self, photo_set: PhotoSet, key: Key, name: str, photo: Photo) -> Looked:
+        async with self._turn:
+            estimator = await run_in_threadpool(self._sets.host.get)
+            return await run_in_threadpool(photo_set.look, estimator, key, name, photo)
+
+    def _seen(self, photo_set: PhotoSet, seen: Sequence[Looked]) -> dict[str, Any]:
+        """What the page is told of photos that were looked at. Thumbnails take their time: not for the event loop."""
+        rows = [row for looked in seen for row in looked.rows]
+        answer = {
+            "photos": len(seen),
+            "faces": sum(len(looked.faces) for looked in seen),
+            "rows": "".join(map(set_views.rows, seen)),
+            "gallery": "".join(map(set_views.faces, reversed(seen))),
+            "failures": "".join(map(set_views.failures, seen)),
+            "failed": sum(row["error"] is not None for row in rows),
+        }
+        if photo_set.is_due(STEP_S):
+            answer["histogram"] = _histogram(photo_set)
+        return answer
+
+    def _answering(
+        self, action: Callable[[PhotoSet, Request], Awaitable[dict[str, Any]]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            photo_set = self._sets.get(request.path_params["token"])
+            if photo_set is None:
+                return JSONResponse({"problem": texts.SET_FORGOTTEN}, 404)
+            try:
+                return JSONResponse(await action(photo_set, request), headers={"Cache-Control": "no-store"})
+            except CilfError as error:
+                return JSONResponse({"problem": texts.sentence(error)}, 400)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody hears it
+            except Exception:
+                log.exception("a photo set could not be handled")
+                return JSONResponse({"problem": texts.SET_UNEXPECTED}, 500)
+
+        return answer
+
+
+def _histogram(photo_set: PhotoSet) -> str:
+    return set_views.histogram(set_views.count_ages(photo_set.rows()))
+
+
+def _length(request: Request) -> int:
+    """How long the body is; as long as it may be, where the browser does not say so."""
+    said = request.headers.get("content-length", "")
+    return int(said) if said.isdecimal() else MAX_PHOTO
+
+
+async def _body(request: Request, most: int, room: Room) -> bytes | None:
+    """The body of a request, or None where it is longer than that; it is read to its end even then, since a browser
+    hears no answer before.
+
+    Raises:
+        TimeoutError: nothing more of it came for a while, or too little while others wait for `room`.
+    """
+    data, fits = bytearray(), True
+    chunks = request.stream()
+    hurry = time.monotonic() + STALL_S
+    while True:
+        try:
+            async with asyncio.timeout(STALL_S):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return bytes(data) if fits else None
+        fits = fits and len(data) + len(chunk) <= most
+        if fits:
+            data += chunk
+        else:
+            data.clear()
+        if most and room.is_wanted and len(data) < PACE * (time.monotonic() - hurry):
+            raise TimeoutError
+
+
+def _label(request: Request, limit: int) -> tuple[str, int, str]:
+    """A file's name, its place in the set, and why the browser could not send it; empty where it could."""
+    name = unquote(request.headers.get("cilf-name", "photo"))
+    place = request.headers.get("cilf-place", "")
+    problem = {"gone": texts.set_gone(name), "large": too_large(name, limit)}
+    return (
+        name,
+        int(place) if place.isdecimal() and len(place) < 10 else 0,
+        problem.get(request.headers.get("cilf-problem", ""), ""),
+    )

@@ -1,0 +1,1 @@
+"""The web server behind the page: launch, settings, the loaded model, sessions."""

@@ -1,0 +1,84 @@
+"""Serving the page: everything that is told to Gradio once the page is put together."""
+
+import errno
+import importlib.util
+import socket
+from collections.abc import Sequence
+
+import gradio as gr
+from starlette.routing import Route
+
+from cilf.demo import theme
+from cilf.demo.server import gradio_patches as gradio_changes
+from cilf.demo.server.settings import Settings
+from cilf.demo.uploads.zip_archive import MAX_PHOTO
+from cilf.errors import UsageError
+
+# Gradio keeps each page's last contents in memory until this many newer pages have come.
+PAGES_KEPT = 100
+
+
+def check(settings: Settings) -> None:
+    """Make sure that the page can be served so, before anything is loaded for it.
+
+    Raises:
+        UsageError: MCP is asked for and not installed, or nothing can listen at the host and port.
+    """
+    if settings.mcp and importlib.util.find_spec("mcp") is None:
+        raise UsageError('--mcp needs the package mcp; install it with `pip install -e ".[mcp]"`')
+    if settings.port is not None:
+        _try_to_listen(settings.host, settings.port)
+
+
+def _try_to_listen(host: str, port: int) -> None:
+    if not 0 < port < 1 << 16:
+        raise UsageError(f"there is no port {port}; give --port a number from 1 to 65535")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Gradio does
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(_taken(port)) from None
+        raise UsageError(
+            f"cannot listen on {host!r}, port {port} ({error.strerror}); give another --host or --port"
+        ) from None
+
+
+def _taken(port: int | None) -> str:
+    which = "every port that was tried is" if port is None else f"port {port} is"
+    return f"{which} taken by another program; choose another one with --port"
+
+
+def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
+    """Serve the page, and `routes` beside Gradio's own, until the program is stopped. Everything that the page loads
+    comes from its own address.
+
+    Raises:
+        UsageError: no port is free.
+    """
+    page.queue(max_size=settings.queue_size)
+    gradio_changes.make(page)
+    try:
+        page.launch(
+            server_name=settings.host,
+            server_port=settings.port,
+            share=settings.share,
+            mcp_server=settings.mcp,
+            theme=theme.make_theme(),
+            css_paths=theme.STYLE_SHEETS,
+            head=theme.HEAD,
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            ssr_mode=False,
+            pwa=False,
+            max_file_size=MAX_PHOTO,
+            state_session_capacity=PAGES_KEPT,
+            app_kwargs={"routes": list(routes)},
+        )
+    except OSError as error:
+        if "empty port" not in str(error):
+            raise
+        raise UsageError(_taken(settings.port)) from None

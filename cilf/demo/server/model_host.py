@@ -1,0 +1,195 @@
+"""Loading the model behind the page, so that the page is up at once and says how far the model is."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from cilf.demo.server import zero_gpu
+from cilf.errors import CilfError
+from cilf.hub import Progress
+from cilf.prediction import FacePrediction
+
+log = logging.getLogger(__name__)
+
+State = Literal["loading", "ready", "failed"]
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """What the page needs of `cilf.AgeEstimator`; naming it here keeps PyTorch out of the page's start."""
+
+    @property
+    def epsilon(self) -> float:
+        """Limit of the expected error in years, above which an estimate is corrected."""
+        ...
+
+    @property
+    def kind(self) -> Literal["cilf", "mtmsa"]:
+        """Which system the weights are of."""
+        ...
+
+    @property
+    def compares_texts(self) -> bool:
+        """Whether faces can be compared with prompts."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """What is loaded and from where."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights file."""
+        ...
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """The evaluation report that came with the weights."""
+        ...
+
+    @property
+    def card(self) -> str:
+        """The model card that came with the weights, as Markdown; empty where there is none."""
+        ...
+
+    def predict(
+        self,
+        photo: np.ndarray,
+        prompts: Sequence[str] | None = None,
+        *,
+        no_face: Literal["skip", "whole"] = "skip",
+        tiles: bool = True,
+        max_faces: int | None = None,
+    ) -> list[FacePrediction]:
+        """The faces of a photo (HxWx3 uint8 RGB), left to right, each compared with the prompts; `tiles` shows small
+        ones too."""
+        ...
+
+    def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
+        """Prompt -> cosine in [-1, 1]."""
+        ...
+
+    def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
+        """Prompt -> share of the softmax over these prompts."""
+        ...
+
+    def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
+        """Prompt -> words that the text tower never saw in training."""
+        ...
+
+
+class ModelHost:
+    """Holds the page's estimator and loads it in a thread of its own.
+
+    Args:
+        load: makes the estimator; called once, by `start`.
+    """
+
+    def __init__(self, load: Callable[[], Estimator]) -> None:
+        self._load = load
+        self._done = threading.Event()
+        self._replacing = threading.Lock()
+        self._held: Estimator | CilfError | None = None  # one attribute, so that a swap is one step
+
+    def start(self) -> None:
+        """Begin to load; returns at once."""
+        threading.Thread(target=self._run, name="load-model", daemon=True).start()
+
+    @property
+    def state(self) -> State:
+        """`loading` until `start` has finished its work, then `ready` or `failed`."""
+        if not self._done.is_set():
+            return "loading"
+        return "ready" if self.error is None else "failed"
+
+    @property
+    def error(self) -> CilfError | None:
+        """Why loading failed, or None."""
+        held = self._held
+        return held if isinstance(held, CilfError) else None
+
+    def get(self, timeout: float | None = None) -> Estimator:
+        """The estimator, waiting for it where it is still loading.
+
+        Raises:
+            CilfError: loading failed, or took longer than `timeout` seconds.
+        """
+        if not self._done.wait(timeout):
+            raise CilfError("the model is still loading; try again in a moment")
+        held = self._held
+        if isinstance(held, CilfError):
+            raise held
+        assert held is not None
+        return held
+
+    def wait(self) -> None:
+        """Wait until loading is over, well or not."""
+        self._done.wait()
+
+    def replace(self, load: Callable[[], Estimator]) -> Estimator:
+        """Load another estimator in this thread and hand it out from then on; whoever has the old one keeps it.
+
+        Until the new one is there, and where it cannot be loaded, the old one is handed out. One replacement at a time.
+
+        Raises:
+            CilfError: the new one cannot be loaded.
+        """
+        with self._replacing:
+            self._done.wait()
+            self._held = _made(load)
+            return self._held
+
+    def _run(self) -> None:
+        try:
+            self._held = _made(self._load)
+        except CilfError as error:
+            log.error("%s", error)
+            self._held = error
+        finally:
+            self._done.set()
+
+
+def _made(load: Callable[[], Estimator]) -> Estimator:
+    try:
+        return load()
+    except CilfError:
+        raise
+    except Exception as error:
+        # Whatever goes wrong, the page has to say so instead of waiting for ever.
+        log.exception("the model could not be loaded")
+        raise CilfError(
+            f"the model could not be loaded ({type(error).__name__}); the program's log has the details"
+        ) from error
+
+
+def age_estimator(
+    source: str | None,
+    revision: str | None = None,
+    progress: Progress | None = None,
+    *,
+    device: str = "cpu",
+    max_faces: int | None = None,
+) -> Estimator:
+    """Load `cilf.AgeEstimator` (see its `from_pretrained`) and try it on a grey picture.
+
+    Raises:
+        CilfError: it cannot be loaded.
+    """
+    # Imported here, in the loading thread: PyTorch takes seconds, and the page need not wait for it.
+    from cilf.estimator import AgeEstimator
+
+    estimator = AgeEstimator.from_pretrained(
+        source,
+        revision=revision,
+        device=device,
+        max_faces=max_faces,
+        on_device=zero_gpu.on_gpu,
+        progress=progress,
+    )
+    if not zero_gpu.is_here():  # a GPU is lent to visitors alone
+        estimator.predict(np.full((64, 64, 3), 128, np.uint8), no_face="whole")
+    return estimator

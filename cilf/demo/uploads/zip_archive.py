@@ -1,0 +1,152 @@
+"""Photos out of a visitor's zip file, one at a time and in memory: nothing is ever unpacked to the disk.
+
+So no name in the archive can lead out of a folder. What an archive can still try, and what stops it:
+
+- a member that unpacks to far more than it says or than a photo needs: `MAX_PHOTO` bytes are read of it, no more;
+- very many members: `MAX_MEMBERS` photos, and a list of members of `MAX_LIST` bytes;
+- very much in all: `MAX_UNPACKED` bytes;
+- a method of packing whose own tables fill the memory (LZMA): only what every system's zip program writes is taken.
+"""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from cilf.errors import PhotoError
+from cilf.face.images import open_photo_bytes
+from cilf.photo_set import PHOTO_SUFFIXES
+
+MEGABYTE = 1 << 20
+MAX_PHOTO = 64 * MEGABYTE
+MAX_ARCHIVE = 1024 * MEGABYTE
+MAX_MEMBERS = 10_000
+MAX_UNPACKED = 4096 * MEGABYTE
+MAX_LIST = (
+    2 * MEGABYTE
+)  # 10,000 members with names of 150 letters; each costs the reader half a kilobyte more
+
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 0x1
+_CHUNK = MEGABYTE
+
+
+class Archive:
+    """The photos in a zip file.
+
+    Hidden members (a name with a leading dot anywhere in its path), `__MACOSX` and what has no photo's suffix are
+    passed over, as `cilf.photo_set.find_photos` does in a folder.
+
+    Args:
+        file: the archive, open for reading; it stays the caller's to close, after the last member was read.
+        name: what the visitor calls it.
+
+    Raises:
+        PhotoError: it is no zip file, is damaged, holds no photo, or more than a page can take.
+    """
+
+    def __init__(self, file: io.BufferedIOBase, name: str) -> None:
+        self._name = name
+        try:
+            self._zip = zipfile.ZipFile(_Bounded(file))
+        except _ListTooLongError:
+            raise PhotoError(self._too_many()) from None
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, UnicodeError):
+            raise PhotoError(f"'{name}' is not a zip file, or is damaged; pack it again") from None
+        self._members = [member for member in self._zip.infolist() if _is_photo(member)]
+        if not self._members:
+            raise PhotoError(f"no photo was found in '{name}'; give a zip file with photos in it")
+        if len(self._members) > MAX_MEMBERS:
+            raise PhotoError(self._too_many())
+        if sum(member.file_size for member in self._members) > MAX_UNPACKED:
+            raise PhotoError(
+                f"the photos in '{name}' unpack to more than {MAX_UNPACKED // MEGABYTE // 1024} GB; "
+                "split it into smaller zip files"
+            )
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def photos(self) -> Iterator[tuple[str, "Member"]]:
+        """(name, member) of every photo in the order of names; each is read from the archive when it is taken."""
+        for member in sorted(self._members, key=lambda member: member.filename):
+            name = f"{self._name}/{member.filename}"
+            yield name, Member(name, self._zip, member)
+
+    def _too_many(self) -> str:
+        return f"'{self._name}' holds more than {MAX_MEMBERS:,} photos; split it into smaller zip files"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A photo in an archive; `name` is the archive's name and its own."""
+
+    name: str
+    archive: zipfile.ZipFile
+    info: zipfile.ZipInfo
+
+    def take(self) -> np.ndarray:
+        """Unpack and open the photo: HxWx3 uint8 RGB, upright.
+
+        Raises:
+            PhotoError: it is locked, damaged, too large or no picture.
+        """
+        return open_photo_bytes(self._content(), self.name)
+
+    def _content(self) -> bytes:
+        if self.info.flag_bits & _ENCRYPTED:
+            raise PhotoError(f"'{self.name}' is locked with a password; pack it again without one")
+        if self.info.compress_type not in _METHODS:
+            raise PhotoError(f"'{self.name}' is packed in an uncommon way; pack it again as a plain zip file")
+        content = io.BytesIO()
+        try:
+            with self.archive.open(self.info) as member:
+                while chunk := member.read(_CHUNK):
+                    content.write(chunk)
+                    if content.tell() > MAX_PHOTO:
+                        raise PhotoError(too_large(self.name, MAX_PHOTO))
+        except PhotoError:
+            raise
+        except Exception:  # zlib and zipfile raise all kinds of errors on damage
+            raise PhotoError(f"'{self.name}' is damaged inside the zip file; pack it again") from None
+        return content.getvalue()
+
+
+def too_large(name: str, limit: int) -> str:
+    """The sentence on a file that has more than `limit` bytes."""
+    return f"'{name}' is larger than {limit // MEGABYTE:,} MB; give a smaller file"
+
+
+def _is_photo(member: zipfile.ZipInfo) -> bool:
+    parts = PurePosixPath(member.filename).parts
+    if member.is_dir() or not parts:
+        return False
+    # `..` is no hidden folder: such a name is only shown.
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
+    return (
+        not hidden and "__MACOSX" not in parts and PurePosixPath(parts[-1]).suffix.lower() in PHOTO_SUFFIXES
+    )
+
+
+class _ListTooLongError(Exception):
+    pass
+
+
+class _Bounded:
+    """The archive's file as `zipfile` reads it, with a bound on what is read at once.
+
+    The list of members is read in one go, by its own word on its length; members are read in pieces of `_CHUNK`.
+    """
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(MAX_LIST + 1 if size < 0 else min(size, MAX_LIST + 1))
+        if len(data) > MAX_LIST:
+            raise _ListTooLongError
+        return data

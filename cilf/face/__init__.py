@@ -1,0 +1,1 @@
+"""Photo → faces → aligned crops: opening images, detecting faces, aligning them."""

@@ -1,0 +1,61 @@
+"""What stands round a network needs of it, whichever system it belongs to (`cilf.model.cilf`, `cilf.model.mtmsa`)."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cilf.model.head import AgeEstimate, Head
+
+
+@dataclass(frozen=True)
+class Description:
+    """What inference keeps of a batch of B crops.
+
+    Attributes:
+        embedding: (B, D) image embedding, unit length.
+        estimate: the age head's distribution and its moments.
+        relevance: (B, H, W), how much each grid cell counts for the estimate; only differences within a face matter.
+    """
+
+    embedding: Float[Tensor, "batch embed"]
+    estimate: AgeEstimate
+    relevance: Float[Tensor, "batch rows columns"]
+
+
+class AgeModel(nn.Module, ABC):
+    """Crops → ages. The error model and the interval are no part of it: they are fitted afterwards, on other photos."""
+
+    head: Head
+
+    @property
+    @abstractmethod
+    def image_size(self) -> int:
+        """Side of the square crops in pixels."""
+
+    @property
+    @abstractmethod
+    def embed_dim(self) -> int:
+        """Width D of the image embedding."""
+
+    @property
+    @abstractmethod
+    def image_network(self) -> nn.Module:
+        """The part that sees pixels, whose filters lie in memory as the crops do; its backbone is named `trunk`."""
+
+    @abstractmethod
+    def encode_ages(self) -> Float[Tensor, "age embed"]:
+        """What `describe` needs beside the pixels, computed once, not per photo: age prompts of unit length, none (no
+        rows) for a model without prompts."""
+
+    @abstractmethod
+    def describe(
+        self,
+        pixels: Float[Tensor, "batch 3 height width"],
+        age_text: Float[Tensor, "age embed"],
+        *,
+        mirror: bool,
+    ) -> Description:
+        """RGB crops with values in [0, 1]; `age_text` from `encode_ages`. With `mirror` the crop and its mirror image
+        are both looked at and averaged, at about twice the cost."""

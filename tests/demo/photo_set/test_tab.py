@@ -1,0 +1,614 @@
+"""What the Photo set tab makes of many files: rows, failures, zip files, and who sees what."""
+
+import asyncio
+import io
+import json
+import struct
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.testclient import TestClient
+
+import app
+from cilf import AgeEstimator
+from cilf.demo import texts
+from cilf.demo.live.streams import Streams
+from cilf.demo.photo_set import sets
+from cilf.demo.photo_set import tab as photo_set
+from cilf.demo.photo_set import views as set_views
+from cilf.demo.photo_set.sets import Looked, PhotoSet, PhotoSets
+from cilf.demo.photo_set.tab import Room, SetRoutes
+from cilf.demo.server.model_host import ModelHost
+from cilf.demo.server.sessions import Visits
+from cilf.demo.server.settings import Settings
+from cilf.demo.uploads import zip_archive as archive
+from cilf.demo.uploads.images import Sent
+from cilf.demo.uploads.zip_archive import Archive
+from cilf.errors import DetectorError, PhotoError, WeightsError
+from cilf.photo_set import COLUMNS
+from cilf.prediction import FacePrediction
+from tests.generated_set import generated_photos
+from tests.stand_in import CountingEstimator, face
+
+Answer = dict[str, Any]
+
+
+def png(faces: int = 0) -> bytes:
+    """A plain picture in which the stand-in sees so many faces."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), (faces, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def packed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.BytesIO:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return buffer
+
+
+class StandIn(CountingEstimator):
+    """Sees as many faces as the first pixel's red says, in arrays as the page hands them over."""
+
+    epsilon = 4.5
+    kind = "cilf"
+    compares_texts = True
+    source = "a stand-in"
+    sha256 = "0" * 64
+    report = None
+    card = ""
+
+    def predict(
+        self, photo: np.ndarray, prompts: None = None, *, no_face: str = "skip"
+    ) -> list[FacePrediction]:
+        return [face(left=12.0 * number) for number in range(int(photo[0, 0, 0]))]
+
+    def similarity(self, face: FacePrediction, prompts: Any) -> dict[str, float]:
+        return {}
+
+    def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
+        return {}
+
+    def unknown_words(self, prompts: Any) -> dict[str, list[str]]:
+        return {}
+
+
+def hosting(estimator: Any) -> ModelHost:
+    host = ModelHost(lambda: estimator)
+    host.start()
+    host.get()
+    return host
+
+
+class Visitor:
+    """A page, as its script speaks with the server."""
+
+    def __init__(self, photo_sets: PhotoSets, page: str = "page") -> None:
+        self.client = TestClient(Starlette(routes=SetRoutes(photo_sets).routes()))
+        self.token = photo_sets.open(page)
+
+    def call(self, path: str, body: bytes = b"", **headers: str) -> Answer:
+        named = {f"Cilf-{name}": quote(value) for name, value in headers.items()}
+        response = self.client.post(f"/photo-set/{self.token}/{path}", content=body, headers=named)
+        return {"code": response.status_code, **response.json()}
+
+    def photo(self, name: str, body: bytes, place: int, **headers: str) -> Answer:
+        return self.call("photo", body, name=name, place=str(place), **headers)
+
+    def archive(self, name: str, body: bytes, place: int = 0) -> list[Answer]:
+        opened = self.call("archive", body, name=name, place=str(place))
+        answers = [opened]
+        while answers[-1].get("more", opened["count"] > 0):
+            answers.append(self.call("next"))
+        return answers
+
+    def table(self) -> pd.DataFrame:
+        response = self.client.get(f"/photo-set/{self.token}/table.parquet")
+        assert response.status_code == 200
+        return pd.read_parquet(io.BytesIO(response.content))
+
+
+@pytest.fixture
+def photo_sets() -> PhotoSets:
+    return PhotoSets(hosting(StandIn()))
+
+
+@pytest.fixture
+def visitor(photo_sets: PhotoSets) -> Visitor:
+    return Visitor(photo_sets)
+
+
+class TestArchive:
+    def names(self, file: io.BytesIO) -> list[str]:
+        return [name for name, _ in Archive(file, "a.zip").photos()]
+
+    def test_photos_come_in_the_order_of_names_and_the_rest_is_passed_over(self) -> None:
+        members = ["b/2.JPG", "a.png", "b/1.heic", "notes.txt", ".hidden.jpg", "b/.cache/3.jpg"]
+        members += ["__MACOSX/b/._2.jpg", "__MACOSX/2.jpg", "empty/", "inner.zip"]
+        file = packed({name: b"x" for name in members if not name.endswith("/")} | {"empty/": b""})
+        assert self.names(file) == ["a.zip/a.png", "a.zip/b/1.heic", "a.zip/b/2.JPG"]
+
+    def test_a_member_is_opened_as_a_photo(self) -> None:
+        [(_, member)] = Archive(packed({"a.png": png(7)}), "a.zip").photos()
+        assert member.take().shape == (48, 64, 3)
+        assert member.take()[0, 0, 0] == 7
+
+    def test_names_that_lead_out_write_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        inner = tmp_path / "a" / "b"
+        inner.mkdir(parents=True)
+        monkeypatch.chdir(inner)
+        file = packed({"../../evil.png": png(), "/tmp/cilf-evil.png": png(), "c:\\evil.png": png()})
+        photos = list(Archive(file, "a.zip").photos())
+        assert len(photos) == 3
+        assert all(member.take().any() in (True, False) for _, member in photos)
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        assert not Path("/tmp/cilf-evil.png").exists()
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"PK", b"hello" * 100, packed({"a.png": png()}).getvalue()[:-30]]
+    )
+    def test_what_is_no_zip_file_gives_a_sentence(self, content: bytes) -> None:
+        with pytest.raises(PhotoError, match=r"holiday\.zip.*pack it again"):
+            Archive(io.BytesIO(content), "holiday.zip")
+
+    def test_without_a_photo_there_is_nothing_to_do(self) -> None:
+        with pytest.raises(PhotoError, match="no photo was found"):
+            Archive(packed({"notes.txt": b"x"}), "a.zip")
+
+    def test_a_bomb_is_read_no_further_than_a_photo_may_be_long(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(archive, "MAX_PHOTO", 5 << 20)
+        file = packed({"bomb.png": bytes(60 << 20), "fine.png": png(1)})
+        assert len(file.getvalue()) < 100_000
+        (_, bomb), (_, fine) = Archive(file, "a.zip").photos()
+        with pytest.raises(PhotoError, match=r"a\.zip/bomb\.png.*larger than 5 MB"):
+            bomb.take()
+        assert fine.take()[0, 0, 0] == 1
+
+    def test_a_member_that_lies_about_its_size_is_bounded_too(self) -> None:
+        content = bytearray(packed({"bomb.png": bytes(60 << 20)}).getvalue())
+        size = struct.pack("<I", 60 << 20)
+        start = content.index(b"PK\x01\x02")
+        at = content.index(size, start)
+        content[at : at + 4] = struct.pack("<I", 1000)
+        [(_, bomb)] = Archive(io.BytesIO(bytes(content)), "a.zip").photos()
+        with pytest.raises(PhotoError, match="damaged"):
+            bomb.take()
+
+    def test_too_much_in_all_and_too_many_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = packed({f"{number}.png": bytes(1000) for number in range(20)})
+        monkeypatch.setattr(archive, "MAX_MEMBERS", 19)
+        with pytest.raises(PhotoError, match="more than 19 photos"):
+            Archive(file, "a.zip")
+        monkeypatch.undo()
+        monkeypatch.setattr(archive, "MAX_UNPACKED", 19_999)
+        with pytest.raises(PhotoError, match="unpack to more than"):
+            Archive(file, "a.zip")
+        monkeypatch.undo()
+        monkeypatch.setattr(archive, "MAX_LIST", 500)  # a list of members is read at once
+        with pytest.raises(PhotoError, match="photos; split it"):
+            Archive(file, "a.zip")
+
+    def test_locked_and_strangely_packed_members_say_so(self) -> None:
+        content = bytearray(packed({"a.png": png()}).getvalue())
+        start = content.index(b"PK\x01\x02")
+        content[start + 8] |= 1  # the flag of a password
+        [(_, locked)] = Archive(io.BytesIO(bytes(content)), "a.zip").photos()
+        with pytest.raises(PhotoError, match="password"):
+            locked.take()
+        [(_, strange)] = Archive(packed({"a.png": png()}, zipfile.ZIP_LZMA), "a.zip").photos()
+        with pytest.raises(PhotoError, match="uncommon"):
+            strange.take()
+
+
+class TestSet:
+    def test_rows_are_those_of_the_command_line(self, visitor: Visitor) -> None:
+        answer = visitor.photo("two.png", png(2), 0)
+        assert (answer["photos"], answer["faces"], answer["failed"]) == (1, 2, 0)
+        assert answer["rows"].count("<tr>") == 2
+        assert answer["gallery"].count("<img") == 2
+        table = visitor.table()
+        assert tuple(table.columns) == COLUMNS
+        assert table["path"].tolist() == ["two.png"] * 2
+        assert table["face"].tolist() == [0, 1]
+        assert table["age"].tolist() == [30.5, 30.5]
+
+    def test_bad_files_give_their_reason_and_the_others_go_on(self, visitor: Visitor) -> None:
+        bad = {
+            "empty.jpg": b"",
+            "text.jpg": b"hello",
+            "cut.png": png(1)[:60],
+            "wall.png": png(0),
+        }
+        for place, (name, content) in enumerate(bad.items()):
+            answer = visitor.photo(name, content, place)
+            assert answer["failed"] == 1
+            assert name in answer["failures"]
+        assert visitor.photo("fine.png", png(1), 9)["faces"] == 1
+        table = visitor.table()
+        assert table["path"].tolist() == [*bad, "fine.png"]
+        assert table["status"].tolist() == ["unreadable"] * 3 + ["no_face", "corrected"]
+        assert table["error"].notna().tolist() == [True] * 4 + [False]
+
+    @pytest.mark.parametrize(
+        ("problem", "said"), [("large", "larger than 64 MB"), ("gone", "choose it again")]
+    )
+    def test_what_the_browser_could_not_send_has_a_row(
+        self, visitor: Visitor, problem: str, said: str
+    ) -> None:
+        answer = visitor.photo("x.jpg", b"", 0, problem=problem)
+        assert said in answer["failures"]
+        assert visitor.table()["status"].tolist() == ["unreadable"]
+
+    def test_a_body_over_the_limit_is_not_kept(
+        self, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(photo_set, "MAX_PHOTO", 1000)
+        assert "larger than" in visitor.photo("x.jpg", bytes(5000), 0)["failures"]
+
+    def test_rows_stand_in_the_order_of_the_files_however_they_come(self, visitor: Visitor) -> None:
+        for place in (2, 0, 1):
+            visitor.photo(f"{place}.png", png(1), place)
+        assert visitor.table()["path"].tolist() == ["0.png", "1.png", "2.png"]
+
+    def test_names_are_shown_as_they_are_and_escaped(self, visitor: Visitor) -> None:
+        name = 'Ünal/<img src=x onerror="alert(1)">.jpg'
+        for answer in (visitor.photo(name, png(1), 0), visitor.photo(name, b"no picture", 1)):
+            shown = answer["rows"] + answer["gallery"] + answer["failures"]
+            assert "<img src=x" not in shown
+            assert "Ünal/&lt;img" in shown
+        assert visitor.table()["path"].tolist() == [name] * 2
+
+    def test_a_zip_file_is_read_photo_by_photo(self, visitor: Visitor) -> None:
+        members = {f"day {number}/a.png": png(number) for number in range(3)} | {"broken.jpg": b"x"}
+        opened, *answers = visitor.archive("holiday.zip", packed(members).getvalue(), place=1)
+        visitor.photo("first.png", png(1), 0)
+        assert opened["count"] == 4
+        assert sum(answer["photos"] for answer in answers) == 4
+        assert sum(answer["faces"] for answer in answers) == 3
+        table = visitor.table()
+        assert list(dict.fromkeys(table["path"])) == [
+            "first.png",
+            "holiday.zip/broken.jpg",
+            "holiday.zip/day 0/a.png",
+            "holiday.zip/day 1/a.png",
+            "holiday.zip/day 2/a.png",
+        ]
+
+    def test_a_zip_file_that_cannot_be_used_has_a_row(self, visitor: Visitor) -> None:
+        [answer] = visitor.archive("holiday.zip", b"no zip")
+        assert answer["count"] == 0
+        assert "holiday.zip" in answer["failures"]
+        assert visitor.table()["path"].tolist() == ["holiday.zip"]
+
+    def test_a_zip_file_over_the_limit_is_not_kept(
+        self, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(photo_set, "MAX_ARCHIVE", 1000)
+        [answer] = visitor.archive("holiday.zip", packed({"a.png": bytes(5000)}, 0).getvalue())
+        assert "larger than" in answer["failures"]
+
+    def test_stopping_drops_the_zip_file_and_keeps_the_rows(
+        self, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(photo_set, "STEP_S", 0.0)  # a photo an answer
+        visitor.call("archive", packed({f"{n}.png": png(1) for n in range(5)}).getvalue(), name="a.zip")
+        assert visitor.call("next")["photos"] == 1
+        assert "1 face" in visitor.call("finish")["histogram"]
+        assert visitor.call("next") | {"histogram": ""} == {
+            "code": 200,
+            "photos": 0,
+            "faces": 0,
+            "rows": "",
+            "gallery": "",
+            "failures": "",
+            "failed": 0,
+            "histogram": "",
+            "more": False,
+        }
+        assert len(visitor.table()) == 1
+
+    def test_a_zip_file_is_closed_when_it_is_through_or_dropped(self) -> None:
+        photo_set = PhotoSet()
+        content = packed({"a.png": png(1)}).getvalue()
+        for drop in (
+            lambda: list(iter(photo_set.next_member, None)),
+            photo_set.close_archive,
+            photo_set.clear,
+        ):
+            file = io.BytesIO(content)
+            assert photo_set.open_archive(file, 0, "a.zip") == 1
+            drop()
+            assert file.closed
+            assert photo_set.next_member() is None
+
+    def test_a_new_set_begins_empty(self, visitor: Visitor) -> None:
+        visitor.photo("a.png", png(1), 0)
+        assert visitor.call("start")["loading"] is False
+        assert len(visitor.table()) == 0
+
+    @pytest.mark.parametrize("kind", sets.TABLE_KINDS)
+    def test_tables_leave_no_file(
+        self, visitor: Visitor, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        visitor.photo("a.png", png(1), 0)
+        response = visitor.client.get(f"/photo-set/{visitor.token}/table.{kind}")
+        assert response.status_code == 200
+        assert f"ages.{kind}" in response.headers["content-disposition"]
+        assert list(tmp_path.iterdir()) == []
+        assert visitor.client.get(f"/photo-set/{visitor.token}/table.exe").status_code == 404
+
+    def test_pages_are_served_while_an_answer_is_drawn(
+        self, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Thumbnails and histograms are not drawn on the event loop."""
+        drawn: list[str] = []
+
+        def off_the_loop(name: str, draw: Callable[..., str]) -> Callable[..., str]:
+            def drawing(*arguments: Any) -> str:
+                with pytest.raises(RuntimeError, match="no running event loop"):
+                    asyncio.get_running_loop()
+                drawn.append(name)
+                return draw(*arguments)
+
+            return drawing
+
+        for name in ("faces", "histogram"):
+            monkeypatch.setattr(set_views, name, off_the_loop(name, getattr(set_views, name)))
+        visitor.photo("a.png", png(1), 0)
+        visitor.archive("b.zip", packed({"b.png": png(1)}).getvalue())
+        visitor.archive("c.zip", b"no zip file")
+        assert drawn.count("faces") >= 3
+        drawn.clear()
+        assert visitor.call("finish")["histogram"]
+        assert drawn == ["histogram"]
+
+    def test_the_unexpected_becomes_a_sentence(self) -> None:
+        class Broken(StandIn):
+            def predict(self, photo: np.ndarray, **_: Any) -> list[FacePrediction]:
+                raise DetectorError("the detector is gone; install it")
+
+        answer = Visitor(PhotoSets(hosting(Broken()))).photo("a.png", png(1), 0)
+        assert answer == {"code": 400, "problem": "The detector is gone; install it."}
+
+    def test_a_missing_model_is_said(self) -> None:
+        def load() -> StandIn:
+            raise WeightsError("the folder 'x' is empty")
+
+        host = ModelHost(load)
+        host.start()
+        assert "is empty" in Visitor(PhotoSets(host)).photo("a.png", png(1), 0)["problem"]
+
+
+class TestVisitors:
+    def test_nobody_sees_the_set_of_another(self, photo_sets: PhotoSets) -> None:
+        mine, yours = Visitor(photo_sets, "mine"), Visitor(photo_sets, "yours")
+        mine.photo("a.png", png(1), 0)
+        assert len(yours.table()) == 0
+        assert len(mine.table()) == 1
+        yours.token = "guessed"
+        assert yours.photo("b.png", png(1), 0) == {"code": 404, "problem": texts.SET_FORGOTTEN}
+
+    def test_a_left_page_is_forgotten_with_its_zip_file(self, photo_sets: PhotoSets) -> None:
+        visitor = Visitor(photo_sets)
+        file = packed({"a.png": png(1)})
+        photo_set = photo_sets.get(visitor.token)
+        assert photo_set is not None
+        photo_set.open_archive(file, 0, "a.zip")
+        photo_sets.forget("page")
+        assert file.closed
+        assert visitor.call("next")["code"] == 404
+
+    def test_sets_left_lying_make_room(self) -> None:
+        now = 0.0
+        photo_sets = PhotoSets(hosting(StandIn()), seconds=60.0, max_photos=1, clock=lambda: now)
+        old, new = Visitor(photo_sets, "old"), Visitor(photo_sets, "new")
+        old.photo("a.png", png(1), 0)
+        new.photo("a.png", png(1), 0)
+        assert len(old.table()) == 1  # within its minute
+        now = 100.0
+        assert len(new.table()) == 1
+        assert old.call("next")["code"] == 404
+
+    def test_photos_of_two_sets_take_turns(self) -> None:
+        """While the one's photo is looked at, the other's waits; none is lost."""
+
+        class Slow(StandIn):
+            inside = most = 0
+
+            def predict(self, photo: np.ndarray, **_: Any) -> list[FacePrediction]:
+                self.inside += 1
+                self.most = max(self.most, self.inside)
+                time.sleep(0.01)
+                self.inside -= 1
+                return [face(left=0.0)]
+
+        estimator = Slow()
+        photo_sets = PhotoSets(hosting(estimator))
+        tokens = [photo_sets.open(page) for page in "ab"]
+        with TestClient(Starlette(routes=SetRoutes(photo_sets).routes())) as client:
+
+            def send(token: str) -> None:
+                for place in range(10):
+                    client.post(
+                        f"/photo-set/{token}/photo",
+                        content=png(1),
+                        headers={"Cilf-Name": "a.png", "Cilf-Place": str(place)},
+                    )
+
+            threads = [threading.Thread(target=send, args=(token,)) for token in tokens]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert estimator.most == 1
+        assert [len(photo_sets.get(token) or ()) for token in tokens] == [10, 10]
+
+    def test_no_more_photos_are_read_than_there_is_room_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        gate = threading.Event()
+
+        class Held(StandIn):
+            def predict(self, photo: np.ndarray, **_: Any) -> list[FacePrediction]:
+                gate.wait(60)
+                return [face(left=0.0)]
+
+        come: list[int] = []
+        read: list[int] = []
+        length, body = photo_set._length, photo_set._body
+
+        def counted_length(request: Request) -> int:
+            come.append(0)
+            return length(request)
+
+        async def counted_body(request: Request, most: int, room: Room) -> bytes | None:
+            read.append(0)
+            return await body(request, most, room)
+
+        monkeypatch.setattr(photo_set, "ROOM", 2 * len(png()) + 1)
+        monkeypatch.setattr(photo_set, "_length", counted_length)
+        monkeypatch.setattr(photo_set, "_body", counted_body)
+        photo_sets = PhotoSets(hosting(Held()))
+        tokens = [photo_sets.open(page) for page in "abcdef"]
+        with TestClient(Starlette(routes=SetRoutes(photo_sets).routes())) as client:
+            threads = [
+                threading.Thread(
+                    target=client.post, args=(f"/photo-set/{token}/photo",), kwargs={"content": png()}
+                )
+                for token in tokens
+            ]
+            for thread in threads:
+                thread.start()
+            while len(come) < len(tokens) or len(read) < 2:
+                time.sleep(0.01)
+            assert len(read) == 2
+            gate.set()
+            for thread in threads:
+                thread.join()
+        assert [len(photo_sets.get(token) or ()) for token in tokens] == [1] * len(tokens)
+
+    def test_who_stalls_gives_up_the_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(photo_set, "STALL_S", 0.0)
+
+        class Stalling(Request):
+            async def stream(self) -> AsyncGenerator[bytes, None]:
+                yield b"x"
+                await asyncio.Event().wait()
+
+        [answer] = self.sent_at_once((Stalling, "a.png"))
+        assert "a.png" in answer["failures"]
+
+    @pytest.mark.parametrize("others", [True, False])
+    def test_who_trickles_keeps_the_room_unless_others_wait(
+        self, monkeypatch: pytest.MonkeyPatch, others: bool
+    ) -> None:
+        now = 0.0
+        monkeypatch.setattr(photo_set, "time", SimpleNamespace(monotonic=lambda: now))
+        monkeypatch.setattr(photo_set, "ROOM", len(png(1)))
+
+        class Whole(Request):
+            async def stream(self) -> AsyncGenerator[bytes, None]:
+                yield png(1)
+
+        class Trickling(Request):
+            async def stream(self) -> AsyncGenerator[bytes, None]:
+                nonlocal now
+                for byte in png(1):
+                    now += 0.9 * photo_set.STALL_S
+                    await asyncio.sleep(0)
+                    yield bytes([byte])
+
+        first, *rest = self.sent_at_once((Trickling, "slow.png"), *[(Whole, "quick.png")] * others)
+        assert [each["faces"] for each in rest] == [1] * others
+        assert first["faces"] == (0 if others else 1)
+        assert ("slow.png" in first["failures"]) == others
+
+    @staticmethod
+    def sent_at_once(*photos: tuple[type[Request], str]) -> list[Answer]:
+        """The answers to photos whose bytes come as the requests' classes say."""
+        photo_sets = PhotoSets(hosting(StandIn()))
+        token = photo_sets.open("page")
+        [answer] = [
+            route.endpoint for route in SetRoutes(photo_sets).routes() if route.path.endswith("/photo")
+        ]
+
+        async def send(kind: type[Request], name: str) -> Answer:
+            headers = [(b"cilf-name", name.encode()), (b"content-length", str(len(png(1))).encode())]
+            request = kind({"type": "http", "headers": headers, "path_params": {"token": token}})
+            body: Answer = json.loads((await answer(request)).body)
+            return body
+
+        async def all_at_once() -> list[Answer]:
+            return await asyncio.gather(*[send(*photo) for photo in photos])
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(asyncio.run, all_at_once()).result()
+
+
+class TestViews:
+    def test_the_histogram_counts_shown_ages(self) -> None:
+        rows = [{"age": age} for age in (0.2, 4.6, 29.4, 34.6, 99.0, 104.0, None)]
+        counts = set_views.count_ages(rows)
+        assert len(counts) == 20
+        assert {index: count for index, count in enumerate(counts) if count} == {
+            0: 1,
+            1: 1,
+            5: 1,
+            7: 1,
+            19: 2,
+        }
+        chart = set_views.histogram(counts)
+        assert chart.count("<rect") == 5
+        assert "95 to 99: 2" in chart
+        assert "6 faces" in chart
+
+    def test_a_crowd_fills_the_gallery_once(self) -> None:
+        faces = tuple(
+            replace(face(float(number)), age=float(number)) for number in range(set_views.GALLERY + 5)
+        )
+        looked = Looked(tuple({"path": "crowd.jpg"} for _ in faces), faces)
+        assert set_views.faces(looked).count("<img") == set_views.GALLERY
+
+    def test_the_page_offers_the_tab(self) -> None:
+        host = ModelHost(StandIn)
+        page = app.build_page(host, lambda *_: StandIn(), Settings(), PhotoSets(host), Visits(), Streams())
+        assert isinstance(page, gr.Blocks)
+        assert texts.SET_TITLE in str(page.get_config_file()["components"])
+
+
+@pytest.fixture(scope="module")
+def real() -> PhotoSets:
+    return PhotoSets(hosting(AgeEstimator.from_pretrained()))
+
+
+def test_forty_photos_two_of_them_broken(real: PhotoSets) -> None:
+    visitor = Visitor(real)
+    for place, (name, content) in enumerate(generated_photos(40, broken=(7, 23))):
+        assert visitor.photo(name, content, place)["photos"] == 1
+    table = visitor.table()
+    assert len(table) == 40
+    assert table["path"].nunique() == 40
+    failed = table[table["status"] == "unreadable"]
+    assert failed["path"].tolist() == ["0007.jpg", "0023.jpg"]
+    assert failed["error"].notna().all()
+    assert table["age"].notna().sum() == 38
+    again = real.host.get().predict(Sent("x", next(generated_photos(1))[1]).take())
+    assert table["age"][0] == pytest.approx(again[0].age, abs=1e-3)

@@ -1,0 +1,179 @@
+"""What the page changes in Gradio's inside, asked through Gradio's own routes: where that is another one, tests fail.
+
+`tests/demo/uploads/test_url_download.py` has those about addresses, `tests/demo/test_api.py` the upload in a folder
+of its own.
+"""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from fastapi.testclient import TestClient
+from gradio import route_utils
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+
+from cilf.demo.server import gradio_patches as gradio_changes
+from cilf.demo.uploads import api_inputs as handed_in
+from cilf.errors import PhotoError
+from tests.demo.photo.test_tab import wait_for, wait_until
+
+# The start of a file on its way.
+BEGUN = b'--b\r\nContent-Disposition: form-data; name="files"; filename="me.jpg"\r\n\r\n' + bytes(1000)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where uploads lie; the system's own folder for temporary files is beside it."""
+    uploads, system = tmp_path / "uploads", tmp_path / "system"
+    for each in (uploads, system):
+        each.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(uploads))
+    monkeypatch.setattr("tempfile.tempdir", str(system))
+    return uploads
+
+
+@pytest.fixture
+def page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
+    """A page for programs alone; what nobody takes is removed within some seconds."""
+    for module, name, _ in gradio_changes.CHANGES:
+        monkeypatch.setattr(module, name, getattr(module, name))  # as it was, when the test is over
+    with gr.Blocks(analytics_enabled=False, delete_cache=(1, 1)) as page:
+        gr.api(read)
+    page.max_file_size = 1 << 20  # set by `launch`, which these tests do without
+    gradio_changes.make(page)
+    return page
+
+
+def read(photo: gr.FileData) -> str:
+    """What becomes of a photo as a program hands it in."""
+    try:
+        return str(handed_in.read(photo).shape)
+    except PhotoError as error:
+        return str(error)
+
+
+def upload(client: TestClient, content: bytes = b"hello") -> Path:
+    answer = client.post("/gradio_api/upload", files={"files": ("me.txt", content)})
+    return Path(answer.json()[0])
+
+
+def files(folder: Path) -> list[Path]:
+    """What lies in the folder of uploads and in the system's."""
+    return [path for path in folder.parent.rglob("*") if path.is_file()]
+
+
+def break_off(page: gr.Blocks, path: str, folder: Path) -> tuple[list[Path], int | None]:
+    """Begin to send a file and go away: what lay on the disk meanwhile, and the answer's status, if one came."""
+    meanwhile: list[Path] = []
+    messages = iter([{"type": "http.request", "body": BEGUN, "more_body": True}])
+    status: list[int] = []
+
+    async def receive() -> Message:
+        with suppress(StopIteration):
+            return next(messages)
+        await asyncio.sleep(0.1)
+        meanwhile.extend(files(folder))
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            status.append(message["status"])
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"test"), (b"content-type", b"multipart/form-data; boundary=b")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+
+    async def asked() -> None:
+        with suppress(ClientDisconnect):
+            await page.app(scope, receive, send)
+
+    wait_for(asked())
+    return meanwhile, status[0] if status else None
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(page: gr.Blocks, folder: Path) -> None:
+    meanwhile, _ = break_off(page, "/gradio_api/upload", folder)
+    assert [path.parent for path in meanwhile] == [folder]
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize("path", ["component_server", "process_recording"])
+def test_files_come_by_no_other_way(page: gr.Blocks, folder: Path, path: str) -> None:
+    meanwhile, status = break_off(page, f"/gradio_api/{path}", folder)
+    assert meanwhile == files(folder) == []
+    assert status == 404
+    whole = TestClient(page.app).post(f"/gradio_api/{path}", files={"video": ("me.mp4", b"hello")})
+    assert whole.status_code == 404
+    assert files(folder) == []
+
+
+def test_a_file_that_was_removed_when_it_is_asked_for_is_not_found(
+    page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = TestClient(page.app)
+    path = upload(client)
+    assert client.get(f"/gradio_api/file={path}").text == "hello"
+
+    class Late(route_utils.FileResponse):  # type: ignore[misc]
+        """Somebody removes the file once Gradio has found it."""
+
+        def __init__(self, path: Any, **options: Any) -> None:
+            super().__init__(path, **options)
+            Path(path).unlink()
+
+    monkeypatch.setattr(route_utils, "FileResponse", Late)
+    assert client.get(f"/gradio_api/file={path}").status_code == 404
+
+
+def test_what_nobody_takes_is_removed_whatever_else_was_named(page: gr.Blocks) -> None:
+    client = TestClient(page.app)
+    for address, said in (
+        ("http://127.0.0.1/a.png?" + "a" * 5000, "has 5,023 characters; give one of at most 2,000"),
+        (
+            "http://127.0.0.1/a.png?" + "/" * 1900,
+            "cannot be fetched",
+        ),  # too long for a path only as it is kept
+        ("http://127.0.0.1/b.png", "cannot be fetched"),
+    ):
+        record = {"path": address, "meta": {"_type": "gradio.FileData"}}
+        answer = client.post("/gradio_api/run/read", json={"data": [record]})
+        assert said in answer.json()["data"][0]
+    taken, left = upload(client, b"taken"), upload(client, b"left")
+    taken.unlink()
+    assert sum(map(len, page.temp_file_sets)) == 5
+    with client:  # runs what Gradio runs beside the page, as long as it is open
+        assert wait_until(lambda: not left.exists())
+        assert wait_until(lambda: not any(page.temp_file_sets))
+        again = upload(client, b"again")
+        assert wait_until(lambda: not again.exists())
+
+
+def test_what_is_younger_stays(page: gr.Blocks) -> None:
+    path = upload(TestClient(page.app))
+    gradio_changes.remove_old_files(page, 60)
+    assert path.read_text() == "hello"
+    assert page.upload_file_set == {str(path)}
+    gradio_changes.remove_old_files(page, None)
+    assert not path.exists()
+    assert page.upload_file_set == set()
+
+
+def test_another_gradio_is_named(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(route_utils, "FileResponse")
+    with pytest.raises(RuntimeError, match=r"has no gradio\.route_utils\.FileResponse.*requirements\.txt"):
+        gradio_changes.make(page)

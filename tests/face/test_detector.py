@@ -1,0 +1,69 @@
+"""A detector that cannot start says why in one sentence."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from cilf.errors import DetectorError
+from cilf.face.detector import Detector
+from cilf.face.finder import FaceFinder
+
+
+class Broken(MetaPathFinder):
+    """Makes the import of mediapipe fail as the system's loader does."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name == "mediapipe":
+            raise ImportError(self.message)
+        return None
+
+
+@pytest.mark.parametrize(
+    ("message", "advice"),
+    [
+        ("libGL.so.1: cannot open shared object file: No such file or directory", "apt-get install libgl1`"),
+        ("libgthread-2.0.so.0: cannot open shared object file: No such file or directory", "libglib2.0-0`"),
+        ("No module named 'mediapipe'", "pip install mediapipe"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch, message: str, advice: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "mediapipe", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(message), *sys.meta_path])
+    with pytest.raises(DetectorError) as raised:
+        Detector(b"", 0.5)
+    assert message in str(raised.value)
+    assert advice in str(raised.value)
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_text("not a model")
+    with pytest.raises(DetectorError, match="blaze_face_short_range"):
+        FaceFinder(tmp_path / "model.tflite")
+
+
+SCRIPT = """
+import sys
+import numpy as np
+import cilf.face.finder, cilf.face.images
+assert "mediapipe" not in sys.modules, "mediapipe is loaded only when a detector is made"
+finder = cilf.face.finder.FaceFinder()
+assert finder.find(np.zeros((300, 400, 3), np.uint8)) == []
+"""
+
+
+def test_it_starts_late_and_keeps_quiet() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

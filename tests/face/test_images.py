@@ -1,0 +1,273 @@
+"""Every kind of picture comes out as upright 8-bit RGB, or as one sentence."""
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image, features
+
+from cilf.errors import PhotoError
+from cilf.face import images
+from cilf.face.images import MAX_PIXELS, open_photo
+
+RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 60), (40, 60, 210), (255, 255, 255)
+
+
+def four_colours(width: int = 48, height: int = 32) -> Image.Image:
+    """Red, green, blue and white quarters: no two of the eight turns of it are alike."""
+    picture = Image.new("RGB", (width, height), WHITE)
+    picture.paste(RED, (0, 0, width // 2, height // 2))
+    picture.paste(GREEN, (width // 2, 0, width, height // 2))
+    picture.paste(BLUE, (0, height // 2, width // 2, height))
+    return picture
+
+
+def quarters(photo: np.ndarray) -> np.ndarray:
+    """The colours in the middles of the four quarters, (4, 3)."""
+    height, width = photo.shape[:2]
+    return np.array([photo[y * height // 4, x * width // 4] for y in (1, 3) for x in (1, 3)], dtype=int)
+
+
+def assert_four_colours(photo: np.ndarray, tolerance: int = 0) -> None:
+    assert photo.dtype == np.uint8
+    assert photo.shape == (32, 48, 3)
+    assert photo.flags.c_contiguous
+    np.testing.assert_allclose(quarters(photo), [RED, GREEN, BLUE, WHITE], atol=tolerance)
+
+
+LOSSY = 12  # grey levels that strong compression may change the middle of a plain quarter by
+
+FORMATS = [
+    ("photo.png", {}, 0),
+    ("photo.bmp", {}, 0),
+    ("photo.tiff", {"compression": "tiff_lzw"}, 0),
+    ("photo.webp", {"lossless": True}, 0),
+    ("photo.gif", {}, LOSSY),
+    ("photo.jpg", {"quality": 90}, LOSSY),
+    ("photo.avif", {"quality": 90}, LOSSY),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "tolerance"), FORMATS, ids=[name for name, *_ in FORMATS])
+def test_common_formats_open(tmp_path: Path, name: str, options: dict, tolerance: int) -> None:
+    if name.endswith(".avif") and not features.check("avif"):
+        pytest.skip("this Pillow is built without AVIF")
+    four_colours().save(tmp_path / name, **options)
+    assert_four_colours(open_photo(tmp_path / name), tolerance)
+    assert_four_colours(open_photo(str(tmp_path / name)), tolerance)
+
+
+def test_heic_opens(tmp_path: Path) -> None:
+    pillow_heif.from_pillow(four_colours()).save(tmp_path / "photo.heic", quality=90)
+    assert_four_colours(open_photo(tmp_path / "photo.heic"), LOSSY)
+
+
+# How a camera stores the upright picture so that the EXIF turn of this number sets it right again.
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize("turn", STORED)
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
+def test_every_exif_turn_comes_out_upright(tmp_path: Path, turn: int, name: str) -> None:
+    transpose = STORED[turn]
+    stored = four_colours() if transpose is None else four_colours().transpose(transpose)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    stored.save(tmp_path / name, exif=exif)
+    assert_four_colours(open_photo(tmp_path / name), LOSSY)
+    with Image.open(tmp_path / name) as image:
+        assert_four_colours(open_photo(image), LOSSY)
+        assert image.getexif()[0x0112] == turn, "the caller's picture is left as it was"
+
+
+MODES: list[tuple[str, Callable[[], Image.Image], str]] = [
+    ("palette", lambda: four_colours().quantize(8), "png"),
+    ("transparent", lambda: four_colours().convert("RGBA"), "png"),
+    ("cmyk", lambda: four_colours().convert("CMYK"), "tiff"),
+    ("ycbcr", lambda: four_colours().convert("YCbCr"), "jpg"),
+]
+
+
+@pytest.mark.parametrize(("make", "suffix"), [mode[1:] for mode in MODES], ids=[mode[0] for mode in MODES])
+def test_colour_modes_become_rgb(tmp_path: Path, make: Callable[[], Image.Image], suffix: str) -> None:
+    make().save(tmp_path / f"photo.{suffix}")
+    assert_four_colours(open_photo(tmp_path / f"photo.{suffix}"), LOSSY)
+    assert_four_colours(open_photo(make()), LOSSY)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_transparency_is_laid_on_white(tmp_path: Path, mode: str) -> None:
+    clear = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    clear.paste((0, 0, 0, 255), (0, 0, 16, 32))
+    photo = open_photo(clear.convert(mode))
+    assert (photo[:, :15] == 0).all()
+    assert (photo[:, 17:] == 255).all()
+
+
+def test_transparent_palette_is_laid_on_white(tmp_path: Path) -> None:
+    picture = Image.new("P", (32, 32), 1)
+    picture.putpalette([0, 0, 0, 90, 90, 90])
+    picture.paste(0, (0, 0, 16, 32))
+    picture.save(tmp_path / "photo.gif", transparency=0)
+    photo = open_photo(tmp_path / "photo.gif")
+    assert (photo[:, :16] == 255).all()
+    assert (photo[:, 16:] == 90).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_16_bit_grey_is_scaled(tmp_path: Path, suffix: str) -> None:
+    levels = np.linspace(0, 65535, 64).astype(np.uint16)
+    Image.fromarray(np.tile(levels, (32, 1))).save(tmp_path / f"photo.{suffix}")
+    photo = open_photo(tmp_path / f"photo.{suffix}")
+    np.testing.assert_allclose(photo[5, :, 1], levels / 257, atol=0.6)
+
+
+@pytest.mark.parametrize("top", [1.0, 255.0, 65535.0])
+def test_floating_point_grey_is_scaled(tmp_path: Path, top: float) -> None:
+    shares = np.linspace(0, 1, 64)
+    Image.fromarray(np.tile(shares * top, (32, 1)).astype(np.float32)).save(tmp_path / "photo.tiff")
+    np.testing.assert_allclose(open_photo(tmp_path / "photo.tiff")[5, :, 2], shares * 255, atol=0.6)
+
+
+@pytest.mark.parametrize("name", ["photo.gif", "photo.webp", "photo.png"])
+def test_first_frame_of_an_animation(tmp_path: Path, name: str) -> None:
+    options = {"lossless": True} if name.endswith("webp") else {}
+    later = [Image.new("RGB", (48, 32), colour) for colour in (RED, BLUE)]
+    four_colours().save(tmp_path / name, save_all=True, append_images=later, **options)
+    assert_four_colours(open_photo(tmp_path / name), LOSSY)
+
+
+def test_arrays_are_taken_as_they_are() -> None:
+    photo = np.array(four_colours())
+    assert_four_colours(open_photo(photo))
+    assert_four_colours(open_photo(np.asfortranarray(photo)))
+    grey = open_photo(photo[:, :, 0])
+    assert grey.shape == photo.shape
+    assert (grey == photo[:, :, :1]).all()
+
+
+WRONG_SHAPES = st.sampled_from([(), (20,), (20, 30, 1), (20, 30, 4), (3, 20, 30), (1, 20, 30, 3)])
+
+
+@given(array=WRONG_SHAPES.flatmap(lambda shape: arrays(np.uint8, shape, fill=st.just(7))))
+@settings(max_examples=20)
+def test_wrong_shapes_are_named(array: np.ndarray) -> None:
+    with pytest.raises(PhotoError, match="HxWx3") as raised:
+        open_photo(array)
+    assert "x".join(map(str, array.shape)) in str(raised.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint16, bool, object])
+def test_wrong_types_are_named(dtype: type) -> None:
+    with pytest.raises(PhotoError, match="uint8") as raised:
+        open_photo(np.zeros((20, 30, 3), dtype))
+    assert str(np.dtype(dtype)) in str(raised.value)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that promises so many pixels and holds none: whoever decodes it finds it damaged."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def truncated(format_name: str) -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, format_name)
+    return file.getvalue()[: file.tell() // 2]
+
+
+def tiny(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+BAD_FILES = [
+    ("empty.jpg", b"", "empty"),
+    ("text.jpg", b"Dear Sir or Madam, this is no picture.", "known format"),
+    ("cut off.jpg", truncated("JPEG"), "damaged or cut off"),
+    ("cut off.png", truncated("PNG"), "damaged or cut off"),
+    ("only a header.png", png_header(300, 200), "damaged or cut off"),
+    ("dot.png", tiny(1, 1), "1x1"),
+    ("line.png", tiny(400, 2), "400x2"),
+    ("bomb.png", png_header(20_000, 20_000), "at most 120 megapixels"),
+    ("large.png", png_header(11_000, 11_000), "11000x11000"),
+    ("half a header.png", png_header(300, 200)[:20], "known format|cannot be opened"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "words"), BAD_FILES, ids=[name for name, *_ in BAD_FILES])
+def test_bad_files_end_in_one_sentence(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(PhotoError, match=words) as raised:
+            open_photo(tmp_path / name)
+    assert_sentence(raised.value, tmp_path / name)
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    for path, words in ((tmp_path / "nowhere.jpg", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(PhotoError, match=words) as raised:
+            open_photo(path)
+        assert_sentence(raised.value, path)
+
+
+def test_forbidden_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> Image.Image:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(images.Image, "open", refuse)  # the test may run as root, who may read everything
+    path = tmp_path / "photo.png"
+    path.write_bytes(tiny(20, 20))
+    with pytest.raises(PhotoError, match="permissions") as raised:
+        open_photo(path)
+    assert_sentence(raised.value, path)
+
+
+def test_pictures_in_memory_are_named_as_such() -> None:
+    for source in (Image.new("RGB", (1, 1)), np.zeros((1, 1, 3), np.uint8), np.zeros((20, 20), np.float32)):
+        with pytest.raises(PhotoError, match=r"^the picture is"):
+            open_photo(source)
+
+
+def test_pillows_own_limit_is_left_alone(tmp_path: Path) -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    (tmp_path / "large.png").write_bytes(png_header(11_000, 11_000))
+    with pytest.raises(PhotoError):
+        open_photo(tmp_path / "large.png")
+    assert before == Image.MAX_IMAGE_PIXELS
+    assert 108e6 < MAX_PIXELS < 400e6, "between the largest phone photos and a bomb"
+
+
+def assert_sentence(error: PhotoError, path: Path) -> None:
+    """What, which file, and after a semicolon what to do; on one line."""
+    what, _, advice = str(error).partition("; ")
+    assert str(path) in what
+    assert advice
+    assert "\n" not in str(error)

@@ -1,0 +1,130 @@
+"""FourierFormer: what the transform and the block promise for any grid (METHOD 14)."""
+
+from typing import Literal
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from cilf.model.fourierformer import FourierFormerBlock, FourierFusion, FusionConfig, SpectralFilter
+
+SIDES = st.integers(min_value=2, max_value=9)
+
+
+def identity(filtering: SpectralFilter) -> SpectralFilter:
+    """Both networks pass everything on; inputs must be positive, as LeakyReLU bends the rest."""
+    for network in (filtering.real, filtering.imaginary):
+        for layer in network:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+            middle = tuple(side // 2 for side in layer.kernel_size)
+            channels = range(layer.out_channels)
+            for channel in channels:
+                source = 0 if layer.groups > 1 else channel
+                layer.weight.data[(channel, source, *middle)] = 1.0
+    return filtering
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=SIDES, columns=SIDES, kernel=st.sampled_from([1, 3]), pad=st.sampled_from(["circular", "zeros"]))
+def test_transform_and_back_gives_the_input(rows: int, columns: int, kernel: int, pad: str) -> None:
+    """Identity filters, also with odd sides. The activation between them is taken out by making it linear."""
+    filtering = identity(SpectralFilter(3, 2, kernel, pad))
+    x = torch.randn(2, 3, rows, columns, dtype=torch.float64)
+    filtering.double()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.nn.functional.leaky_relu", lambda value, _: value)
+        torch.testing.assert_close(filtering(x), x)
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_filter_is_the_formula(dims: int, kernel_size: Literal[1, 3]) -> None:
+    """One network through the spectrum's real part, the other through its imaginary one, as METHOD 4.4 writes it."""
+    filtering = SpectralFilter(3, dims, kernel_size, "zeros").double()
+    x = torch.randn(2, 3, *(6, 7)[:dims], dtype=torch.float64)
+    axes = tuple(range(2, 2 + dims))
+    spectrum = torch.fft.rfftn(x, dim=axes, norm="ortho")
+
+    def through(network: nn.ModuleList, part: torch.Tensor) -> torch.Tensor:
+        for layer in network:
+            layer.padding = (kernel_size // 2,) * dims
+        first, second = network
+        return second(F.leaky_relu(first(part), 0.1))
+
+    parts = through(filtering.real, spectrum.real), through(filtering.imaginary, spectrum.imag)
+    wanted = torch.fft.irfftn(torch.complex(*parts), s=x.shape[2:], dim=axes, norm="ortho")
+    torch.testing.assert_close(filtering(x), wanted)
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_block_without_gain_is_the_identity(dims: int) -> None:
+    block = FourierFormerBlock(4, dims, layer_scale=0.0)
+    x = torch.randn(2, 4, *(5, 7)[:dims])
+    torch.testing.assert_close(block(x), x, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("pad", ["circular", "zeros"])
+def test_one_changed_cell_reaches_every_cell(pad: str) -> None:
+    torch.manual_seed(0)
+    block = FourierFormerBlock(4, 2, layer_scale=1.0, pad_mode=pad).double()
+    x = torch.randn(1, 4, 7, 7, dtype=torch.float64)
+    changed = x.clone()
+    changed[0, :, 3, 2] += torch.randn(4, dtype=torch.float64)
+    moved = (block(changed) - block(x)).abs().sum(dim=(0, 1))
+    assert (moved > 1e-9).all()
+
+
+def test_gradients_are_those_of_the_function() -> None:
+    torch.manual_seed(0)
+    block = FourierFormerBlock(2, 2, layer_scale=0.5).double()
+    x = torch.randn(1, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(block, (x,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_filter_keeps_the_dtype(dtype: torch.dtype) -> None:
+    filtering = SpectralFilter(2, 2, 1)
+    if dtype == torch.float64:
+        filtering.double()
+    assert filtering(torch.randn(1, 2, 5, 4, dtype=dtype)).dtype == dtype
+
+
+def test_imaginary_part_of_self_conjugate_bins_is_dropped_not_folded() -> None:
+    """A filter may break the Hermitian symmetry at the DC bin; the real signal must not notice (METHOD 4.4)."""
+    filtering = identity(SpectralFilter(1, 1, 1)).double()
+    x = torch.rand(1, 1, 6, dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.nn.functional.leaky_relu", lambda value, _: value)
+        before = filtering(x)
+        filtering.imaginary[1].bias.data += 1.0
+        after = filtering(x)
+    torch.testing.assert_close(after.mean(), before.mean())
+
+
+def test_fusion_starts_at_the_plain_image_embedding_and_has_unit_length() -> None:
+    torch.manual_seed(0)
+    fusion = FourierFusion(8, 5, FusionConfig(width=12))
+    image, grid = torch.randn(2, 8), torch.randn(2, 8, 3, 3)
+    text = nn.functional.normalize(torch.randn(5, 8), dim=-1)
+    fused = fusion(image, grid, text)
+    torch.testing.assert_close(fused.image, nn.functional.normalize(image, dim=-1))
+    nn.init.normal_(fusion.grid_out.weight)
+    fused = fusion(image, grid, text)
+    assert not torch.allclose(fused.image, nn.functional.normalize(image, dim=-1))
+    torch.testing.assert_close(fused.image.norm(dim=-1), torch.ones(2))
+    assert fused.text.shape == (2, 5, 8)
+    assert fused.scores.abs().max() <= 1 + 1e-6
+
+
+def test_text_changes_the_fused_image_embedding() -> None:
+    """The fusion is one of image and text: other age prompts give another image embedding."""
+    torch.manual_seed(0)
+    fusion = FourierFusion(8, 5, FusionConfig(width=12, layer_scale=1.0))
+    nn.init.normal_(fusion.grid_out.weight)
+    image, grid = torch.randn(1, 8), torch.randn(1, 8, 3, 3)
+    first, second = (nn.functional.normalize(torch.randn(5, 8), dim=-1) for _ in range(2))
+    assert not torch.allclose(fusion(image, grid, first).image, fusion(image, grid, second).image)

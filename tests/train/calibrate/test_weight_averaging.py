@@ -1,0 +1,43 @@
+"""The mean of two sets of weights."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from train.calibrate.weight_averaging import chosen, even_error, mean_weights
+
+
+@given(st.floats(0, 1))
+def test_weights_lie_between_both_ends(share: float) -> None:
+    end = {"weight": torch.tensor([1.0, -2.0]), "count": torch.tensor(7)}
+    start = {"weight": torch.tensor([3.0, 2.0]), "count": torch.tensor(3)}
+    found = mean_weights(end, start, share)
+    expected = share * start["weight"] + (1 - share) * end["weight"]
+    torch.testing.assert_close(found["weight"], expected)
+    assert int(found["count"]) == 7
+
+
+def test_every_band_of_ages_weighs_the_same() -> None:
+    truth = np.array([5.0, 30.0, 30.0, 30.0, 70.0])
+    age = np.array([6.0, 34.0, 34.0, 34.0, 63.0])
+    assert even_error(age, truth) == pytest.approx((1 + 4 + 7) / 3)
+
+
+@pytest.mark.parametrize(
+    ("errors", "share"),
+    [
+        ({0.0: 4.0, 0.25: 4.5, 0.5: 4.6}, 0.0),
+        ({0.0: 4.0, 0.25: 4.01, 0.5: 4.6}, 0.25),
+        ({0.0: 4.01, 0.25: 4.5, 0.5: 4.0}, 0.5),
+        ({0.0: 4.0, 0.25: 3.9, 0.5: 4.0}, 0.25),
+    ],
+)
+def test_of_shares_that_are_alike_the_largest_is_taken(errors: dict[float, float], share: float) -> None:
+    assert chosen(errors) == share
+
+
+def test_no_share_of_the_start_is_the_end() -> None:
+    end = {"weight": torch.randn(5)}
+    assert torch.equal(mean_weights(end, {"weight": torch.randn(5)}, 0.0)["weight"], end["weight"])

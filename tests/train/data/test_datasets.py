@@ -1,0 +1,61 @@
+"""Readers of the data sets, on small trees of the published layout."""
+
+from pathlib import Path
+
+import pytest
+
+from train.data.datasets import DATASETS, DatasetError, read_split, select
+
+
+def tree(root: Path, names: list[str]) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_utkface(tmp_path: Path) -> None:
+    names = [
+        "26_1_2_20170116184024662.jpg.chip.jpg",
+        "110_0_0_20170113210318931.jpg.chip.jpg",
+        "39_1_20170116174525125.jpg.chip.jpg",  # the race is missing in the published set
+        "55_0_0_20170116232725357jpg.chip.jpg",  # and here a dot
+        "61_3_20170109150557335.jpg.chip.jpg",  # and here the gender
+        "notes.txt",
+        "not_a_face.jpg",
+    ]
+    found = {sample.name: sample for sample in DATASETS["utkface"].read(tree(tmp_path, names))}
+    assert set(found) == set(names[:5])
+    assert (found[names[4]].gender, found[names[4]].race) == (None, "indian")
+    young = found[names[0]]
+    assert (young.age, young.gender, young.race) == (26, "female", "asian")
+    assert found[names[1]].age == 110
+    assert found[names[2]].race is None
+
+
+def test_all_age_faces(tmp_path: Path) -> None:
+    names = [f"original images/{name}" for name in ("00000A02.jpg", "07380A17.jpg", "07381A80.jpg", "README")]
+    found = DATASETS["all-age-faces"].read(tree(tmp_path, names))
+    assert [(s.age, s.gender, s.race) for s in found] == [
+        (2, "female", "asian"), (17, "female", "asian"), (80, "male", "asian")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_missing_root_names_what_was_looked_for(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="looked for"):
+        DATASETS[name].read(tmp_path / "nowhere")
+
+
+def test_splits(tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text("filename,split,group\n00000A02.jpg,train,g1\n07380A17.jpg,test,g2\n")
+    samples = DATASETS["all-age-faces"].read(
+        tree(tmp_path, ["original images/00000A02.jpg", "original images/07380A17.jpg"])
+    )
+    assert [s.name for s in select(samples, read_split(path), "test")] == ["07380A17.jpg"]
+    path.write_text("file;part\n")
+    with pytest.raises(DatasetError, match="lacks"):
+        read_split(path)
+    with pytest.raises(DatasetError, match="does not exist"):
+        read_split(tmp_path / "none.csv")

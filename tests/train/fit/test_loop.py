@@ -1,0 +1,233 @@
+"""The training loop: it learns, and stopping and resuming changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cilf.errors import UsageError
+from tests import tiny
+from tests.train.made_up import FIT, RECIPE, subset
+from train.data.augment import AugmentConfig
+from train.data.batches import draw_rows
+from train.data.datasets import DatasetError
+from train.fit import provenance
+from train.fit.logger import read_log
+from train.fit.loop import Interrupted, averaged_model, fit
+from train.fit.objective import predict_ages
+from train.fit.optimizer import depthwise_in_float32
+
+ROOT = Path(__file__).parents[3]
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 6])
+def test_stopping_and_resuming_gives_the_same_weights(tmp_path: Path, stop: int) -> None:
+    """In mid-epoch, at its end, and across a change of picture size."""
+    data = subset()
+    whole = weights(fit(RECIPE, [data], data, tmp_path / "whole"))
+    with pytest.raises(Interrupted):
+        fit(RECIPE, [data], data, tmp_path / "parts", stop_at=stop)
+    resumed = weights(fit(RECIPE, [data], data, tmp_path / "parts", resume=True))
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_an_unfinished_run_is_no_model_yet(tmp_path: Path) -> None:
+    """A state from before the number of all steps was put down is taken as it is, and goes on all the same."""
+    data = subset()
+    with pytest.raises(Interrupted):
+        fit(RECIPE, [data], data, tmp_path, stop_at=3)
+    with pytest.raises(UsageError, match=r"stopped at step 3 of 8; finish it with `fit --resume`\.$"):
+        averaged_model(RECIPE, tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    del state["steps"]
+    torch.save(state, tmp_path / "state.pt")
+    assert averaged_model(RECIPE, tmp_path)[1] == 3
+    fit(RECIPE, [data], data, tmp_path, resume=True)
+    assert averaged_model(RECIPE, tmp_path)[1] == 8
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["steps"] == 8
+
+
+def test_stochastic_depth_is_drawn_anew_the_same_after_resuming(tmp_path: Path) -> None:
+    """What the network draws while training is no part of the stored state; it must come from seed and step."""
+    vision = tiny.CLIP.architecture["vision_cfg"] | {"timm_drop_path": 0.5}
+    clip = replace(tiny.CLIP, architecture=tiny.CLIP.architecture | {"vision_cfg": vision})
+    recipe = replace(
+        RECIPE, model=replace(tiny.MODEL, clip=clip), fit=replace(FIT, epochs=1, sizes=((0.0, 48),))
+    )
+    data = subset(24)
+    whole = weights(fit(recipe, [data], data, tmp_path / "whole"))
+    with pytest.raises(Interrupted):
+        fit(recipe, [data], data, tmp_path / "parts", stop_at=2)
+    torch.rand(100)  # somebody else's draws in between
+    resumed = weights(fit(recipe, [data], data, tmp_path / "parts", resume=True))
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_accumulated_parts_make_one_step(tmp_path: Path) -> None:
+    """With no term that compares photos, and statistics frozen, two half batches give the whole batch's gradient."""
+    config = replace(FIT, epochs=1, sizes=((0.0, 48),), frozen_statistics=True)
+    recipe = replace(RECIPE, fit=config, loss=replace(RECIPE.loss, contrastive=0.0))
+    data = subset()
+    whole = fit(recipe, [data], data, tmp_path / "whole")
+    cut = fit(recipe, [data], data, tmp_path / "cut", parts=2)
+    rows = [read_log(tmp_path / name)[0] for name in ("whole", "cut")]
+    assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-4)
+    difference = predict_ages(whole, data, 48) - predict_ages(cut, data, 48)
+    assert np.abs(difference).max() < 0.5  # bfloat16
+
+
+def test_a_run_is_not_resumed_with_other_data_or_another_recipe(tmp_path: Path) -> None:
+    data = subset()
+    with pytest.raises(Interrupted):
+        fit(RECIPE, [data], data, tmp_path, stop_at=1)
+    other = replace(data, cache=replace(data.cache, crops=data.cache.crops + 1))
+    with pytest.raises(DatasetError, match="other data"):
+        fit(RECIPE, [other], data, tmp_path, resume=True)
+    with pytest.raises(DatasetError, match="other recipe"):
+        fit(replace(RECIPE, fit=replace(FIT, seed=1)), [data], data, tmp_path, resume=True)
+    wider = replace(RECIPE, model=replace(tiny.MODEL, prompts=replace(tiny.MODEL.prompts, gamma=0.5)))
+    with pytest.raises(DatasetError, match="other network"):
+        fit(wider, [data], data, tmp_path, resume=True)
+
+
+def test_a_run_from_before_the_network_was_put_down_is_resumed(tmp_path: Path) -> None:
+    made_of = provenance.describe(RECIPE, [subset()], None, (), processes=1)
+    before = {name: value for name, value in made_of.items() if name != "model_sha256"}
+    provenance.write(before, tmp_path, resumed=False)
+    provenance.write(made_of, tmp_path, resumed=True)
+    assert provenance.read(tmp_path) == before
+
+
+def test_a_fresh_run_does_not_keep_the_state_of_another(tmp_path: Path) -> None:
+    """Stopped before its first save, it would go on from there."""
+    data = subset()
+    (tmp_path / "state.pt").write_bytes(b"of another run")
+    with pytest.raises(DatasetError, match="do not fill one batch"):
+        fit(replace(RECIPE, fit=replace(FIT, batch_size=1000)), [data], data, tmp_path)
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_a_run_leaves_curves_and_a_picture_of_its_first_batch(tmp_path: Path) -> None:
+    data = subset()
+    fit(replace(RECIPE, fit=replace(FIT, epochs=1)), [data], data, tmp_path)
+    curves = EventAccumulator(str(tmp_path / "tensorboard"))
+    curves.Reload()
+    assert {"loss/loss", "learning rate", "images per second", "tune MAE"} <= set(curves.Tags()["scalars"])
+    assert [point.step for point in curves.Scalars("loss/loss")] == [1, 2, 3, 4]
+    with Image.open(tmp_path / "samples.png") as picture:
+        assert picture.width >= 8 * 48
+    made_of = json.loads((tmp_path / "run.json").read_text())
+    assert made_of["recipe"]["fit"]["batch_size"] == 8
+    assert made_of["data_sha256"] == [data.fingerprint()]
+
+
+def test_a_signal_stops_after_the_step_and_the_run_goes_on(tmp_path: Path) -> None:
+    """A real SIGTERM to a real process, which ends with its state on disk and a sentence."""
+    program = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from dataclasses import replace
+        from tests.train.made_up import FIT, RECIPE, subset
+        from tests.train.fit.test_loop import weights
+        from train.fit.loop import Interrupted, fit
+        import torch
+        recipe = replace(RECIPE, fit=replace(FIT, epochs=4))
+        data = subset()
+        for folder in map(Path, sys.argv[1:]):
+            try:
+                model = fit(recipe, [data], data, folder, resume=True)
+            except Interrupted as stop:
+                sys.exit(f"{stop}")
+            torch.save(weights(model), folder / "weights.pt")
+        """
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def start(*folders: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", program, *map(str, folders)]
+        return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE)
+
+    stopped = start(tmp_path / "stopped")
+    try:
+        while stopped.poll() is None and not (tmp_path / "stopped" / "log.jsonl").exists():
+            time.sleep(0.02)
+        stopped.send_signal(signal.SIGTERM)
+        _, said = stopped.communicate(timeout=120)
+    finally:
+        stopped.kill()
+    assert "continue with --resume" in said
+    process = start(tmp_path / "stopped", tmp_path / "whole")
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    resumed, whole = (
+        torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("stopped", "whole")
+    )
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    """Brightness tells the age; 20 epochs are enough to do far better than the best constant (22.5 years)."""
+    data = subset()
+    still = AugmentConfig(brightness=0, contrast=0, erase=0, noise=0)
+    config = replace(FIT, epochs=20, mixup_share=0.0, sizes=((0.0, 64),), ema_decay=0.95)
+    model = fit(replace(RECIPE, fit=config, augment=still), [data], data, tmp_path)
+    truth = np.array([sample.age for sample in data.cache.samples])
+    assert np.abs(predict_ages(model, data, 64) - truth).mean() < 8
+
+
+def test_frozen_parts_stay_as_they_were(tmp_path: Path) -> None:
+    data = subset()
+    config = replace(FIT, epochs=1, rates={"towers.clip": 0.0, "towers.clip.logit_scale": 1.0})
+    before = weights(tiny.model())
+    after = weights(fit(replace(RECIPE, fit=config), [data], data, tmp_path))
+    text = [name for name in before if name.startswith("towers.clip.transformer")]
+    assert text
+    assert all(torch.equal(before[name], after[name]) for name in text)
+    assert not torch.equal(before["fusion.tags"], after["fusion.tags"])
+
+
+def test_one_epoch_takes_every_photo_once_when_ages_are_not_balanced() -> None:
+    data = subset(40)
+    rows = draw_rows(data, 0.0, np.random.default_rng(0))
+    assert sorted(rows) == list(range(40))
+    assert len(draw_rows(replace(data, share=0.6), 0.0, np.random.default_rng(0))) == 24
+
+
+def test_balanced_epochs_prefer_rare_ages() -> None:
+    """30 children and 10 old people; with balance 1 either age makes half of an epoch, none is left to chance."""
+    data = subset(40)
+    samples = [
+        replace(sample, age=10.0 if row < 30 else 80.0) for row, sample in enumerate(data.cache.samples)
+    ]
+    data = replace(data, cache=replace(data.cache, samples=samples))
+    for seed in range(5):
+        rows = draw_rows(data, 1.0, np.random.default_rng(seed))
+        assert len(rows) == 40
+        assert abs((rows >= 30).sum() - 20) <= 1
+        assert np.bincount(rows, minlength=40)[30:].min() == 2
+
+
+def test_depthwise_convolutions_escape_autocast() -> None:
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(8, 8, 3, groups=8)
+    x = torch.randn(2, 8, 9, 9)
+    wanted = convolution(x)
+    depthwise_in_float32(torch.nn.Sequential(convolution))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(convolution(x), wanted)

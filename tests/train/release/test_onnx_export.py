@@ -1,0 +1,66 @@
+"""Exporting: the graph computes what the network does, holds no weights, and goes with its checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from cilf import AgeEstimator
+from cilf.checkpoint import GRAPH, load
+from cilf.model.base import AgeModel
+from cilf.model.onnx_runtime import Graph, GraphNetwork, network
+from tests import tiny
+from tests.model.test_onnx_runtime import CPU, agree
+from train.__main__ import main
+from train.release.onnx_export import graph
+
+
+def mixed(make: Callable[[], AgeModel], seed: int) -> AgeModel:
+    """A model with weights, and statistics of its batches, that no other seed gives."""
+    model = make()
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if value.is_floating_point() and "temperature" not in name:
+                value.copy_(value + 0.05 * torch.rand_like(value))
+    return model
+
+
+@pytest.fixture(scope="module", params=["cilf", "mtmsa"])
+def make(request: pytest.FixtureRequest) -> Callable[[], AgeModel]:
+    return tiny.model if request.param == "cilf" else tiny.mtmsa
+
+
+@pytest.fixture(scope="module")
+def exported(make: Callable[[], AgeModel]) -> Graph:
+    return graph(mixed(make, 1), mirror=True)
+
+
+@torch.no_grad()
+def test_one_graph_serves_all_weights_of_a_network(make: Callable[[], AgeModel], exported: Graph) -> None:
+    for seed in (1, 2):
+        model = mixed(make, seed)
+        age_text = model.encode_ages()
+        batches = [torch.rand(count, 3, 64, 64) for count in (1, 5)]
+        wanted = [model.describe(pixels, age_text, mirror=True) for pixels in batches]
+        quick = network(model, exported, CPU, mirror=True)
+        for pixels, described in zip(batches, wanted, strict=True):
+            agree(quick(pixels, age_text), described)
+
+
+def test_the_graph_tells_nothing_of_who_made_it(exported: Graph) -> None:
+    assert str(Path(__file__).parents[3]).encode() not in exported.onnx
+    assert b".py" not in exported.onnx
+
+
+def test_the_command_puts_a_graph_beside_the_weights(tmp_path: Path) -> None:
+    folder = tiny.mtmsa_checkpoint(tmp_path / "mtmsa")
+    assert load(folder).graph is None
+    assert main(["export", str(folder)]) == 0
+    checkpoint = load(folder)
+    assert checkpoint.graph is not None
+    assert isinstance(AgeEstimator(checkpoint)._network, GraphNetwork)
+    tiny.mtmsa_checkpoint(folder)
+    assert load(folder).graph is None, "other weights, perhaps of another network"
+    assert not (folder / GRAPH).exists()

@@ -1,0 +1,116 @@
+"""The crop cache as it is read: labelled, aligned crops in one memory-mapped array (`train.data.prepare_crops` writes
+it).
+
+Apart from `train.data.prepare_crops`, so that a process that only loads batches need not import the face detector.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.data.datasets import DatasetError, Sample
+
+CHUNK = 1024  # crops hashed at a time
+
+
+@dataclass(frozen=True)
+class CropCache:
+    """Samples and their crops.
+
+    Attributes:
+        samples: in the order of the crops.
+        crops: (N, S + 2M, S + 2M, 3) uint8 RGB, memory-mapped.
+        margin: M, pixels of context on each side.
+        detected: (N,) bool; False where no face was found and the whole picture stands in.
+        sha256: of the crops' bytes, as `train.data.prepare_crops.prepare` counted it while writing; "" where it did
+        not.
+    """
+
+    samples: list[Sample]
+    crops: np.ndarray
+    margin: int
+    detected: np.ndarray
+    sha256: str = ""
+
+    @property
+    def size(self) -> int:
+        """S, the side of what the model sees, in pixels."""
+        return self.crops.shape[1] - 2 * self.margin
+
+    def __reduce__(self) -> tuple[Callable[..., "CropCache"], tuple[Any, ...]]:
+        """Sent to another process, a memory-mapped cache is opened there anew instead of being copied."""
+        file = getattr(self.crops, "filename", None)  # of an array that is memory-mapped
+        crops = Path(file) if file else self.crops
+        return _received, (self.samples, crops, self.margin, self.detected, self.sha256)
+
+
+def _received(samples: list[Sample], crops: Path | np.ndarray, *rest: Any) -> CropCache:
+    return CropCache(samples, _open(crops, len(samples)) if isinstance(crops, Path) else crops, *rest)
+
+
+def load(folder: Path) -> CropCache:
+    """Open a cache that `train.data.prepare_crops.prepare` made. Raises FileNotFoundError where there is none."""
+    stored = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    samples = [Sample(**(row | {"path": Path(row["path"])})) for row in stored["samples"]]
+    crops = _open(folder / "crops.npy", len(samples))
+    detected = np.array(stored["detected"], dtype=bool)
+    return CropCache(samples, crops, stored["wanted"]["margin"], detected, stored.get("sha256", ""))
+
+
+def _open(path: Path, count: int) -> np.ndarray:
+    crops: np.ndarray = np.load(path, mmap_mode="r")
+    return crops[:count]
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some rows of a crop cache; `share` of them are drawn each epoch."""
+
+    cache: CropCache
+    rows: np.ndarray
+    share: float = 1.0
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the rows, their labels and all of the cache's crops: another one means other data."""
+        digest = hashlib.sha256((self.cache.sha256 or crops_sha256(self.cache.crops)).encode())
+        for row in self.rows:
+            digest.update(json.dumps(labels(self.cache.samples[row])).encode())
+        return digest.hexdigest()
+
+
+def subset(folder: Path, splits: dict[str, str], split: str, share: float = 1.0, *, size: int = 0) -> Subset:
+    """The rows of the crop cache in `folder` that `splits` (file name → split) puts into `split`.
+
+    Raises DatasetError where there are none, or where the crops show less than the `size` pixels a side that a model
+    is to see: enlarged, they would teach it blur.
+    """
+    cache = load(folder)
+    if cache.size < size:
+        raise DatasetError(
+            f"The crops in {folder} are of {cache.size} px, the recipe wants {size}; cut them out anew with "
+            f"`prepare --size {size} --margin {size // 8}`."
+        )
+    rows = [row for row, sample in enumerate(cache.samples) if splits.get(sample.name) == split]
+    if not rows:
+        raise DatasetError(
+            f"The crop cache {folder} holds no photo of the part {split!r}; give the --split file of this data set too."
+        )
+    return Subset(cache, np.array(rows, dtype=int), share)
+
+
+def labels(sample: Sample) -> dict[str, Any]:
+    """What a sample says apart from where its file lies, as JSON values."""
+    return {name: value for name, value in asdict(sample).items() if name != "path"}
+
+
+def crops_sha256(crops: np.ndarray) -> str:
+    """SHA-256 of an array's bytes, read piece by piece."""
+    digest = hashlib.sha256()
+    for first in range(0, len(crops), CHUNK):
+        digest.update(crops[first : first + CHUNK].tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,135 @@
+"""Every face of a data set found and aligned once, and kept as one array on disk: the crop cache
+(`train.data.crop_cache`).
+
+A crop carries a margin of real picture round what the model sees, so that augmentation can turn, shift and scale it
+without inventing pixels. The crops are for training and calibration alone; `evaluate` reads the photos themselves.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from cilf.errors import PhotoError
+from cilf.face.finder import Face, FaceFinder, align, whole_picture
+from cilf.face.images import open_photo
+from train.data.crop_cache import CropCache, load
+from train.data.datasets import Sample
+from train.data.shards import write_shards
+
+log = logging.getLogger(__name__)
+
+
+def prepare(samples: list[Sample], folder: Path, size: int, margin: int, processes: int) -> CropCache:
+    """Align every sample into `folder`; a sample whose picture cannot be read is left out with a warning.
+
+    A cache that already holds the same photos at the same size is used; labels that have changed since are put right.
+    """
+    wanted = {"size": size, "margin": margin, "names": [sample.name for sample in samples]}
+    index = folder / "index.json"
+    if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["wanted"] == wanted:
+        _relabel(index, samples)
+        return load(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    index.unlink(missing_ok=True)
+    side = size + 2 * margin
+    crops = np.lib.format.open_memmap(
+        folder / "crops.npy", mode="w+", dtype=np.uint8, shape=(len(samples), side, side, 3)
+    )
+    kept: list[Sample] = []
+    detected: list[bool] = []
+    digest = hashlib.sha256()
+    for sample, crop, found in aligned(samples, size, margin, processes, folder.name):
+        crops[len(kept)] = crop
+        digest.update(crop.tobytes())
+        kept.append(sample)
+        detected.append(found)
+    crops.flush()
+    rows = [asdict(sample) | {"path": str(sample.path)} for sample in kept]
+    stored = {"wanted": wanted, "detected": detected, "samples": rows, "sha256": digest.hexdigest()}
+    index.write_text(json.dumps(stored), encoding="utf-8")
+    return load(folder)
+
+
+def prepare_shards(
+    samples: list[Sample],
+    folder: Path,
+    size: int,
+    margin: int,
+    processes: int,
+    splits: Mapping[str, str] | None = None,
+) -> dict[str, int]:
+    """Align every sample into shards (`train.data.shards`), in random order; gives the number in each part of the
+    split."""
+    order = np.random.default_rng(0).permutation(len(samples))
+    crops = aligned([samples[index] for index in order], size, margin, processes, folder.name)
+    return write_shards(((sample, crop) for sample, crop, _ in crops), folder, margin, splits)
+
+
+def aligned(
+    samples: list[Sample], size: int, margin: int, processes: int, said: str
+) -> Iterator[tuple[Sample, np.ndarray, bool]]:
+    """Each sample with its crop, in order, and whether a face was found; `said` stands before the progress bar.
+
+    Leaves out, with a warning, a sample whose picture cannot be read.
+    """
+    jobs = [(sample, size, margin) for sample in samples]
+    # Spawned, because a fork of a process in which MediaPipe's threads run may hang or crash.
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker) as pool:
+        for sample, result in zip(samples, tqdm(_run(pool, jobs), total=len(jobs), desc=said), strict=True):
+            if isinstance(result, str):
+                log.warning("left out: %s", result)
+                continue
+            yield sample, *result
+
+
+def main_face(photo: np.ndarray, finder: FaceFinder) -> Face:
+    """The largest face, or the whole picture where there is none: what a label of a single-face photo speaks of."""
+    faces = finder.find(photo, tiles=False)
+    return max(faces, key=_area, default=whole_picture(photo))
+
+
+def _area(face: Face) -> float:
+    x0, y0, x1, y1 = face.box
+    return (x1 - x0) * (y1 - y0)
+
+
+_finder: FaceFinder | None = None  # one per worker process: MediaPipe's detector cannot be sent to another
+
+
+def _start_worker() -> None:
+    global _finder
+    _finder = FaceFinder()
+
+
+def _run(
+    pool: ProcessPoolExecutor, jobs: list[tuple[Sample, int, int]]
+) -> Iterator[tuple[np.ndarray, bool] | str]:
+    return pool.map(_crop, jobs, chunksize=64)
+
+
+def _crop(job: tuple[Sample, int, int]) -> tuple[np.ndarray, bool] | str:
+    sample, size, margin = job
+    assert _finder is not None
+    try:
+        photo = open_photo(sample.path)
+    except PhotoError as error:
+        return str(error)
+    face = main_face(photo, _finder)
+    return align(photo, face, size, margin), face.keypoints is not None
+
+
+def _relabel(index: Path, samples: list[Sample]) -> None:
+    """Write the samples' present labels into an index that holds the same photos."""
+    stored = json.loads(index.read_text(encoding="utf-8"))
+    present = {sample.name: asdict(sample) | {"path": str(sample.path)} for sample in samples}
+    rows = [present[row["name"]] for row in stored["samples"]]
+    if rows != stored["samples"]:
+        index.write_text(json.dumps(stored | {"samples": rows}), encoding="utf-8")

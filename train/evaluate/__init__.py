@@ -1,0 +1,1 @@
+"""Measuring checkpoints on labelled photos, and comparing them with other systems."""

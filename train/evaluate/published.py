@@ -1,0 +1,99 @@
+"""Published results beside ours, as data (`published.toml`) and as a table. Ours only where somebody measured them."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from train.data.datasets import DATASETS
+from train.data.protocols import protocols
+
+RESULTS = Path(__file__).parent / "published.toml"
+NOT_MEASURED = "not measured"
+# Ours are shares; published ones are in per cent.
+NAMES = {
+    "mae": "MAE, years",
+    "cs5": "CS@5, %",
+    "accuracy": "accuracy, %",
+    "one_off": "1-off, %",
+    "group_mae": "MAE, groups",
+    "epsilon_error": "ε-error",
+}
+IN_PER_CENT = ("cs5", "accuracy", "one_off")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure somebody published; the head of `published.toml` explains the fields."""
+
+    system: str
+    paper: str
+    dataset: str
+    division: str
+    measure: str
+    value: float
+    status: Literal["confirmed", "second-hand", "recalled", "measured here"]
+    source: str
+    protocol: str | None = None
+
+
+@cache
+def published() -> tuple[Result, ...]:
+    """All published results, in the file's order."""
+    return tuple(Result(**entry) for entry in tomllib.loads(RESULTS.read_text(encoding="utf-8"))["result"])
+
+
+def measured(report: Path, system: str) -> list[Result]:
+    """What a report of `python -m train evaluate` or `reproduce` says of our own system."""
+    found = json.loads(report.read_text(encoding="utf-8"))
+    values = _values(found)
+    return [
+        Result(
+            system=system,
+            paper="this repository",
+            dataset=found["dataset"],
+            division=found.get("division", f"part {found['part']!r} of our own split file"),
+            measure=measure,
+            value=100 * value if measure in IN_PER_CENT else value,
+            status="measured here",
+            source=report.name,
+            protocol=found.get("protocol"),
+        )
+        for measure, value in values.items()
+    ]
+
+
+def _values(found: Mapping[str, Any]) -> dict[str, float]:
+    """Of a report: the measures that its labels allow."""
+    if "age_groups" in found:
+        return {name: found["age_groups"][name] for name in ("accuracy", "one_off", "group_mae")}
+    values = {name: found["all"][name] for name in ("mae", "cs5")}
+    return values | ({"epsilon_error": found["epsilon_error"]} if "epsilon_error" in found else {})
+
+
+def table(ours: list[Result], dataset: str | None = None) -> str:
+    """Markdown, set by set and protocol by protocol; a protocol that nobody ran here gets a line that says so."""
+    lines = [
+        "| data set | protocol | division | system | measure | value | known from |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in DATASETS if dataset is None else (dataset,):
+        rows = [result for result in (*published(), *ours) if result.dataset == name]
+        for own in (*protocols(), None):
+            group = [result for result in rows if result.protocol == own]
+            lines += [_line(result) for result in group]
+            ours_too = any(result.status == "measured here" for result in group)
+            if own and protocols()[own].dataset == name and not ours_too:
+                lines.append(f"| {name} | `{own}` | {protocols()[own].title} | CILF | | {NOT_MEASURED} | |")
+    return "\n".join(lines)
+
+
+def _line(result: Result) -> str:
+    name = f"`{result.protocol}`" if result.protocol else "–"
+    return (
+        f"| {result.dataset} | {name} | {result.division} | {result.system} | {NAMES[result.measure]} "
+        f"| {result.value:.2f} | {result.status}: {result.source} |"
+    )

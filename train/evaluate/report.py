@@ -1,0 +1,168 @@
+"""Measure a checkpoint on labelled photos, through the same door that users take.
+
+Every photo goes through `AgeEstimator.predict` as a file, with the whole picture as the face where none is found; the
+largest box counts where there are several. Each look at a `test` part is written into the report.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cilf.errors import PhotoError
+from cilf.estimator import AgeEstimator
+from cilf.prediction import FacePrediction
+from train.data.datasets import DatasetError, Sample
+from train.evaluate.point_report import BANDS, by_label, labels, units
+from train.evaluate.test_evaluations import with_looks
+from train.formatting import score, signed, signed_span, span
+from train.metrics import decision_quality, summary, within
+
+log = logging.getLogger(__name__)
+
+ADULT = 18  # years
+
+
+def predict(
+    estimator: AgeEstimator,
+    samples: list[Sample],
+    also: Callable[[FacePrediction], dict[str, Any]] = lambda face: {},
+) -> pd.DataFrame:
+    """One row per sample: its name and labels, what the estimator says of its largest face, and what `also` adds.
+
+    A photo that cannot be read is left out with a warning, as `prepare` does. Raises DatasetError when none can.
+    """
+    rows = []
+    for sample in tqdm(samples, desc="evaluate", unit="photo"):
+        try:
+            found = max(estimator.predict(sample.path, no_face="whole"), key=_area)
+        except PhotoError as error:
+            log.warning("left out: %s", error)
+            continue
+        low, high = found.interval
+        rows.append(
+            {
+                **labels(sample),
+                "age": found.age,
+                "initial_age": found.initial_age,
+                "age_low": low,
+                "age_high": high,
+                "over_18": found.over(ADULT),
+                "status": found.status,
+                "iterations": found.iterations,
+                "detected": found.detection_score is not None,
+                **also(found),
+            }
+        )
+    if not rows:
+        raise DatasetError(f"None of the {len(samples)} photos can be read.")
+    return pd.DataFrame(rows)
+
+
+def _area(face: FacePrediction) -> float:
+    x0, y0, x1, y1 = face.box
+    return (x1 - x0) * (y1 - y0)
+
+
+def report(table: pd.DataFrame, *, dataset: str, part: str, estimator: AgeEstimator) -> dict[str, Any]:
+    """Everything that is measured, as JSON values.
+
+    `all` has every photo with its true age as it is; `up_to_100` leaves out true ages over 100, which the model cannot
+    say.
+    """
+    bands = {name: table[within(table["truth"].to_numpy(), *ages)] for name, ages in BANDS.items()}
+    groups = {f"age {name}": rows for name, rows in bands.items()}
+    for column in ("gender", "race"):
+        groups |= {f"{column} {value}": rows for value, rows in table.groupby(column)}
+    for (gender, race), rows in table.groupby(["gender", "race"]):
+        groups |= {
+            f"age {name} {gender} {race}": rows[within(rows["truth"].to_numpy(), *ages)]
+            for name, ages in BANDS.items()
+        }
+    return {
+        "dataset": dataset,
+        "part": part,
+        "weights": estimator.source,
+        "weights_sha256": estimator.sha256,
+        "all": _measure(table),
+        "up_to_100": _measure(table[table["truth"] <= 100]),
+        "status": {name: int(count) for name, count in table["status"].value_counts().items()},
+        "detected": int(table["detected"].sum()),
+        # The middle of a group such as "15 to 20" does not say who is of age.
+        "over_18": {} if table["group"].notna().all() else _decisions(table),
+        "groups": {name: _measure(rows) for name, rows in groups.items() if len(rows)},
+        **by_label(table, dataset),
+    }
+
+
+def _decisions(table: pd.DataFrame) -> dict[str, Any]:
+    """How the question "18 or over?" was answered: minors, those near the limit, and adults."""
+    groups = {"under 18": (0, 17), "13–17": (13, 17), "18 and over": (18, 200), "18–24": (18, 24)}
+    found = {}
+    for name, ages in groups.items():
+        rows = table[within(table["truth"].to_numpy(), *ages)]
+        if len(rows):
+            found[name] = decision_quality(list(rows["over_18"]), "yes" if ages[1] < ADULT else "no")
+    return found
+
+
+def _measure(rows: pd.DataFrame) -> dict[str, Any]:
+    columns = ("truth", "age", "initial_age", "age_low", "age_high")
+    return summary({column: rows[column].to_numpy(dtype=np.float64) for column in columns}, units(rows))
+
+
+def write(found: dict[str, Any], path: Path) -> None:
+    """Write a report of a checkpoint or of prompts. Looks at a `test` part are added to those that the file already
+    holds."""
+    look: dict[str, Any] | None = None
+    if found["part"] == "test":
+        who = {name: found[name] for name in ("weights_sha256", "clip") if name in found}
+        look = {"dataset": found["dataset"], "mae": found["all"]["mae"]} | who
+    path.write_text(json.dumps(with_looks(found, path, look), indent=1) + "\n", encoding="utf-8")
+
+
+def table(found: dict[str, Any]) -> str:
+    """The report's main figures as a Markdown table."""
+    lines = [
+        "| photos | count | MAE, years (95 % range) | bias (range) | before correction | CS@5 (range) "
+        "| 90 % interval holds (range) | mean width |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    rows = {"all": found["all"], "up to age 100": found["up_to_100"]}
+    rows |= {name: row for name, row in found["groups"].items() if not people(name)}
+    for name, row in rows.items():
+        interval = row["interval"]
+        lines.append(
+            f"| {name} | {row['count']} | {row['mae']:.2f} ({span(row['mae_range'], '.2f')}) "
+            f"| {signed(row['bias'], 2)} ({signed_span(row['bias_range'], 2)}) "
+            f"| {row['before_correction']['mae']:.2f} | {score(row)} "
+            f"| {interval['coverage']:.1%} ({span(interval['coverage_range'], '.1%')}) "
+            f"| {interval['mean_width']:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def people(group: str) -> str:
+    """Gender and race in a group's name: "female east asian" of "age 60+ female east asian", "" of "age 60+" or of
+    "race east asian", which tell one thing alone."""
+    kind, _, *rest = group.split(maxsplit=2)
+    return rest[0] if kind == "age" and rest else ""
+
+
+def decisions(found: dict[str, Any]) -> str:
+    """The answers to "18 or over?" as a Markdown table; empty where age groups are all that is known."""
+    if not found["over_18"]:
+        return ""
+    lines = [
+        "| true age | photos | yes | no | unsure | wrong (exact 95 % range) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in found["over_18"].items():
+        counts = " | ".join(str(row[key]) for key in ("count", "yes", "no", "unsure"))
+        lines.append(f"| {name} | {counts} | {row['wrong']:.1%} ({span(row['wrong_range'], '.1%')}) |")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Training: the loop, its losses and optimizer, and what a run records."""

@@ -1,0 +1,74 @@
+"""The optimiser, its learning rate over time, and the moving average of the weights."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from train.fit.recipe import FitConfig
+
+NOT_DECAYED = ("embedding", "prompts.context", "prompts.anchors", "tags", "gamma")
+
+
+def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer:
+    """AdamW; only matrices and filters are decayed, not vectors, scalars, embeddings or learned tokens."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        prefixes = [prefix for prefix in config.rates if name.startswith(prefix)]
+        rate = config.rates[max(prefixes, key=len)] if prefixes else 1.0
+        parameter.requires_grad_(rate > 0)
+        exempt = parameter.ndim < 2 or any(part in name for part in NOT_DECAYED)
+        if rate > 0:
+            groups.setdefault((rate, 0.0 if exempt else config.weight_decay), []).append(parameter)
+    options = [
+        {"params": parameters, "rate": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    ]
+    return torch.optim.AdamW(options, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+
+
+def cosine_rate(step: int, steps: int, peak: float, warmup: float) -> float:
+    """Learning rate at a step: linear warm-up over a share of all steps, then half a cosine down to 0."""
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return peak * (step + 1) / rising
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of all parameters and buffers that a checkpoint holds."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@torch.no_grad()
+def update_average(average: Mapping[str, Tensor], model: nn.Module, step: int, decay: float) -> None:
+    """Exponential moving average after `step` steps; it starts short, so that the random start is soon forgotten."""
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            average[name].lerp_(value, weight)
+        else:
+            average[name].copy_(value)
+
+
+def freeze_statistics(model: nn.Module) -> None:
+    """Batch normalisation by the running statistics, which stay as they are, until `train()` is called again."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def depthwise_in_float32(tower: nn.Module) -> None:
+    """Keep autocast away from depth-wise convolutions: their bfloat16 gradients are far slower on a CPU."""
+    for module in tower.modules():
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+            module.forward = _in_float32(module.forward)  # type: ignore[assignment, method-assign]
+
+
+def _in_float32(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def wrapped(x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return forward(x.float()).to(x.dtype)
+
+    return wrapped

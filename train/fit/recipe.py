@@ -1,0 +1,165 @@
+"""A recipe: everything that decides a training run, read from one TOML file."""
+
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import open_clip
+
+from cilf.errors import UsageError
+from cilf.model.cilf import ModelConfig
+from cilf.model.clip import WORD, ClipConfig
+from cilf.model.fourierformer import FusionConfig
+from cilf.model.mtmsa import MTMSAConfig
+from cilf.model.prompts import PromptConfig
+from train.data.augment import AugmentConfig
+from train.data.captions import TEMPLATES, vocabulary
+from train.fit.losses import LossConfig
+from train.fit.mtmsa_losses import MTMSALossConfig
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The optimisation.
+
+    Attributes:
+        batch_size: samples per step.
+        epochs: passes over the training photos (each over a data set's `share` of them).
+        learning_rate: peak of AdamW's rate: linear warm-up, then half a cosine down to 0.
+        weight_decay: on matrices and filters, not on biases, norms, gains or embeddings.
+        warmup: share of all steps.
+        ema_decay: of the exponential moving average of the weights, which is what is kept.
+        mixup: α of mixup's Beta distribution.
+        mixup_share: share of the batches that are mixed.
+        sizes: (share of the steps, side in pixels): from that point on train at that size.
+        rates: part of the model (a prefix of its parameters' names) → factor of its learning rate; 0 freezes it, the
+            longest prefix counts.
+        precision: "bf16" computes the towers and fusion in bfloat16, the weights stay fp32.
+        seed: of everything random.
+        imagenet: the image tower starts from ImageNet weights (`train.fit.imagenet_weights`), not from random ones.
+        balance: how much rare ages are preferred: photos are drawn ∝ (how common their age is)^−balance. 0 takes each
+            as often as any other, 1 makes all ages equally frequent.
+        frozen_statistics: batch normalisation uses the running statistics that it starts with, and leaves them: for
+            small batches, and where several processes must learn exactly what one would.
+    """
+
+    batch_size: int
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    warmup: float
+    ema_decay: float
+    mixup: float
+    mixup_share: float
+    sizes: tuple[tuple[float, int], ...]
+    precision: Literal["bf16", "fp32"]
+    seed: int
+    rates: dict[str, float] = field(default_factory=dict)
+    imagenet: bool = False
+    balance: float = 0.0
+    frozen_statistics: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`shares`: data set name → share of its training photos per epoch. `mirror`: the checkpoint looks at each face's
+    mirror image too, which is a little better and takes nearly twice as long."""
+
+    shares: dict[str, float]
+    model: ModelConfig
+    loss: LossConfig
+    augment: AugmentConfig
+    fit: FitConfig
+    mirror: bool = True
+
+
+@dataclass(frozen=True)
+class MTMSARecipe:
+    """The same of MTMSA."""
+
+    shares: dict[str, float]
+    model: MTMSAConfig
+    loss: MTMSALossConfig
+    augment: AugmentConfig
+    fit: FitConfig
+    mirror: bool = True
+
+
+AnyRecipe = Recipe | MTMSARecipe
+
+
+def read_recipe(name: str | Path) -> AnyRecipe:
+    """Read a recipe by its name in `train/recipes`, or by its path. Raises FileNotFoundError or TypeError.
+
+    A recipe with `base = NAME` is that other recipe with the values that it gives itself put in place.
+    """
+    table = _table(name)
+    fit = table["fit"] | {"sizes": tuple((share, size) for share, size in table["fit"]["sizes"])}
+    shares = {name: options["share"] for name, options in table["data"].items()}
+    how = AugmentConfig(**table["augment"]), FitConfig(**fit), table.get("mirror", True)
+    if table["model"].get("kind") == "mtmsa":
+        model = MTMSAConfig(**_with_tuples(table["model"]))
+        return MTMSARecipe(shares, model, MTMSALossConfig(**table["loss"]), *how)
+    return Recipe(shares, _model_config(table), LossConfig(**table["loss"]), *how)
+
+
+def read_cilf_recipe(name: str | Path) -> Recipe:
+    """`read_recipe` for what speaks of CILF's parts. Raises UsageError for a recipe of MTMSA."""
+    recipe = read_recipe(name)
+    if isinstance(recipe, MTMSARecipe):
+        raise UsageError(f"the recipe '{name}' is of MTMSA, which has no such parts; give one of CILF")
+    return recipe
+
+
+def stored_model(recipe: AnyRecipe) -> ModelConfig | MTMSAConfig:
+    """How to build the recipe's network for weights that are at hand, without published ones to start from."""
+    if isinstance(recipe, MTMSARecipe):
+        return recipe.model
+    return replace(recipe.model, clip=replace(recipe.model.clip, pretrained=None))
+
+
+def _with_tuples(options: dict[str, Any]) -> dict[str, Any]:
+    """TOML's lists as tuples, which frozen configurations hold."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+
+
+def _table(name: str | Path) -> dict[str, Any]:
+    path = RECIPES / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    return _merged(_table(table.pop("base")), table) if "base" in table else table
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`below` with the values of `above`; tables in both are merged in turn."""
+    both = below.keys() & above.keys()
+    deeper = {key: _merged(below[key], above[key]) for key in both if isinstance(above[key], dict)}
+    return below | above | deeper
+
+
+def _model_config(table: dict[str, Any]) -> ModelConfig:
+    prompts = PromptConfig(templates=TEMPLATES, **table["prompts"])
+    fusion = FusionConfig(**table["fusion"])
+    options = _with_tuples(table["model"])
+    if "pretrained" in options:
+        name = options["pretrained"].rsplit("/", 1)[0]
+        architecture = open_clip.get_model_config(name)
+        return ModelConfig(ClipConfig(architecture, **options), prompts, fusion)
+    ids, words = _captions_vocabulary()
+    architecture = table["architecture"]
+    architecture["text_cfg"]["vocab_size"] = len(ids) + 1  # one more for all unknown tokens
+    return ModelConfig(ClipConfig(architecture, token_ids=ids, words=words, **options), prompts, fusion)
+
+
+def _captions_vocabulary() -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Token ids and words of everything a training caption can say."""
+    tokenizer = open_clip.SimpleTokenizer(context_length=77)
+    pieces = vocabulary()
+    ids = {int(token) for row in tokenizer(list(pieces)) for token in row} - {0}
+    return tuple(sorted(ids)), tuple(
+        sorted({word for piece in pieces for word in WORD.findall(piece.lower())})
+    )

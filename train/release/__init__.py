@@ -1,0 +1,1 @@
+"""What a checkpoint is published with: model card, graph, checks, upload."""

@@ -1,0 +1,306 @@
+"""The model card: written from a checkpoint's configuration and its evaluation report, so that no figure is typed."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from cilf.checkpoint import CheckpointConfig
+from cilf.conformal import IntervalConfig
+from cilf.model.mtmsa import MTMSAConfig
+from train.data.datasets import DATASETS
+from train.evaluate import attributes
+from train.evaluate.report import BANDS, decisions, people, table
+from train.evaluate.test_evaluations import LOOKS
+from train.fit.provenance import learned_from
+from train.formatting import score, signed, signed_span, span
+from train.release.reproduction_steps import steps
+
+NAMES = {"cilf": "CILF compact", "mtmsa": "MTMSA"}
+
+USE = """\
+## Use
+
+```python
+from cilf import AgeEstimator
+
+for face in AgeEstimator.from_pretrained(SOURCE).predict("family.jpg"):
+    print(face.age, face.interval, face.status)
+```
+
+Meant for demonstrations, teaching and research on age estimation. Not meant for decisions about a person: not
+for access control, policing, hiring, insurance, border or asylum cases, nor as the only gate of an age check.
+Make-up, masks, sunglasses, strong profile, very small or soft faces and heavy filters mislead it.
+"""
+
+# What must be known of the labels of a set that a model learned from.
+REMARKS = {
+    "utkface": "UTKFace's labels are noisy: groups of near-duplicate pictures carry ages 4.2 years apart on average.",
+    "all-age-faces": "All-Age-Faces shows mostly Asian faces.",
+}
+STARTED = {
+    "tf_efficientnet_lite0": "The image tower started from EfficientNet-Lite0's published ImageNet weights "
+    "(Apache-2.0); everything else from random ones. "
+}
+TAUGHT = (
+    "The captions that taught the text tower were made from the labels (age, gender, race): similarity to such words "
+    "shows what the labels taught, nothing more, and words outside them are unknown to it. Race words are those of the "
+    "labels, assigned by other people or programs, not by the persons shown."
+)
+TAUGHT_FURTHER = (
+    "Both towers started from a published CLIP's weights. The captions of the training were made from the labels (age, "
+    "gender, race): similarity to such words shows what the labels taught, too. Race words are those of the labels, "
+    "assigned by other people or programs, not by the persons shown."
+)
+TAUGHT_HEADS = (
+    "Gender and race are those of the labels, assigned by other people or programs, not by the persons shown. The two "
+    "heads that learned them are there to shape what the age head builds on; the estimator gives out neither."
+)
+
+PARTS = """\
+Photos for fitting, for the error ensemble, for choices, for calibration and for this test are disjoint, and
+groups of near-duplicates lie in one part whole.
+"""
+
+
+def card(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None = None) -> str:
+    """Markdown with the Hub's metadata.
+
+    Args:
+        config: the checkpoint's.
+        found: the report that `train.evaluate.report` wrote for this checkpoint.
+        swept: what `train correction` found, for the looks at `test` that it took.
+    """
+    kind = config.model.kind
+    parts = [
+        f"---\n{_metadata(kind, found).to_yaml()}\n---\n",
+        f"# {NAMES[kind]}\n",
+        _description(config),
+        _results(config, found, swept),
+        USE.replace("SOURCE", '"mtmsa"' if kind == "mtmsa" else ""),
+        _data(config),
+        PARTS,
+        _limits(config, found),
+        steps(config, found),
+    ]
+    return "\n".join(parts)
+
+
+def write(
+    config: CheckpointConfig, found: dict[str, Any], path: Path, swept: dict[str, Any] | None = None
+) -> None:
+    """Write the card to `path`."""
+    path.write_text(card(config, found, swept), encoding="utf-8")
+
+
+def _metadata(kind: str, found: dict[str, Any]) -> ModelCardData:
+    measured = found["all"]
+    metrics = {
+        "mae": ("Mean absolute error (years)", measured["mae"]),
+        "cs5": ("Share within 5 years", measured["cs5"]),
+        "coverage": ("Coverage of the 90 % interval", measured["interval"]["coverage"]),
+    }
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            task_name="Age estimation",
+            dataset_type=found["dataset"],
+            dataset_name=_title(found),
+            dataset_split=found["part"],
+            metric_type=name,
+            metric_name=label,
+            metric_value=round(value, 4),
+        )
+        for name, (label, value) in metrics.items()
+    ]
+    return ModelCardData(
+        license="other",
+        license_name="non-commercial-research",
+        pipeline_tag="image-classification",
+        library_name="cilf",
+        tags=["age-estimation", "clip" if kind == "cilf" else "resnet", "face"],
+        model_name=NAMES[kind],
+        eval_results=results,
+    )
+
+
+def _title(found: dict[str, Any]) -> str:
+    """The measured set's name as its makers write it."""
+    return DATASETS[found["dataset"]].facts.title
+
+
+def _description(config: CheckpointConfig) -> str:
+    rule = config.correction
+    if isinstance(config.model, MTMSAConfig):
+        return _description_of_mtmsa(config.model, rule.epsilon)
+    assert config.ensemble is not None  # CILF's checkpoints have one
+    clip = config.model.clip
+    vision = clip.architecture["vision_cfg"]
+    tower = vision.get("timm_model_name") or f"a vision transformer of {vision['layers']} layers"
+    text_tower = "a small transformer" if clip.words else "a published CLIP's transformer"
+    if rule.max_iterations:
+        does = f"An estimate whose estimated error is above ε = {rule.epsilon:.2f} years is corrected step by step."
+    else:
+        does = (
+            f"On the photos kept for choices no correction rule gained enough, so this checkpoint never corrects; "
+            f"estimates with an estimated error above ε = {rule.epsilon:.2f} years are marked as of low confidence."
+        )
+    return (
+        f"Age from one face, by fusing CLIP image and text features in the frequency domain. Image tower: "
+        f"{tower} on one aligned face of {clip.image_size} px; text tower: {text_tower}; "
+        f"{config.ensemble.members} error estimators. {does}\n"
+    )
+
+
+def _description_of_mtmsa(config: MTMSAConfig, epsilon: float) -> str:
+    return (
+        f"The second system: age from one aligned face of {config.image_size} px by a ResNet34 with dilated "
+        "multi-scale attention, whose heads for gender and race were trained along with that for the age. The age is a "
+        "Gaussian, learned by the KL divergence from a Dirac at the label. It has no text tower, so it compares no "
+        "prompts, and no error ensemble, so it never corrects; an estimate whose Gaussian expects an error above "
+        f"ε = {epsilon:.2f} years is marked as of low confidence.\n"
+    )
+
+
+def _data(config: CheckpointConfig) -> str:
+    """What the system started from and learned from."""
+    names = learned_from(config.training)
+    facts = [DATASETS[name].facts for name in names]
+    sets = " and ".join(f"{one.title} ({one.paper}; licence: {one.licence})" for one in facts)
+    these = "these sets" if len(names) > 1 else "this set"
+    remarks = "".join(f"{REMARKS[name]} " for name in names if name in REMARKS)
+    if isinstance(config.model, MTMSAConfig):
+        trained, taught = "Trained from random weights on", TAUGHT_HEADS
+    else:
+        clip = config.model.clip
+        started = STARTED.get(clip.architecture["vision_cfg"].get("timm_model_name", ""), "")
+        trained, taught = f"{started}Trained on", TAUGHT if clip.words else TAUGHT_FURTHER
+        if teachers := len(config.training.get("teachers", ())):
+            taught += (
+                f" In its last stage it learned, beside the labels, from the estimates of {teachers} models that were "
+                "trained on the same photos before."
+            )
+    return (
+        f"## Data\n\n{trained} {sets or 'sets that the configuration does not name'}. Because of {these} **the weights "
+        f"are for non-commercial research only**, unlike the code. {remarks}{taught}\n"
+    )
+
+
+def _corrected(config: CheckpointConfig, found: dict[str, Any]) -> str:
+    if not config.correction.max_iterations and config.ensemble is None:
+        return ""
+    gained = found["all"]["correction"]
+    return (
+        f"Correction: {gained['share_changed']:.1%} of the estimates changed, {gained['share_better']:.1%} for the "
+        f"better and {gained['share_worse']:.1%} for the worse; mean gain {gained['mean_gain']:.3f} ± "
+        f"{gained['standard_error']:.3f} years.\n\n"
+    )
+
+
+def _attributes(found: dict[str, Any]) -> str:
+    """How well the labels of gender and race are told; empty where that was not measured."""
+    if not found.get("attributes"):
+        return ""
+    said = (
+        "Measured for comparison between systems (heads where there are some, else the sentence that fits best); the "
+        "estimator gives out neither."
+    )
+    return f"### Gender and race\n\n{said}\n\n{attributes.table(found['attributes'])}\n\n"
+
+
+def _results(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None) -> str:
+    return (
+        f"## Results\n\n{_title(found)} `{found['part']}`, {found['all']['count']} photos, each through the public "
+        "door (`python -m train evaluate`, full report in `report.json`). Ages in years; CS@5 is the share within 5 "
+        f"years; ranges are at 95 %. {_looks(config, found, swept)}\n\n{table(found)}\n\n"
+        f"{_corrected(config, found)}{_of_age(found)}{_attributes(found)}"
+        f"### By age, gender and race\n\n{_groups(found)}\n"
+    )
+
+
+def _of_age(found: dict[str, Any]) -> str:
+    if not found["over_18"]:
+        return ""
+    return (
+        "### 18 or over?\n\n"
+        "`face.over(18)` says yes, no or unsure. Calibrated so that of the people under 18 at most 5 % get a yes, of "
+        "the others at most 5 % a no, and likewise of those within five years of 18. On the same test photos:\n\n"
+        f"{decisions(found)}\n\n"
+    )
+
+
+def _looks(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None) -> str:
+    """How often this system was tried on the photos that it is measured on."""
+    calls = f"{len(found[LOOKS])} by `train evaluate` (calls without `--report` are not counted)"
+    said = f"Looks at this part so far: {calls}"
+    if config.model.kind == "mtmsa":
+        return f"{said}."
+    if swept is None:
+        return f"{said}; those by `train correction` and `train ablate` are not counted here."
+    if counted := swept.get(LOOKS):
+        since = f"{len(counted)} by `train correction`, counted since {counted[0]['date']}"
+        return f"{said} and {since}; those by `train ablate` are not counted."
+    return f"{said}, and by the correction sweep and the ablation, which were not counted before."
+
+
+def _groups(found: dict[str, Any]) -> str:
+    """A row for each gender, race and band of ages that has photos."""
+    lines = [
+        "| | age | photos | MAE, years (range) | CS@5 (range) | bias, years (range) | 90 % interval holds (range) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    everybody = dict.fromkeys(who for name in found["groups"] if (who := people(name)))
+    lines += [
+        f"| {who} | {band} | {_cells(row)} |"
+        for who in everybody
+        for band in BANDS
+        if (row := found["groups"].get(f"age {band} {who}"))
+    ]
+    said = (
+        "By true age. Ranges are at 95 %: bootstrap ones for mean absolute error, CS@5 and bias, Wilson's for the "
+        "interval. A row of few photos says little: where all its photos agree a bootstrap range has no width, and one "
+        "photo has none."
+    )
+    if "cs5_range" not in found["all"]:
+        said += " The report is from before CS@5 had a range."
+    return said + "\n\n" + "\n".join(lines)
+
+
+def _cells(row: dict[str, Any]) -> str:
+    interval = row["interval"]
+    holds = f"{interval['coverage']:.0%} ({span(interval['coverage_range'], '.0%')})"
+    if row["count"] == 1:
+        return f"1 | {row['mae']:.1f} | {row['cs5']:.0%} | {signed(row['bias'], 1)} | {holds}"
+    return (
+        f"{row['count']} | {row['mae']:.1f} ({span(row['mae_range'], '.1f')}) | {score(row, 0)} "
+        f"| {signed(row['bias'], 1)} ({signed_span(row['bias_range'], 1)}) | {holds}"
+    )
+
+
+def _limits(config: CheckpointConfig, found: dict[str, Any]) -> str:
+    old, young = found["groups"].get("age 60+"), found["groups"].get("age 13–17")
+    said = [
+        f"its mean error is {signed(row['bias'], 1)} years {whom}"
+        for row, whom in ((young, "for the 13- to 17-year-old"), (old, "from 60 on"))
+        if row
+    ]
+    errors = f"On the test photos {' and '.join(said)}. " if said else ""
+    return (
+        "## Limits\n\nIt estimates how old a face looks to the labels it learned from, not how old a person is. "
+        f"{errors}{_promise(config.interval)}\n"
+    )
+
+
+def _promise(interval: IntervalConfig) -> str:
+    """What the interval's coverage is conditional on."""
+    share = (
+        f"The interval holds {100 * interval.coverage:.0f} % of faces like the calibration photos on average"
+    )
+    if not interval.edges:
+        return f"{share} over all of them, not in every group: see the table."
+    *others, last = (f"{edge:g}" for edge in interval.edges)
+    edges = f"{', '.join(others)} and {last}" if others else last
+    return (
+        f"{share} in each band of true ages, with a band's quantile of its own (bands divided at {edges} years): the "
+        "promise is conditional on age alone, not on gender or race, in whose groups the share differs: see the table."
+    )

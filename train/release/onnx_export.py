@@ -1,0 +1,62 @@
+"""From a checkpoint's network to the graph that ONNX Runtime computes (`cilf.model.onnx_runtime`).
+
+The graph holds no weights: they stay in the checkpoint's one file, and new ones of the same network need no new graph.
+"""
+
+import onnx_ir
+import torch
+from onnx_ir.passes import Sequential
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
+from onnxscript.optimizer import fold_constants
+
+from cilf.model.base import AgeModel
+from cilf.model.folding import fold_batch_norm
+from cilf.model.onnx_runtime import AGE_TEXT, OUTPUTS, PIXELS, Described, Graph
+from train.release.dft import as_products
+
+ANY = 10**9  # elements: constants are folded whatever their size
+
+
+@torch.no_grad()
+def graph(model: AgeModel, *, mirror: bool) -> Graph:
+    """The graph of a model in eval mode on the CPU, for any number of crops; the model itself is changed for good."""
+    fold_batch_norm(model)
+    described = Described(model, mirror=mirror).eval()
+    inputs = torch.rand(2, 3, model.image_size, model.image_size), model.encode_ages()
+    as_products(described, *inputs)
+    program = torch.onnx.export(
+        described,
+        inputs,
+        input_names=[PIXELS, AGE_TEXT],
+        output_names=OUTPUTS,
+        dynamic_shapes=({0: torch.export.Dim("batch")}, None),
+        dynamo=True,
+        optimize=False,  # it would compute new weights from the old ones
+        verbose=False,
+    )
+    assert program is not None
+    return _without_weights(program.model, set(described.state_dict()))
+
+
+def _without_weights(made: onnx_ir.Model, names: set[str]) -> Graph:
+    """A model whose weights have these names: with constants computed, where no weight goes into them."""
+    [pixels] = (each for each in made.graph.inputs if each.name == PIXELS)
+    # PyTorch fixes a size without a word where something in the network asks for its value.
+    assert pixels.shape is not None
+    assert not isinstance(pixels.shape[0], int), "the graph would take this number of crops alone"
+    fold_constants(
+        made,
+        input_size_limit=ANY,
+        output_size_limit=ANY,
+        should_fold=lambda node: False if names & {each.name for each in node.inputs if each} else None,
+    )
+    Sequential(RemoveUnusedNodesPass(), ClearMetadataAndDocStringPass())(made)
+    weights = tuple(name for name in made.graph.initializers if name in names)
+    for name in weights:
+        value = made.graph.initializers[name]
+        assert value.dtype is not None
+        assert value.shape is not None
+        value.const_value = onnx_ir.ExternalTensor(
+            "given", 0, None, value.dtype, shape=value.shape, name=name
+        )
+    return Graph(onnx_ir.to_proto(made).SerializeToString(), weights)

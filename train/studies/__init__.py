@@ -1,0 +1,1 @@
+"""Studies of the method: ablations, block variants, prompt families, the correction."""
