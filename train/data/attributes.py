@@ -18,7 +18,8 @@ PIXEL = (
 
 # Measured once per photo (`train.data.face_mesh`).
 MESH = (
-    "smiling", "mouth_open", "mouth_wide_open", "turned_left", "turned_right", "looking_up", "looking_down",
+    "smiling", "mouth_open", "mouth_wide_open", "eyes_open", "turned_left", "turned_right",
+    "looking_up", "looking_down",
 )  # fmt: skip
 
 ATTRIBUTES = PIXEL + MESH

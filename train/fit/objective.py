@@ -100,13 +100,13 @@ class CilfSystem(System):
         seed = recipe.fit.seed
         chance = random.Random(f"{seed}/{batch.step}")  # of the whole step, in all processes the same
         captions = [
-            caption(sample, random.Random(f"{seed}/{batch.step}/{number}"))
+            caption(sample, None, random.Random(f"{seed}/{batch.step}/{number}"))
             for sample, number in zip(batch.samples, batch.numbers, strict=True)
         ]
         age = torch.tensor([float(sample.age) for sample in batch.samples])
         target = label_distribution(age, recipe.loss.sigma, recipe.model.prompts.num_ages)
         samples, texts = zip(*gather_rows(list(zip(batch.samples, captions, strict=True))), strict=True)
-        matches = agreement(list(samples), list(texts), recipe.loss.contrastive_sigma)
+        matches = agreement(samples, None, texts, recipe.loss.contrastive_sigma).truth
         age, target, matches = (value.to(pixels.device) for value in (age, target, matches))
         if chance.random() < recipe.fit.mixup_share:
             weight = chance.betavariate(recipe.fit.mixup, recipe.fit.mixup)
