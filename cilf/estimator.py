@@ -213,6 +213,13 @@ class AgeEstimator:
         found = {prompt: self._prompted.towers.unknown_words(prompt) for prompt in distinct_texts(prompts)}
         return {prompt: words for prompt, words in found.items() if words}
 
+    def nearest_words(self, prompts: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+        """Prompt → unknown word → at most three known words like it; prompts without unknown words are left out."""
+        if self._prompted is None:
+            raise UsageError(NO_TEXTS)
+        nearest = {prompt: self._prompted.towers.nearest_words(prompt) for prompt in distinct_texts(prompts)}
+        return {prompt: words for prompt, words in nearest.items() if words}
+
     @torch.inference_mode()
     def _describe_here(
         self, faces: list[Face], crops: UInt8[np.ndarray, "face side side 3"], texts: list[str]

@@ -297,8 +297,8 @@ def _loss(
         estimate = _without_fusion(model, batch.image, age_text)
         divergence = F.kl_div(estimate.logits.log_softmax(dim=1), target, reduction="batchmean")
         return divergence + recipe.loss.l1 * (estimate.age - age).abs().mean() / 10
-    captions = [caption(sample, chance) for sample in batch.samples]
-    matches = agreement(batch.samples, captions, recipe.loss.contrastive_sigma)
+    captions = [caption(sample, None, chance) for sample in batch.samples]
+    matches = agreement(batch.samples, None, captions, recipe.loss.contrastive_sigma).truth
     config = recipe.loss if row.contrastive else replace(recipe.loss, contrastive=0.0)
     with autocast(torch.device("cpu")):
         prediction = model.fuse(batch.image, model.towers.project_grid(batch.grid), age_text)
