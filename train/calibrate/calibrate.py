@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from cilf.decision import DecisionConfig
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from cilf.checkpoint import Checkpoint, CheckpointConfig
 from cilf.conformal import IntervalConfig, conformal_quantile, enough
-from cilf.decision import DecisionConfig
 from cilf.model.base import AgeModel
 from cilf.model.cilf import CILF
 from cilf.model.correction import (
