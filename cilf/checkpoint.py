@@ -86,7 +86,7 @@ _Stored: TypeAdapter[CheckpointConfig | EarlierConfig] = TypeAdapter(
 
 def upgraded(config: EarlierConfig) -> CheckpointConfig:
     """A configuration of format cilf-3 in today's: no further views, and the head's own distribution."""
-    graph = config.graph and GraphConfig(**vars(config.graph))
+    graph = GraphConfig(**vars(config.graph)) if config.graph else None
     return CheckpointConfig(
         model=config.model,
         ensemble=config.ensemble_config(),

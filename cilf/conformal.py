@@ -7,7 +7,7 @@ holds the ages whose scores do not exceed the k-th smallest of n calibration sco
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -40,6 +40,7 @@ class Forecast:
         return standard_deviation(self.probabilities)
 
 
+@runtime_checkable
 class Conformal(Protocol):
     """What gives a forecast its interval and its answers."""
 
@@ -95,7 +96,9 @@ class ConformalConfig:
         kept with toddlers alone helps nobody. How far a face lies from the limit counts in its own standard deviations.
 
         Among people under the limit, a share of at most 1 − `confidence` is answered "yes"; among the others, of at
-        most as many "no". "unsure" when both classes are possible, when neither is, or with too few calibration photos.
+        most as many "no". "unsure" when both classes are possible, when neither is, with too few calibration photos,
+        and where the estimated age itself lies on the other side: no answer contradicts the age and the interval
+        round it.
 
         Raises:
             UsageError: `limit` is not above 0 years, or `confidence` not between 0.5 and 1.
@@ -103,7 +106,8 @@ class ConformalConfig:
         check_question(limit, confidence)
         distance = (forecast.age - limit) / forecast.spread
         distances = (np.array(self.age) - limit) / np.array(self.spread)
-        return decide(np.array(self.truth), distances, distance, limit, confidence)
+        answer = decide(np.array(self.truth), distances, distance, limit, confidence)
+        return "unsure" if answer == ("yes" if distance < 0 else "no") else answer
 
 
 def score(probabilities: Float[np.ndarray, " whole_age"], truth: float) -> float:

@@ -249,7 +249,8 @@ class AgeEstimator:
         return parts, prompts
 
     def _evidence(self, parts: list[Description]) -> Evidence:
-        return join([evidence(part, self._checkpoint.config.predictive) for part in parts])
+        predictive = self._checkpoint.config.predictive
+        return join([evidence(part, predictive, getattr(part, "parts", None)) for part in parts])
 
     @torch.inference_mode()
     def _predict(

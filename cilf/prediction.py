@@ -47,9 +47,8 @@ class FacePrediction:
         trace: every step of the correction, the initial estimate first.
         status: `accepted` (first estimated error at or under the threshold), `corrected` (brought under it) or
             `low_confidence` (still above it).
-        distribution: (101,) probabilities of the ages 0 to 100, the calibrated predictive distribution after
-        correction,
-            from which age, interval and `over` are read.
+        distribution: (101,) probabilities of the ages 0 to 100, calibrated and after correction: what age, interval and
+            `over` are read from.
         similarities: prompt -> cosine of the fused embedding and the prompt's text embedding, in [-1, 1]; empty from
             weights without a text tower.
         heatmap: (H, W) float32, how much each grid cell of the crop counts for the estimated age, in [0, 1].

@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the checkpoint that the run started from: mixed in by the share that is best on tune for all ages alike",
     )
     calibrate.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
+    _add_views(calibrate)
     calibrate.set_defaults(run=_calibrate)
 
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint on one part of one data set")
@@ -142,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_cache(correction)
     correction.add_argument("--output", type=Path, default=Path("checkpoints/compact/correction.json"))
     correction.add_argument("--figure", type=Path, help="draw the figure into this PNG file")
+    _add_views(correction)
     correction.set_defaults(run=_correction)
 
     card = commands.add_parser("card", help="write a checkpoint's model card from its report")
@@ -183,6 +185,16 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", type=Path, action="append", required=True, metavar="FILE.csv", help="filename,split,group"
     )
+
+
+def _add_views(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--views",
+        type=Path,
+        default=Path("runs/views"),
+        help="folder where the network's outputs for all views of the photos are kept between calls",
+    )
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that cut out faces")
 
 
 def _prepare(options: argparse.Namespace) -> int:
@@ -243,7 +255,7 @@ def _first(recipe: "AnyRecipe") -> str:
 def _calibrate(options: argparse.Namespace) -> int:
     from cilf.checkpoint import load, save
     from train.calibrate import run_report as page
-    from train.calibrate.calibrate import calibrate, recalibrate
+    from train.calibrate.calibrate import Photos, calibrate, recalibrate
     from train.calibrate.weight_averaging import blend
     from train.data.crop_cache import subset
     from train.fit import provenance
@@ -258,17 +270,25 @@ def _calibrate(options: argparse.Namespace) -> int:
     size = recipe.crop_size
     held = [subset(options.cache / name, splits, "held", size=size) for name in recipe.shares]
     tune, cal = (subset(options.cache / _first(recipe), splits, part, size=size) for part in ("tune", "cal"))
+    photos = Photos(
+        [sample for part in held for sample in part.samples],
+        tune.samples,
+        cal.samples,
+        read_groups(options.split),
+    )
     if options.weights:
-        save(options.output, *recalibrate(load(options.weights), recipe, held, tune, cal))
+        checkpoint = load(options.weights)
+        result = recalibrate(checkpoint, recipe, photos, options.views, processes=options.processes)
+        save(options.output, checkpoint.model, result.errors, result.config, result.familiarity)
         return 0
     model, step = averaged_model(recipe, options.folder)
     share = 0.0
     if options.start:
         share = blend(model, load(options.start).model.state_dict(), tune, mirror=recipe.mirror)
-    ensemble, config = calibrate(model, recipe, held, tune, cal, step, share)
-    config = replace(config, training=config.training | provenance.read(options.folder))
-    save(options.output, model, ensemble, config)
-    logging.info("%s", page.after_calibration(model, ensemble, config, tune, cal, options.folder))
+    result = calibrate(model, recipe, photos, options.views, step, share, processes=options.processes)
+    config = replace(result.config, training=result.config.training | provenance.read(options.folder))
+    save(options.output, model, result.errors, config, result.familiarity)
+    logging.info("%s", page.after_calibration(result, tune, options.folder))
     return 0
 
 
@@ -350,16 +370,22 @@ def _ablate(options: argparse.Namespace) -> int:
 
 def _correction(options: argparse.Namespace) -> int:
     from cilf.checkpoint import load
+    from train.calibrate.predictions import outputs_of_checkpoint
     from train.data.crop_cache import subset
     from train.evaluate.test_evaluations import with_looks
     from train.studies.correction_report import figure, table
     from train.studies.correction_sweep import sweep
 
     splits, checkpoint = read_splits(options.split), load(options.weights)
-    names = checkpoint.config.training["data"]
-    held = [subset(options.cache / name, splits, "held") for name in names]
-    tune, test = (subset(options.cache / names[0], splits, part) for part in ("tune", "test"))
-    found = sweep(checkpoint, held, tune, test)
+    names, groups = checkpoint.config.training["data"], read_groups(options.split)
+    parts = [(name, "held") for name in names] + [(names[0], "tune")]
+    known = [sample for name, part in parts for sample in subset(options.cache / name, splits, part).samples]
+    test = subset(options.cache / names[0], splits, "test").samples
+    on_known, on_test = (
+        outputs_of_checkpoint(checkpoint, samples, options.views, processes=options.processes)
+        for samples in (known, test)
+    )
+    found = sweep(checkpoint, on_known, [groups.get(name, name) for name in on_known.names], on_test)
     look = {"dataset": names[0], "weights_sha256": found["weights_sha256"]}
     look["mae"] = found["controls"]["test"]["base"]["mae"]
     _write(with_looks(found, options.output, look), options.output)

@@ -29,15 +29,17 @@ class EnsembleConfig:
     """Sizes of the error ensemble: `members` networks of two hidden layers of `width`, on embeddings of `embed_dim`.
 
     `dropout` is used while it is fitted alone. With `explicit` the members learn what the explicit error leaves over,
-    without it the whole error, as in checkpoints of format cilf-3.
+    without it the whole error, as in checkpoints of format cilf-3. `levels` are factors of the estimated errors after
+    1, 2, … views, so that their mean is that of real errors; 1 where there are none.
     """
 
     embed_dim: int
     members: int = 5
-    width: int = 128
+    width: int = 32
     dropout: float = 0.3
     max_age: float = 100.0
     explicit: bool = True
+    levels: tuple[float, ...] = ()
 
 
 class ErrorEnsemble(nn.Module):
@@ -74,7 +76,13 @@ class ErrorEnsemble(nn.Module):
         x = x.squeeze(-1).unflatten(1, ages.shape)
         if self.config.explicit:
             x = x + torch.expm1(explicit.clamp(min=1e-3)).log()  # the inverse of softplus
-        return 10 * F.softplus(x)
+        return 10 * F.softplus(x) * self._level(evidence.views).view(1, -1, 1)
+
+    def _level(self, views: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        if not self.config.levels:
+            return torch.ones_like(views)
+        number = (views.long() - 1).clamp(max=len(self.config.levels) - 1)
+        return torch.tensor(self.config.levels, device=views.device)[number]
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.config.dropout, self.training)
@@ -203,9 +211,9 @@ def corrected_ages(
     next_view: NextView,
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
     """The ages that `correct` ends with and how many views each took, without their story: for trying many rules."""
-    for number, step in enumerate(_steps(errors, first, config, predictive, next_view)):
-        age = torch.where(step.taken, step.age, age) if number else step.age
-        views = step.evidence.views
+    age, views = first.age.float(), first.views
+    for step in _steps(errors, first, config, predictive, next_view):
+        age, views = torch.where(step.taken, step.age, age), step.evidence.views
     return age, views
 
 

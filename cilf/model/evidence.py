@@ -101,8 +101,15 @@ def join(parts: Sequence[Evidence]) -> Evidence:
     return Evidence(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
-def evidence(description: Description, config: PredictiveConfig) -> Evidence:
-    """The state after the first view, or what one further view brings."""
+def evidence(
+    description: Description,
+    config: PredictiveConfig,
+    parts: Float[Tensor, "batch part age"] | None = None,
+) -> Evidence:
+    """The state after the first view, or what one further view brings.
+
+    `parts` are the logits of what the network's parts say by themselves, where it has parts that do.
+    """
     estimate = description.estimate
     if config.location == "head":
         probabilities, age, spread = estimate.probabilities, estimate.age, estimate.spread
@@ -110,8 +117,6 @@ def evidence(description: Description, config: PredictiveConfig) -> Evidence:
         probabilities = calibrated(estimate.logits, config)
         age, spread = location(probabilities, config.location), _deviation(probabilities)
     nothing = torch.zeros_like(age)
-    # A network whose parts say no ages by themselves has none.
-    parts = getattr(description, "parts", None)
     gap = nothing if parts is None else _gap(parts)
     return Evidence(description.embedding, probabilities, age, spread, nothing + 1, age, nothing, gap)
 

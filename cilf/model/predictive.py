@@ -1,8 +1,9 @@
 """The calibrated predictive distribution of one age, and what is read from it.
 
-The head is too sure of itself: it is trained until it knows the training photos. A temperature,
-a little smoothing and a share for "any age" are fitted for likelihood on photos that the model never saw (Guo et al.,
-"On calibration of modern neural networks", ICML 2017). Age, interval and `over` are all read from what comes out.
+The head is too sure of itself: it is trained until it knows the training photos. A temperature is fitted for likelihood
+on photos that the model never saw (Guo et al., "On calibration of modern neural networks", ICML 2017). Age, interval
+and `over` are all read from what comes out. Smoothing and a share for "any age" were tried beside the temperature: they
+made nothing likelier.
 
 Whole ages carry the probabilities. Between them the cumulative distribution is linear through its mid-points,
 F(k) = P(Y < k) + P(Y = k) / 2 (the mid-distribution function), so that every age in years has a value.
@@ -28,30 +29,17 @@ class PredictiveConfig:
 
     Attributes:
         temperature: divides the logits.
-        smoothing: standard deviation in years of the Gaussian that the distribution is convolved with.
-        anything: share spread evenly over all ages, for a face of which the head is wrong altogether.
         location: what of the distribution is the estimated age; "head" takes the age that the head says and leaves the
             distribution as it is, as checkpoints of format cilf-3 did.
     """
 
     temperature: float = 1.0
-    smoothing: float = 0.0
-    anything: float = 0.0
     location: Location = "head"
 
 
 def calibrated(logits: Float[Tensor, "batch age"], config: PredictiveConfig) -> Float[Tensor, "batch age"]:
     """Probabilities of the whole ages."""
-    probabilities = (logits.float() / config.temperature).softmax(dim=1)
-    if config.smoothing:
-        probabilities = probabilities @ _kernel(logits.shape[1], config.smoothing).to(logits.device)
-    return (1 - config.anything) * probabilities + config.anything / logits.shape[1]
-
-
-def _kernel(count: int, deviation: float) -> Float[Tensor, "age age"]:
-    """Row k: a Gaussian round age k, cut to the range of ages."""
-    ages = torch.arange(count, dtype=torch.float32)
-    return (-((ages - ages.unsqueeze(1)) ** 2) / (2 * deviation**2)).softmax(dim=1)
+    return (logits.float() / config.temperature).softmax(dim=1)
 
 
 def mid_distribution(probabilities: Float[Tensor, "batch age"]) -> Float[Tensor, "batch age"]:

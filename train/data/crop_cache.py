@@ -80,6 +80,11 @@ class Subset:
     rows: np.ndarray
     share: float = 1.0
 
+    @property
+    def samples(self) -> list[Sample]:
+        """The rows' labelled photos."""
+        return [self.cache.samples[row] for row in self.rows]
+
     def fingerprint(self) -> str:
         """SHA-256 of the rows, their labels and all of the cache's crops: another one means other data."""
         digest = hashlib.sha256((self.cache.sha256 or crops_sha256(self.cache.crops)).encode())

@@ -6,7 +6,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from cilf.checkpoint import CheckpointConfig
-from cilf.conformal import IntervalConfig
+from cilf.conformal import ConformalConfig
+from cilf.model.earlier import EarlierConformal
 from cilf.model.mtmsa import MTMSAConfig
 from train.data.datasets import DATASETS
 from train.evaluate import attributes
@@ -138,8 +139,11 @@ def _description(config: CheckpointConfig) -> str:
     vision = clip.architecture["vision_cfg"]
     tower = vision.get("timm_model_name") or f"a vision transformer of {vision['layers']} layers"
     text_tower = "a small transformer" if clip.words else "a published CLIP's transformer"
-    if rule.max_iterations:
-        does = f"An estimate whose estimated error is above ε = {rule.epsilon:.2f} years is corrected step by step."
+    if rule.max_views > 1:
+        does = (
+            f"Where the estimated error is above ε = {rule.epsilon:.2f} years, up to {rule.max_views - 1} further "
+            "views of the face are sought and the age is corrected step by step."
+        )
     else:
         does = (
             f"On the photos kept for choices no correction rule gained enough, so this checkpoint never corrects; "
@@ -187,7 +191,7 @@ def _data(config: CheckpointConfig) -> str:
 
 
 def _corrected(config: CheckpointConfig, found: dict[str, Any]) -> str:
-    if not config.correction.max_iterations and config.ensemble is None:
+    if config.correction.max_views == 1 and config.ensemble is None:
         return ""
     gained = found["all"]["correction"]
     return (
@@ -287,11 +291,11 @@ def _limits(config: CheckpointConfig, found: dict[str, Any]) -> str:
     errors = f"On the test photos {' and '.join(said)}. " if said else ""
     return (
         "## Limits\n\nIt estimates how old a face looks to the labels it learned from, not how old a person is. "
-        f"{errors}{_promise(config.interval)}\n"
+        f"{errors}{_promise(config.conformal)}\n"
     )
 
 
-def _promise(interval: IntervalConfig) -> str:
+def _promise(interval: ConformalConfig | EarlierConformal) -> str:
     """What the interval's coverage is conditional on."""
     share = (
         f"The interval holds {100 * interval.coverage:.0f} % of faces like the calibration photos on average"
@@ -300,7 +304,8 @@ def _promise(interval: IntervalConfig) -> str:
         return f"{share} over all of them, not in every group: see the table."
     *others, last = (f"{edge:g}" for edge in interval.edges)
     edges = f"{', '.join(others)} and {last}" if others else last
+    kind = "estimated" if isinstance(interval, ConformalConfig) else "true"
     return (
-        f"{share} in each band of true ages, with a band's quantile of its own (bands divided at {edges} years): the "
+        f"{share} in each band of {kind} ages, with a band's quantile of its own (bands divided at {edges} years): the "
         "promise is conditional on age alone, not on gender or race, in whose groups the share differs: see the table."
     )

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from cilf.checkpoint import Checkpoint, load, save
 from cilf.estimator import AgeEstimator
 from cilf.face.finder import FaceFinder
-from train.calibrate.calibrate import calibrate
+from train.calibrate.calibrate import Photos, calibrate
 from train.data.crop_cache import subset
 from train.data.datasets import DatasetError, Sample
 from train.data.prepare_crops import prepare
@@ -135,9 +135,10 @@ def _run(
         parts = {part: subset(cache, split.parts, part) for part in ("train", "held", "tune", "cal")}
         fit(recipe, [parts["train"]], parts["tune"], run, resume=True, start=start)
         model, step = averaged_model(recipe, run)
-        ensemble, config = calibrate(model, recipe, [parts["held"]], parts["tune"], parts["cal"], step)
-        config = replace(config, training=config.training | provenance.read(run))
-        save(run / "checkpoint", model, ensemble, config)
+        photos = Photos(*(parts[part].samples for part in ("held", "tune", "cal")), groups={})
+        result = calibrate(model, recipe, photos, run / "views", step)
+        config = replace(result.config, training=result.config.training | provenance.read(run))
+        save(run / "checkpoint", model, result.errors, config, result.familiarity)
         estimator = AgeEstimator(load(run / "checkpoint"), finder)
         tested = [sample for sample in samples if split.parts.get(sample.name) == "test"]
         rows = predict(estimator, tested).to_dict(orient="records")
