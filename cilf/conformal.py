@@ -97,8 +97,7 @@ class ConformalConfig:
 
         Among people under the limit, a share of at most 1 − `confidence` is answered "yes"; among the others, of at
         most as many "no". "unsure" when both classes are possible, when neither is, with too few calibration photos,
-        and where the estimated age itself lies on the other side: no answer contradicts the age and the interval
-        round it.
+        and where the estimated age lies on the other side: no answer contradicts the age and the interval round it.
 
         Raises:
             UsageError: `limit` is not above 0 years, or `confidence` not between 0.5 and 1.

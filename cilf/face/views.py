@@ -67,7 +67,7 @@ def _moved(pyramid: Pyramid, face: Face, view: View, size: int) -> Face:
         from_crop = least_squares_similarity(template[:count], points[:count])
     a, b = view.zoom * cos(radians(view.turn)), view.zoom * sin(radians(view.turn))
     centre = np.array([size / 2, size / 2])
-    moved = apply((a, b, centre + np.array(view.shift) * size), template - centre)
+    moved = apply((np.array(a), np.array(b), centre + np.array(view.shift) * size), template - centre)
     return replace(face, keypoints=apply(from_crop, moved))
 
 

@@ -101,15 +101,8 @@ def join(parts: Sequence[Evidence]) -> Evidence:
     return Evidence(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
-def evidence(
-    description: Description,
-    config: PredictiveConfig,
-    parts: Float[Tensor, "batch part age"] | None = None,
-) -> Evidence:
-    """The state after the first view, or what one further view brings.
-
-    `parts` are the logits of what the network's parts say by themselves, where it has parts that do.
-    """
+def evidence(description: Description, config: PredictiveConfig) -> Evidence:
+    """The state after the first view, or what one further view brings."""
     estimate = description.estimate
     if config.location == "head":
         probabilities, age, spread = estimate.probabilities, estimate.age, estimate.spread
@@ -117,7 +110,7 @@ def evidence(
         probabilities = calibrated(estimate.logits, config)
         age, spread = location(probabilities, config.location), _deviation(probabilities)
     nothing = torch.zeros_like(age)
-    gap = nothing if parts is None else _gap(parts)
+    gap = _gap(description.parts)
     return Evidence(description.embedding, probabilities, age, spread, nothing + 1, age, nothing, gap)
 
 

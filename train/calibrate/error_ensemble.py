@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from cilf.face.views import View
 from cilf.model.correction import (
     CorrectionConfig,
     EnsembleConfig,
@@ -27,9 +28,8 @@ from cilf.model.correction import (
 )
 from cilf.model.evidence import Evidence
 from cilf.model.predictive import Location, PredictiveConfig, calibrated, location
-from cilf.face.views import View
-from train.metrics import gain
 from train.calibrate.predictions import ViewOutputs
+from train.metrics import gain
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ MOST_VIEWS = 5  # of a face, the first crop among them
 TEMPERATURES = tuple(np.round(np.arange(0.4, 5.01, 0.1), 2).tolist())  # tried for the distribution
 # Values of a rule of correction that are tried: quantile of the first errors that ε takes, cost of a view in years,
 # κ and m.
-ACCEPTED, COSTS = (0.4, 0.5, 0.6, 0.7), (0.0, 0.005, 0.01, 0.02, 0.04)
-CAUTIONS, MARGINS = (0.0, 0.5, 1.0), (0.0, 0.02, 0.1)
+ACCEPTED, COSTS = (0.45, 0.55, 0.65), (0.0, 0.01, 0.02, 0.04)
+CAUTIONS, MARGINS = (0.0, 0.5), (0.0, 0.05)
 TRUSTS = (0.25, 0.5, 1.0)  # tried with the best of these rules, which have a trust of 0
 
 
@@ -105,7 +105,6 @@ def fit_ensemble(
     states: Sequence[Evidence],
     truth: Float[Tensor, " photo"],
     *,
-    steps: int = STEPS,
     seed: int = 0,
 ) -> ErrorEnsemble:
     """Fit the ensemble to photos after 1, 2, … views.
@@ -118,18 +117,21 @@ def fit_ensemble(
     generator = torch.Generator().manual_seed(seed)
     ensemble = ErrorEnsemble(replace(config, levels=()))
     optimizer = torch.optim.AdamW(ensemble.parameters(), lr=1e-3, weight_decay=0.1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=STEPS)
     count = len(truth)
     drawn = torch.randint(count, (config.members, count), generator=generator)
     weight = torch.stack([torch.bincount(row, minlength=count) for row in drawn]).float()
-    for _ in range(steps):
+    for _ in range(STEPS):
         index = torch.randperm(count, generator=generator)[:256]
         evidence = states[int(torch.randint(len(states), (1,), generator=generator))].at(index)
         ages = _candidates(evidence, states[0].age[index], config.max_age, generator)
         errors = ensemble.train()(evidence, ages)
         real = (truth[index].unsqueeze(1) - ages).abs().expand_as(errors)
-        loss = F.huber_loss(errors, real, reduction="none", delta=10.0) / 10.mean(dim=2) optimizer.zero_grad() ((loss
-        * weight[:, index]).sum() / weight[:, index].sum().clamp(min=1)).backward() optimizer.step() schedule.step()
+        loss = F.huber_loss(errors, real, reduction="none", delta=10.0).mean(dim=2) / 10
+        optimizer.zero_grad()
+        ((loss * weight[:, index]).sum() / weight[:, index].sum().clamp(min=1)).backward()
+        optimizer.step()
+        schedule.step()
     set_levels(ensemble, config.levels)
     return ensemble.eval()
 
@@ -157,8 +159,6 @@ def cross_fit(
     fold: Int[Tensor, " photo"],
     predictive: PredictiveConfig,
     without: ErrorModel | None = None,
-    *,
-    steps: int = STEPS,
 ) -> list[Fold]:
     """An ensemble for each fold, fitted to the other folds; or `without` one, that model for all."""
     folds = []
@@ -167,7 +167,7 @@ def cross_fit(
         errors = without
         if config is not None:
             states = [state.at(outside) for state in outputs.states(predictive)]
-            errors = fit_ensemble(config, states, outputs.truth[outside], steps=steps, seed=number)
+            errors = fit_ensemble(config, states, outputs.truth[outside], seed=number)
         assert errors is not None
         folds.append(Fold(inside, outputs.at(inside), errors))
     return folds

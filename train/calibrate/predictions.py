@@ -21,7 +21,8 @@ from cilf.checkpoint import Checkpoint
 from cilf.errors import PhotoError
 from cilf.face.finder import FaceFinder
 from cilf.face.images import open_photo
-from cilf.face.views import FIRST, View, crop_view
+from cilf.face.pyramid import Pyramid
+from cilf.face.views import FIRST, View, crop_views
 from cilf.model.base import AgeModel, Description
 from cilf.model.evidence import Evidence, evidence
 from cilf.model.head import AgeEstimate
@@ -89,9 +90,9 @@ class ViewOutputs:
         probabilities = log_probabilities.exp()
         entropy = -(probabilities * log_probabilities).sum(dim=1)
         estimate = AgeEstimate(logits, probabilities, self.age[:, number], self.spread[:, number], entropy)
-        description = Description(self.embedding[:, number], estimate, torch.zeros(len(logits), 0, 0))
         parts = self.parts[:, number]
-        return evidence(description, predictive, parts if parts.shape[1] else None)
+        description = Description(self.embedding[:, number], estimate, parts, torch.zeros(len(logits), 0, 0))
+        return evidence(description, predictive)
 
     def states(self, predictive: PredictiveConfig) -> list[Evidence]:
         """The evidence after 1, 2, … V views."""
@@ -167,13 +168,12 @@ def _computed(
         crops = torch.from_numpy(np.concatenate([crop for _, crop, _ in group]))
         description = compute(crops.permute(0, 3, 1, 2).float() / 255, age_text)
         estimate, count = description.estimate, len(views) + 1
-        parts = getattr(description, "parts", estimate.logits[:, None][:, :0])
         for name, value in {
             "embedding": description.embedding,
             "logits": estimate.logits,
             "age": estimate.age,
             "spread": estimate.spread,
-            "parts": parts,
+            "parts": description.parts,
         }.items():
             columns[name].append(value.float().unflatten(0, (-1, count)))
         names += [sample.name for sample, _, _ in group]
@@ -204,14 +204,26 @@ def _batches(cuts: Iterator[Cut]) -> Iterator[list[Cut]]:
 def _cut_out(samples: Sequence[Sample], views: tuple[View, ...], size: int, processes: int) -> Iterator[Cut]:
     """Each sample with its views' crops, and whether a face was detected."""
     jobs = [(sample, views, size) for sample in samples]
+    for sample, result in zip(
+        samples, tqdm(_run(jobs, processes), total=len(jobs), desc="views"), strict=True
+    ):
+        if isinstance(result, str):
+            log.warning("left out: %s", result)
+            continue
+        yield sample, *result
+
+
+Job = tuple[Sample, tuple[View, ...], int]
+
+
+def _run(jobs: Sequence[Job], processes: int) -> Iterator[tuple[np.ndarray, bool] | str]:
+    if processes == 1:
+        _start_worker()
+        yield from map(_cut, jobs)
+        return
     # Spawned, because a fork of a process in which a detector's threads run may hang or crash.
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker) as pool:
-        results = pool.map(_cut, jobs, chunksize=PHOTOS)
-        for sample, result in zip(samples, tqdm(results, total=len(jobs), desc="views"), strict=True):
-            if isinstance(result, str):
-                log.warning("left out: %s", result)
-                continue
-            yield sample, *result
+        yield from pool.map(_cut, jobs, chunksize=PHOTOS)
 
 
 _finder: FaceFinder | None = None  # one per worker process: a detector cannot be sent to another
@@ -222,7 +234,7 @@ def _start_worker() -> None:
     _finder = FaceFinder()
 
 
-def _cut(job: tuple[Sample, tuple[View, ...], int]) -> tuple[np.ndarray, bool] | str:
+def _cut(job: Job) -> tuple[np.ndarray, bool] | str:
     sample, views, size = job
     assert _finder is not None
     try:
@@ -230,5 +242,6 @@ def _cut(job: tuple[Sample, tuple[View, ...], int]) -> tuple[np.ndarray, bool] |
     except PhotoError as error:
         return str(error)
     face = main_face(photo, _finder)
-    crops = np.stack([crop_view(photo, face, view, size) for view in views])
+    pyramid = Pyramid.of(photo)
+    crops = np.concatenate([crop_views(pyramid, [face], view, size) for view in views])
     return crops, face.keypoints is not None

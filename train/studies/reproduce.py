@@ -135,7 +135,8 @@ def _run(
         parts = {part: subset(cache, split.parts, part) for part in ("train", "held", "tune", "cal")}
         fit(recipe, [parts["train"]], parts["tune"], run, resume=True, start=start)
         model, step = averaged_model(recipe, run)
-        photos = Photos(*(parts[part].samples for part in ("held", "tune", "cal")), groups={})
+        held, tune, cal = (parts[part].samples for part in ("held", "tune", "cal"))
+        photos = Photos(held, tune, cal, groups={})
         result = calibrate(model, recipe, photos, run / "views", step)
         config = replace(result.config, training=result.config.training | provenance.read(run))
         save(run / "checkpoint", model, result.errors, config, result.familiarity)
