@@ -250,7 +250,7 @@ class AgeEstimator:
 
     def _evidence(self, parts: list[Description]) -> Evidence:
         predictive = self._checkpoint.config.predictive
-        return join([evidence(part, predictive, getattr(part, "parts", None)) for part in parts])
+        return join([evidence(part, predictive) for part in parts])
 
     @torch.inference_mode()
     def _predict(

@@ -245,6 +245,7 @@ class TestEvidence:
         grid = torch.arange(101.0)
         parts = torch.stack([-((grid - age) ** 2) for age in (30.0, 47.0)]).unsqueeze(0)
         estimate = AgeHead(101).summarise(parts.mean(dim=1))
-        description = Description(state.embedding, estimate, torch.zeros(1, 1, 1))
-        assert evidence(description, MEDIAN, parts).gap.item() == pytest.approx(17)
-        assert evidence(description, MEDIAN).gap.item() == 0
+        description = Description(state.embedding, estimate, parts, torch.zeros(1, 1, 1))
+        assert evidence(description, MEDIAN).gap.item() == pytest.approx(17)
+        agreed = replace(description, parts=parts[:, :1])
+        assert evidence(agreed, MEDIAN).gap.item() == 0

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,7 +109,9 @@ def _tensors() -> set[str]:
 
 def join(parts: Sequence[ViewOutputs]) -> ViewOutputs:
     """The photos of several, one after another."""
-    tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in _tensors()}
+    tensors: dict[str, Any] = {
+        name: torch.cat([getattr(part, name) for part in parts]) for name in _tensors()
+    }
     return replace(parts[0], names=tuple(name for part in parts for name in part.names), **tensors)
 
 
