@@ -76,13 +76,13 @@ class Tokenizer:
     """Texts → token ids of a text tower, on the CPU; needs no tower, so that a worker process can use it."""
 
     def __init__(self, config: ClipConfig, context_length: int) -> None:
-        self._tokenizer = open_clip.SimpleTokenizer(context_length=context_length)
-        self._tokenizer.cache = _WordCache(self._tokenizer.cache)
-        self._map = _token_map(config, self._tokenizer.vocab_size)
+        self.bpe = open_clip.SimpleTokenizer(context_length=context_length)
+        self.bpe.cache = _WordCache(self.bpe.cache)
+        self._map = _token_map(config, self.bpe.vocab_size)
 
     def __call__(self, texts: list[str]) -> Int[Tensor, "text token"]:
         """Cut to the longest text; a text longer than the context is cut off."""
-        ids = self._map[self._tokenizer(texts)]
+        ids = self._map[self.bpe(texts)]
         return ids[:, : int(ids.argmax(dim=1).max()) + 1]
 
 

@@ -66,7 +66,7 @@ def test_the_tokenizer_remembers_a_bounded_number_of_words(monkeypatch: pytest.M
     towers = tiny.model().towers
     texts = [f"zzxq{chr(97 + first)}{chr(97 + second)}" for first in range(8) for second in range(8)]
     first = [towers.tokenize([text]).tolist() for text in texts]
-    assert len(towers.tokenizer.cache) <= 10
+    assert len(towers.tokenizer.bpe.cache) <= 10
     assert [towers.tokenize([text]).tolist() for text in texts] == first
 
 
