@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cilf import __version__
 from cilf.checkpoint import BUNDLED, REPORT
 from tests.benchmarks import results
 from train.release import models_table
@@ -147,3 +148,18 @@ def test_no_document_asks_for_a_picture_of_a_person() -> None:
     assert templates
     for template in templates:
         assert "never attach a photo of a person" in template.read_text(encoding="utf-8").lower(), template
+
+
+def test_biome_has_one_version() -> None:
+    """Format and rules differ between versions, so schema, CI, pre-commit and instructions name the same."""
+    schema = json.loads((ROOT / "biome.json").read_text(encoding="utf-8"))["$schema"]
+    version = schema.split("/")[-2]
+    for name in (".ci/run", ".pre-commit-config.yaml", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert set(re.findall(r"@biomejs/biome@([\d.]+\d)", text)) == {version}, name
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version = {{{__version__}}}" in README.read_text(encoding="utf-8")
