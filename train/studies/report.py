@@ -17,7 +17,7 @@ STUDIES = "STUDIES.md"
 HEAD = """\
 # Studies of `{name}`
 
-Written by `python -m train studies report {folder}` from the JSON files beside it. Ages and gains in years,
+Written by `python -m train studies report {folder}` from the JSON files in this folder. Ages and gains in years,
 ranges at 95 %. Every choice was made on the validation split (`tune`); the test split is shown beside it. What
 else was tried, and what failed: [train/LOG.md](../../train/LOG.md).
 """
@@ -26,7 +26,9 @@ CORRECTION = """\
 ## Does the correction pay?
 
 `python -m train correction` varies ε on stored predictions, with the rule's other values as they are best on
-`tune`, and sets controls beside it ([correction.json](correction.json), weights {weights}). {ships}
+`tune`, and sets controls beside it ([correction.json](correction.json), weights {weights}).
+
+{ships}
 
 ### Values of ε
 
@@ -100,7 +102,7 @@ def correction(measured: dict[str, Any]) -> str:
     )
     return CORRECTION.format(
         weights=measured["weights_sha256"][:8],
-        ships=f"{ships} Evaluations on `test` by this command: {looks}." if looks else ships,
+        ships=f"{ships}\nEvaluations on `test` by this command: {looks}.",
         rules=correction_report.rules([row for row in measured["sweep"] if row["iterations"] == longest]),
         controls=correction_report.controls(measured["controls"]),
         calibration=correction_report.calibration(measured["calibration"]),
