@@ -77,14 +77,7 @@ def _photos(options: argparse.Namespace) -> tuple[list[Sample], str]:
     if len(options.data) != 1:
         raise DatasetError("evaluate measures one data set at a time; give --data once.")
     samples = read_samples(options.data[0])
-    if not options.split:
-        return samples, "all"
-    chosen = select(samples, splits, options.part)
-    if not chosen:
-        raise DatasetError(
-            f"No picture of {samples[0].dataset} is in the part {options.part!r} of the split."
-        )
-    return chosen, options.part
+    return (select(samples, splits, options.part), options.part) if options.split else (samples, "all")
 
 
 def _evaluate_prompts(options: argparse.Namespace, samples: list[Sample], part: str) -> int:
