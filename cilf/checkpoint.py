@@ -20,10 +20,9 @@ from cilf.decision import DecisionConfig
 from cilf.errors import DamagedError, WeightsError
 from cilf.hub import Progress
 from cilf.model.base import AgeModel
-from cilf.model.cilf import ModelConfig
 from cilf.model.correction import CorrectionConfig, EnsembleConfig
 from cilf.model.onnx_runtime import Graph
-from cilf.model.registry import ErrorNetwork, SystemConfig, build, build_errors
+from cilf.model.registry import ErrorNetwork, SystemConfig, build, build_errors, family_of
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +184,7 @@ def read_config(folder: Path) -> CheckpointConfig:
         if error.errors()[0]["type"] == "json_invalid":
             raise DamagedError(said, path) from error
         raise WeightsError(said) from error
-    if isinstance(config.model, ModelConfig) and config.model.clip.pretrained is not None:
+    if family_of(config.model).without_published_weights(config.model) != config.model:
         raise WeightsError(f"'{path}' asks for weights beside its own; {ELSEWHERE}")
     return config
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from cilf import __version__
 from cilf.checkpoint import BUNDLED, REPORT
 from tests.benchmarks import results
+from train.__main__ import parser as train_parser
 from train.release import models_table
 from train.studies import report
 
@@ -109,6 +111,23 @@ def test_links_and_anchors_resolve(document: str) -> None:
         if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
             broken.append(target)
     assert broken == []
+
+
+def code_blocks(text: str) -> str:
+    """The code blocks of a Markdown document, with continued lines as one."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return "\n".join(blocks).replace("\\\n", " ")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_of_training_are_those_of_the_command_line(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for command in re.findall(r"^python -m train (.+)$", code_blocks(text), flags=re.MULTILINE):
+        if "…" not in command:
+            assert train_parser().parse_args(shlex.split(command, comments=True)).run
+    usage = train_parser().format_help()
+    for name in re.findall(r"python -m train ([a-z-]+)", text):
+        assert re.search(rf"^    {name}\b", usage, flags=re.MULTILINE), name
 
 
 def test_every_citation_of_the_method_has_its_section() -> None:

@@ -1,6 +1,8 @@
-"""How figures are written in tables and cards."""
+"""How figures are written in tables, cards and JSON files."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -38,3 +40,8 @@ def with_section(document: str, name: str, content: str) -> str:
         raise ValueError(f"the document has no single section between {start} and {end}")
     before, _, rest = document.partition(start)
     return f"{before}{start}\n{content}\n{end}{rest.partition(end)[2]}"
+
+
+def write_json(values: dict[str, Any], path: Path) -> None:
+    """Write JSON values, one entry a line."""
+    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

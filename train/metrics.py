@@ -9,6 +9,19 @@ from scipy.stats import binomtest
 
 Ages = Float[np.ndarray, " photo"]
 
+OLDEST = 200  # years, no age is above
+# Bands of true ages in every report and card: name → first and last age in whole years.
+BANDS = {
+    "0–12": (0, 12),
+    "13–17": (13, 17),
+    "18–29": (18, 29),
+    "30–44": (30, 44),
+    "45–59": (45, 59),
+    "60+": (60, OLDEST),
+}
+# Where two systems are compared the three bands of adults below 60 are one, for narrower ranges.
+WIDE_BANDS = {name: BANDS[name] for name in ("0–12", "13–17")} | {"18–59": (18, 59), "60+": BANDS["60+"]}
+
 
 def within(age: Ages, first: int, last: int) -> Bool[np.ndarray, " photo"]:
     """Which ages lie in the band of whole years from `first` to `last`: somebody of 17.5 is 17 years old."""

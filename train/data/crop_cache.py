@@ -6,7 +6,7 @@ Apart from `train.data.prepare_crops`, so that a process that only loads batches
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,9 @@ class Subset:
         return digest.hexdigest()
 
 
-def subset(folder: Path, splits: dict[str, str], split: str, share: float = 1.0, *, size: int = 0) -> Subset:
+def subset(
+    folder: Path, splits: Mapping[str, str], split: str, share: float = 1.0, *, size: int = 0
+) -> Subset:
     """The rows of the crop cache in `folder` that `splits` (file name → split) puts into `split`.
 
     Raises DatasetError where there are none, or where the crops show less than the `size` pixels a side that a model

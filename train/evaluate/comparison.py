@@ -9,9 +9,17 @@ import pandas as pd
 
 from train.data.datasets import DatasetError
 from train.evaluate.point_report import units
-from train.metrics import bootstrap_range, cumulative_score, mean_absolute_error, paired_bootstrap, within
+from train.metrics import (
+    OLDEST,
+    WIDE_BANDS,
+    bootstrap_range,
+    cumulative_score,
+    mean_absolute_error,
+    paired_bootstrap,
+    within,
+)
 
-GROUPS = {"all": (0, 200), "0–12": (0, 12), "13–17": (13, 17), "18–59": (18, 59), "60+": (60, 200)}
+GROUPS = {"all": (0, OLDEST), **WIDE_BANDS}
 
 
 def read_rival(path: Path) -> pd.Series:

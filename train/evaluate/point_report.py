@@ -1,7 +1,5 @@
 """Measures of point estimates, with no intervals: for prompts alone, and for what a label's own kind asks for."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,16 +8,15 @@ import pandas as pd
 from train.data.datasets import DATASETS, Sample
 from train.evaluate.age_groups import as_markdown, group_report
 from train.formatting import score, signed, span
-from train.metrics import accuracy, bootstrap_range, cumulative_curve, epsilon_error, score_range, within
-
-BANDS = {  # name → first and last age in whole years
-    "0–12": (0, 12),
-    "13–17": (13, 17),
-    "18–29": (18, 29),
-    "30–44": (30, 44),
-    "45–59": (45, 59),
-    "60+": (60, 200),
-}
+from train.metrics import (
+    BANDS,
+    accuracy,
+    bootstrap_range,
+    cumulative_curve,
+    epsilon_error,
+    score_range,
+    within,
+)
 
 
 def labels(sample: Sample) -> dict[str, Any]:
@@ -80,11 +77,6 @@ def _measure(rows: pd.DataFrame) -> dict[str, Any]:
         "mae_range": bootstrap_range(np.abs(age - truth), units(rows)),
         "cs5_range": score_range(truth, age, units(rows)),
     }
-
-
-def write(found: dict[str, Any], path: Path) -> None:
-    """Write a point report."""
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def table(found: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,10 @@ from train.data.datasets import DATASETS
 from train.data.protocols import protocols
 
 RESULTS = Path(__file__).parent / "published.toml"
+BUNDLED_REPORTS = {
+    name: Path("checkpoints") / folder / "report.json"
+    for name, folder in (("CILF compact", "compact"), ("MTMSA", "mtmsa"))
+}
 NOT_MEASURED = "not measured"
 # Ours are shares; published ones are in per cent.
 NAMES = {
@@ -64,6 +68,13 @@ def measured(report: Path, system: str) -> list[Result]:
         )
         for measure, value in values.items()
     ]
+
+
+def our_results(entries: Sequence[str]) -> list[Result]:
+    """Results of `NAME=FILE.json` entries; without any, of the bundled checkpoints as far as they have reports."""
+    files = {name: Path(file) for name, _, file in (entry.partition("=") for entry in entries)}
+    files = files or {name: path for name, path in BUNDLED_REPORTS.items() if path.is_file()}
+    return [result for name, path in files.items() for result in measured(path, name)]
 
 
 def _values(found: Mapping[str, Any]) -> dict[str, float]:

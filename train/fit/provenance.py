@@ -96,6 +96,15 @@ def write(found: dict[str, Any], folder: Path, *, resumed: bool) -> None:
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
+def check_start(folder: Path, start: Checkpoint | None) -> None:
+    """Raise DatasetError where the run in `folder` was begun from other weights than those of `start`."""
+    sha256 = None if start is None else weights_sha256(start.model.state_dict())
+    if read(folder).get("start_sha256", sha256) != sha256:
+        raise DatasetError(
+            f"The run in {folder} was begun from other weights; remove it, or give another folder."
+        )
+
+
 def read(folder: Path) -> dict[str, Any]:
     """What `write` put down; empty for a run that has nothing."""
     path = folder / RUN

@@ -1,22 +1,24 @@
 """The model card: written from a checkpoint's configuration and its evaluation report, so that no figure is typed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from cilf.checkpoint import CheckpointConfig
+from cilf.checkpoint import CARD, REPORT, CheckpointConfig, read_config, read_report
 from cilf.conformal import IntervalConfig
-from cilf.model.mtmsa import MTMSAConfig
+from cilf.errors import WeightsError
+from cilf.model.registry import Family, family_of
 from train.data.datasets import DATASETS
 from train.evaluate import attributes
-from train.evaluate.report import BANDS, decisions, people, table
+from train.evaluate.report import decisions, people, table
 from train.evaluate.test_evaluations import LOOKS
 from train.fit.provenance import learned_from
 from train.formatting import score, signed, signed_span, span
+from train.metrics import BANDS
+from train.release.card_texts import CARD_TEXTS
 from train.release.reproduction_steps import steps
-
-NAMES = {"cilf": "CILF compact", "mtmsa": "MTMSA"}
 
 USE = """\
 ## Use
@@ -38,25 +40,6 @@ REMARKS = {
     "utkface": "UTKFace's labels are noisy: groups of near-duplicate pictures carry ages 4.2 years apart on average.",
     "all-age-faces": "All-Age-Faces shows mostly Asian faces.",
 }
-STARTED = {
-    "tf_efficientnet_lite0": "The image tower started from EfficientNet-Lite0's published ImageNet weights "
-    "(Apache-2.0); everything else from random ones. "
-}
-TAUGHT = (
-    "The captions that taught the text tower were made from the labels (age, gender, race): similarity to such words "
-    "shows what the labels taught, nothing more, and words outside them are unknown to it. Race words are those of the "
-    "labels, assigned by other people or programs, not by the persons shown."
-)
-TAUGHT_FURTHER = (
-    "Both towers started from a published CLIP's weights. The captions of the training were made from the labels (age, "
-    "gender, race): similarity to such words shows what the labels taught, too. Race words are those of the labels, "
-    "assigned by other people or programs, not by the persons shown."
-)
-TAUGHT_HEADS = (
-    "Gender and race are those of the labels, assigned by other people or programs, not by the persons shown. The two "
-    "heads that learned them are there to shape what the age head builds on; the estimator gives out neither."
-)
-
 PARTS = """\
 Photos for fitting, for the error ensemble, for choices, for calibration and for this test are disjoint, and
 groups of near-duplicates lie in one part whole.
@@ -69,15 +52,15 @@ def card(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] 
     Args:
         config: the checkpoint's.
         found: the report that `train.evaluate.report` wrote for this checkpoint.
-        swept: what `train correction` found, for the looks at `test` that it took.
+        swept: the report of `train correction`, for the evaluations on `test` that it took.
     """
-    kind = config.model.kind
+    family = family_of(config.model)
     parts = [
-        f"---\n{_metadata(kind, found).to_yaml()}\n---\n",
-        f"# {NAMES[kind]}\n",
-        _description(config),
+        f"---\n{_metadata(family, found).to_yaml()}\n---\n",
+        f"# {family.title}\n",
+        CARD_TEXTS[family.name].description(config),
         _results(config, found, swept),
-        USE.replace("SOURCE", '"mtmsa"' if kind == "mtmsa" else ""),
+        USE.replace("SOURCE", "" if family.name == "cilf" else f'"{family.name}"'),
         _data(config),
         PARTS,
         _limits(config, found),
@@ -86,14 +69,20 @@ def card(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] 
     return "\n".join(parts)
 
 
-def write(
-    config: CheckpointConfig, found: dict[str, Any], path: Path, swept: dict[str, Any] | None = None
-) -> None:
-    """Write the card to `path`."""
-    path.write_text(card(config, found, swept), encoding="utf-8")
+def write(folder: Path) -> None:
+    """Write the card of the checkpoint in `folder` from the files beside it.
+
+    Raises:
+        WeightsError: there is no checkpoint, or no report that belongs to it.
+    """
+    found, sweep = read_report(folder), folder / "correction.json"
+    if found is None:
+        raise WeightsError(f"'{folder}' holds no {REPORT}; write it with `python -m train evaluate --report`")
+    swept = json.loads(sweep.read_text(encoding="utf-8")) if sweep.is_file() else None
+    (folder / CARD).write_text(card(read_config(folder), found, swept), encoding="utf-8")
 
 
-def _metadata(kind: str, found: dict[str, Any]) -> ModelCardData:
+def _metadata(family: Family, found: dict[str, Any]) -> ModelCardData:
     measured = found["all"]
     metrics = {
         "mae": ("Mean absolute error (years)", measured["mae"]),
@@ -118,8 +107,8 @@ def _metadata(kind: str, found: dict[str, Any]) -> ModelCardData:
         license_name="non-commercial-research",
         pipeline_tag="image-classification",
         library_name="cilf",
-        tags=["age-estimation", "clip" if kind == "cilf" else "resnet", "face"],
-        model_name=NAMES[kind],
+        tags=["age-estimation", CARD_TEXTS[family.name].tag, "face"],
+        model_name=family.title,
         eval_results=results,
     )
 
@@ -129,39 +118,6 @@ def _title(found: dict[str, Any]) -> str:
     return DATASETS[found["dataset"]].facts.title
 
 
-def _description(config: CheckpointConfig) -> str:
-    rule = config.correction
-    if isinstance(config.model, MTMSAConfig):
-        return _description_of_mtmsa(config.model, rule.epsilon)
-    assert config.ensemble is not None  # CILF's checkpoints have one
-    clip = config.model.clip
-    vision = clip.architecture["vision_cfg"]
-    tower = vision.get("timm_model_name") or f"a vision transformer of {vision['layers']} layers"
-    text_tower = "a small transformer" if clip.words else "a published CLIP's transformer"
-    if rule.max_iterations:
-        does = f"An estimate whose estimated error is above ε = {rule.epsilon:.2f} years is corrected step by step."
-    else:
-        does = (
-            f"On the photos kept for choices no correction rule gained enough, so this checkpoint never corrects; "
-            f"estimates with an estimated error above ε = {rule.epsilon:.2f} years are marked as of low confidence."
-        )
-    return (
-        f"Age from one face, by fusing CLIP image and text features in the frequency domain. Image tower: "
-        f"{tower} on one aligned face of {clip.image_size} px; text tower: {text_tower}; "
-        f"{config.ensemble.members} error estimators. {does}\n"
-    )
-
-
-def _description_of_mtmsa(config: MTMSAConfig, epsilon: float) -> str:
-    return (
-        f"The second system: age from one aligned face of {config.image_size} px by a ResNet34 with dilated "
-        "multi-scale attention, whose heads for gender and race were trained along with that for the age. The age is a "
-        "Gaussian, learned by the KL divergence from a Dirac at the label. It has no text tower, so it compares no "
-        "prompts, and no error ensemble, so it never corrects; an estimate whose Gaussian expects an error above "
-        f"ε = {epsilon:.2f} years is marked as of low confidence.\n"
-    )
-
-
 def _data(config: CheckpointConfig) -> str:
     """What the system started from and learned from."""
     names = learned_from(config.training)
@@ -169,20 +125,11 @@ def _data(config: CheckpointConfig) -> str:
     sets = " and ".join(f"{one.title} ({one.paper}; licence: {one.licence})" for one in facts)
     these = "these sets" if len(names) > 1 else "this set"
     remarks = "".join(f"{REMARKS[name]} " for name in names if name in REMARKS)
-    if isinstance(config.model, MTMSAConfig):
-        trained, taught = "Trained from random weights on", TAUGHT_HEADS
-    else:
-        clip = config.model.clip
-        started = STARTED.get(clip.architecture["vision_cfg"].get("timm_model_name", ""), "")
-        trained, taught = f"{started}Trained on", TAUGHT if clip.words else TAUGHT_FURTHER
-        if teachers := len(config.training.get("teachers", ())):
-            taught += (
-                f" In its last stage it learned, beside the labels, from the estimates of {teachers} models that were "
-                "trained on the same photos before."
-            )
+    texts = CARD_TEXTS[family_of(config.model).name]
     return (
-        f"## Data\n\n{trained} {sets or 'sets that the configuration does not name'}. Because of {these} **the weights "
-        f"are for non-commercial research only**, unlike the code. {remarks}{taught}\n"
+        f"## Data\n\n{texts.start(config)}Trained on {sets or 'sets that the configuration does not name'}. Because of "
+        f"{these} **the weights are for non-commercial research only**, unlike the code. "
+        f"{remarks}{texts.labels(config)}\n"
     )
 
 
@@ -233,7 +180,7 @@ def _looks(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any
     """How often this system was tried on the photos that it is measured on."""
     calls = f"{len(found[LOOKS])} by `train evaluate` (calls without `--report` are not counted)"
     said = f"Looks at this part so far: {calls}"
-    if config.model.kind == "mtmsa":
+    if not family_of(config.model).corrects:
         return f"{said}."
     if swept is None:
         return f"{said}; those by `train correction` and `train ablate` are not counted here."

@@ -1,5 +1,4 @@
-"""The models table of README, written from checkpoints, reports and benchmark figures: `python -m
-train.release.models_table`."""
+"""The models table of README, written from checkpoints, reports and benchmark figures."""
 
 import json
 import math
@@ -59,7 +58,3 @@ def _milliseconds(path: Path) -> dict[str, float]:
         return {}
     measured: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("one crop", {})
     return {name: figure["value"] for name, figure in measured.get("figures", {}).items()}
-
-
-if __name__ == "__main__":
-    write()

@@ -1,4 +1,4 @@
-"""The files of a Hugging Face Space that shows the page: `python -m train.release.space FOLDER` writes them.
+"""The files of a Hugging Face Space that shows the page: `python -m train publish --folder FOLDER` writes them.
 
 They are those of a checkout that the page needs, with the Space's settings on top of README.
 """
@@ -6,7 +6,6 @@ They are those of a checkout that the page needs, with the Space's settings on t
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from cilf.errors import CilfError
@@ -92,9 +91,3 @@ def files(root: Path = ROOT) -> list[str]:
             f"'{root}' has no files of this project under git's control; publish from its checkout"
         )
     return names
-
-
-if __name__ == "__main__":
-    target = Path(sys.argv[1])
-    target.mkdir(parents=True, exist_ok=True)
-    stage(target)

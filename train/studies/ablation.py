@@ -29,7 +29,8 @@ from cilf.model.head import AgeEstimate
 from train.calibrate.calibrate import Described, choose_correction, fit_ensemble
 from train.data.captions import agreement, caption
 from train.data.crop_cache import Subset
-from train.fit.loop import averaged_model, fit, provenance
+from train.fit import provenance
+from train.fit.loop import averaged_model, fit
 from train.fit.losses import label_distribution, total_loss
 from train.fit.optimizer import cosine_rate
 from train.fit.precision import autocast

@@ -13,20 +13,21 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cilf.checkpoint import Checkpoint, load, save
+from cilf.checkpoint import Checkpoint, load
 from cilf.estimator import AgeEstimator
 from cilf.face.finder import FaceFinder
-from train.calibrate.calibrate import calibrate
-from train.data.crop_cache import subset
+from train.calibrate.checkpoint import save_run
 from train.data.datasets import DatasetError, Sample
 from train.data.prepare_crops import prepare
 from train.data.protocols import Protocol, Split, divide, protocol
 from train.data.protocols import write as write_split
+from train.data.run_data import RunData
 from train.evaluate.point_report import by_label, point_report
-from train.evaluate.point_report import write as write_report
 from train.evaluate.report import predict
-from train.fit.loop import averaged_model, fit, provenance
+from train.fit import provenance
+from train.fit.loop import fit
 from train.fit.recipe import AnyRecipe
+from train.formatting import write_json
 from train.metrics import cumulative_score, mean_absolute_error
 
 MARGIN = 0.125  # of the crop's side: as much context as the bundled checkpoint's crops have
@@ -76,7 +77,7 @@ def reproduce(
     _begin(folder, row | {"recipe": asdict(recipe)})
     size = recipe.model.image_size
     finder = finder or FaceFinder()
-    prepare(samples, folder / "crops", size, max(1, round(MARGIN * size)), processes)
+    prepare(samples, folder / "crops" / dataset, size, max(1, round(MARGIN * size)), processes)
     tables = {}
     for split in tqdm(splits, desc=rules.name, unit="split"):
         write_split(split, folder / "splits")
@@ -91,7 +92,7 @@ def reproduce(
         seed=seed,
         splits={name: _errors(table, dataset) for name, table in tables.items()},
     )
-    write_report(found, folder / "report.json")
+    write_json(found, folder / "report.json")
     return found
 
 
@@ -116,7 +117,7 @@ def _begin(folder: Path, row: dict[str, Any]) -> None:
                 f"The row in {folder} was begun with another {other}; go on with the same, or give another --output."
             )
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    write_json(row, path)
 
 
 def _run(
@@ -131,13 +132,9 @@ def _run(
     run = folder / split.name
     stored = run / "predictions.json"
     if not stored.is_file():
-        cache = folder / "crops"
-        parts = {part: subset(cache, split.parts, part) for part in ("train", "held", "tune", "cal")}
-        fit(recipe, [parts["train"]], parts["tune"], run, resume=True, start=start)
-        model, step = averaged_model(recipe, run)
-        ensemble, config = calibrate(model, recipe, [parts["held"]], parts["tune"], parts["cal"], step)
-        config = replace(config, training=config.training | provenance.read(run))
-        save(run / "checkpoint", model, ensemble, config)
+        data = RunData(folder / "crops", split.parts, recipe.shares)
+        fit(recipe, data.train, data.tune, run, resume=True, start=start)
+        save_run(recipe, data, run, run / "checkpoint")
         estimator = AgeEstimator(load(run / "checkpoint"), finder)
         tested = [sample for sample in samples if split.parts.get(sample.name) == "test"]
         rows = predict(estimator, tested).to_dict(orient="records")

@@ -242,6 +242,13 @@ def test_the_spaces_front_matter_stands_on_top_of_readme_and_fits_the_pins(tmp_p
     assert len(settings["short_description"]) <= 60, "the Hub takes no longer one"
 
 
+def test_the_tree_is_written_for_a_push_by_hand(tmp_path: Path) -> None:
+    assert publish("--folder", str(tmp_path / "space")) == 0
+    staged = {path.relative_to(tmp_path / "space").as_posix() for path in (tmp_path / "space").rglob("*")}
+    assert set(files()) <= staged
+    assert (tmp_path / "space" / README).read_text(encoding="utf-8") == readme()
+
+
 def test_a_readme_that_has_front_matter_keeps_it(tmp_path: Path) -> None:
     """So that a tree pushed to a Space by hand can be published again."""
     text = FRONT_MATTER.format(gradio="6.31.0") + "# CILF\n"

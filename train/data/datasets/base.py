@@ -2,12 +2,16 @@
 
 import csv
 import logging
-from collections.abc import Iterable, Iterator
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
+
+FACTS = Path(__file__).with_name("facts.toml")
 
 Groups = tuple[tuple[int, int], ...]
 
@@ -65,10 +69,20 @@ class Facts:
     licence: str
     source: str
     labels: str
-    subjects: str | None
-    photos: int | None
+    subjects: str | None = None
+    photos: int | None = None
     groups: Groups = ()
     whole: bool = False
+
+
+@cache
+def _all_facts() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(FACTS.read_text(encoding="utf-8"))
+
+
+def facts_of(name: str, groups: Groups = ()) -> Facts:
+    """The facts of a set by its registry name, from `facts.toml`."""
+    return Facts(**_all_facts()[name], groups=groups)
 
 
 class Dataset(Protocol):
@@ -188,6 +202,10 @@ def read_splits(paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def select(samples: Iterable[Sample], splits: dict[str, str], wanted: str) -> list[Sample]:
-    """The samples whose name stands in `splits` under the split `wanted`."""
-    return [sample for sample in samples if splits.get(sample.name) == wanted]
+def select(samples: Sequence[Sample], splits: Mapping[str, str], part: str) -> list[Sample]:
+    """The samples of one data set that `splits` (file name → part) puts into `part`. Raises DatasetError for none."""
+    chosen = [sample for sample in samples if splits.get(sample.name) == part]
+    if not chosen:
+        names = " and ".join(sorted({sample.dataset for sample in samples})) or "the data set"
+        raise DatasetError(f"No picture of {names} is in the part {part!r} of the split.")
+    return chosen
