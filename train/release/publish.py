@@ -114,12 +114,12 @@ def files(root: Path = ROOT) -> list[str]:
         )
     except (OSError, subprocess.CalledProcessError) as error:
         raise PublishError(f"git cannot list the files of '{root}'; publish from a git checkout") from error
-    found = [name for name in listed.stdout.decode().split("\0") if name]
-    if not found:
+    names = [name for name in listed.stdout.decode().split("\0") if name]
+    if not names:
         raise PublishError(
             f"'{root}' has no files of this project under git's control; publish from its checkout"
         )
-    return found
+    return names
 
 
 def _addressed(card: Path, repository: str) -> bytes:
@@ -170,5 +170,7 @@ def _sentence(name: str, error: Exception) -> str:
         )
     if status == 429 or status >= 500:
         return f"the Hugging Face Hub takes nothing for now ({status}); publish '{name}' again later"
-    said = getattr(root, "server_message", None) or first_line
-    return f"the Hugging Face Hub refuses '{name}' ({status}: {' '.join(str(said).split())}); check the name"
+    reason = getattr(root, "server_message", None) or first_line
+    return (
+        f"the Hugging Face Hub refuses '{name}' ({status}: {' '.join(str(reason).split())}); check the name"
+    )
