@@ -179,17 +179,18 @@ def predict(model: PromptModel, samples: list[Sample], finder: FaceFinder | None
     rows: list[dict[str, Any]] = []
     bar = tqdm(total=len(samples), desc=model.kind, unit="photo")
     for start in range(0, len(samples), BATCH):
-        chunk, photos = [], []
+        chunk, photos, faces = [], [], []
         for sample in samples[start : start + BATCH]:
             try:
-                photos.append(open_photo(sample.path))
+                photo = open_photo(sample.path)
+                faces.append(main_face(photo, finder))
+                photos.append(photo)
                 chunk.append(sample)
             except PhotoError as error:
                 log.warning("left out: %s", error)
             bar.update()
         if not chunk:
             continue
-        faces = [main_face(photo, finder) for photo in photos]
         crops = [align(photo, face, model.size) for photo, face in zip(photos, faces, strict=True)]
         means = estimate(model, crops, ages) @ torch.arange(
             len(AGES), dtype=torch.float32, device=ages.device
