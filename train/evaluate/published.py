@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from cilf.model.registry import FAMILIES
 from train.data.datasets import DATASETS
 from train.data.protocols import protocols
 
 RESULTS = Path(__file__).parent / "published.toml"
 BUNDLED_REPORTS = {
-    name: Path("checkpoints") / folder / "report.json"
-    for name, folder in (("CILF compact", "compact"), ("MTMSA", "mtmsa"))
+    family.title: Path("checkpoints") / family.bundled / "report.json" for family in FAMILIES.values()
 }
 NOT_MEASURED = "not measured"
 # Ours are shares; published ones are in per cent.

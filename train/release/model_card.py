@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from cilf.checkpoint import CARD, REPORT, CheckpointConfig, read_config, read_report
+from cilf.checkpoint import CARD, NAME, REPORT, CheckpointConfig, read_config, read_report
 from cilf.conformal import IntervalConfig
 from cilf.errors import WeightsError
 from cilf.model.registry import Family, family_of
@@ -60,7 +60,7 @@ def card(config: CheckpointConfig, report: dict[str, Any], swept: dict[str, Any]
         f"# {family.title}\n",
         CARD_TEXTS[family.name].description(config),
         _results(config, report, swept),
-        USE.replace("SOURCE", "" if family.name == "cilf" else f'"{family.name}"'),
+        USE.replace("SOURCE", "" if family.bundled == NAME else f'"{family.bundled}"'),
         _data(config),
         PARTS,
         _limits(config, report),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cilf.checkpoint import CARD, FILES
+from cilf.checkpoint import BUNDLED, CARD, FILES
 from cilf.errors import CilfError
 from train.release.check import release_check
 
@@ -22,8 +22,7 @@ PARTS = (
     "README.md",
     "app.py",
     "assets",
-    "checkpoints/compact",
-    "checkpoints/mtmsa",
+    *(f"checkpoints/{name}" for name in BUNDLED),
     "cilf",
     "packages.txt",
     "requirements.txt",
