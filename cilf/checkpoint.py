@@ -22,15 +22,15 @@ from cilf.hub import Progress
 from cilf.model.base import AgeModel
 from cilf.model.correction import CorrectionConfig, EnsembleConfig
 from cilf.model.onnx_runtime import Graph
-from cilf.model.registry import ErrorNetwork, SystemConfig, build, build_errors, family_of
+from cilf.model.registry import FAMILIES, ErrorNetwork, SystemConfig, build, build_errors, family_of
 
 log = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "network.onnx"
 REPORT, CARD = "report.json", "README.md"
 FILES = (CONFIG, WEIGHTS, GRAPH, REPORT, CARD)
-NAME = "compact"
-BUNDLED = (NAME, "mtmsa")
+BUNDLED = tuple(family.bundled for family in FAMILIES.values())
+NAME = BUNDLED[0]
 ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for the bundled one"
 
 

@@ -1,7 +1,6 @@
 """The one door for users: a photo in, one `FacePrediction` per face out."""
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from cilf.model.cilf import CILF
 from cilf.model.correction import correct
 from cilf.model.onnx_runtime import network
 from cilf.prediction import FacePrediction, NoFace
+from cilf.texts import distinct_texts
 
 NO_TEXTS = "these weights compare no texts with faces: they have no text tower; load weights of CILF for that"
 
@@ -63,7 +63,6 @@ class AgeEstimator:
         self._ensemble = checkpoint.ensemble.to(self._device)
         self._finder = finder or FaceFinder()
         self._max_faces = max_faces
-        self._tokenizer_lock = threading.Lock()  # the tokenizer keeps a cache that it does not guard
         self._describe, self._score = on_device(self._describe_here), on_device(self._score_here)
 
     @classmethod
@@ -148,8 +147,8 @@ class AgeEstimator:
 
         Args:
             photo: a path, a PIL image, or an HxWx3 uint8 RGB array.
-            prompts: texts to compare with each face; None compares with none, and so do weights without a text tower
-                (`compares_texts`), whatever is given.
+            prompts: at most 100 texts of at most 120 letters to compare with each face; None compares with none, and so
+                do weights without a text tower (`compares_texts`), whatever is given.
             no_face: what to do with a photo without a face: give no prediction, or take the whole picture as the face.
             tiles: look for small faces too; without it the detector takes a few milliseconds.
             max_faces: keep only so many, the largest ones; None keeps as many as the estimator was made for.
@@ -158,7 +157,7 @@ class AgeEstimator:
             One prediction per face, left to right.
 
         Raises:
-            PhotoError: the photo cannot be read.
+            PhotoError: the photo cannot be read, or is too thin to be taken as a face.
             UsageError: an argument has a value that cannot be worked with.
         """
         if no_face not in ("skip", "whole"):
@@ -166,7 +165,7 @@ class AgeEstimator:
         max_faces = self._max_faces if max_faces is None else max_faces
         if max_faces is not None and max_faces < 1:
             raise UsageError(f"max_faces is {max_faces}; give 1 or more")
-        texts = _texts(prompts or ())
+        texts = distinct_texts(prompts or ())
         if texts and not self.compares_texts:
             log.warning("%s", NO_TEXTS)
             texts = []
@@ -188,10 +187,10 @@ class AgeEstimator:
         """Cosine in [−1, 1] of the face's fused embedding and each prompt's text embedding; the photo is not needed.
 
         Raises:
-            UsageError: `prompts` is one text instead of several, or holds an empty one; or the weights have no text
-                tower (`compares_texts`).
+            UsageError: `prompts` is one text instead of several, more than 100, or holds one that is empty or longer
+                than 120 letters; or the weights have no text tower (`compares_texts`).
         """
-        texts = _texts(prompts)
+        texts = distinct_texts(prompts)
         if not self.compares_texts:
             raise UsageError(NO_TEXTS)
         return self._score(face.embedding, texts)
@@ -209,7 +208,7 @@ class AgeEstimator:
         """Prompt → its words that no training caption held; prompts without such words are left out."""
         if self._prompted is None:
             raise UsageError(NO_TEXTS)
-        found = {prompt: self._prompted.towers.unknown_words(prompt) for prompt in _texts(prompts)}
+        found = {prompt: self._prompted.towers.unknown_words(prompt) for prompt in distinct_texts(prompts)}
         return {prompt: words for prompt, words in found.items() if words}
 
     @torch.inference_mode()
@@ -249,24 +248,13 @@ class AgeEstimator:
     def _encode(self, texts: list[str]) -> Tensor | None:
         if not texts or self._prompted is None:
             return None
-        with self._tokenizer_lock:
-            return self._prompted.towers.encode_text(texts)
+        return self._prompted.towers.encode_text(texts)
 
     def _similarities(self, embedding: Tensor, prompts: Tensor | None, texts: list[str]) -> dict[str, float]:
         if prompts is None:
             return {}
         cosines = (prompts @ embedding).clamp(-1, 1)
         return dict(zip(texts, cosines.tolist(), strict=True))
-
-
-def _texts(prompts: Sequence[str]) -> list[str]:
-    """The prompts, each once, in their order."""
-    if isinstance(prompts, str):
-        raise UsageError("prompts is one text; give a list of texts")
-    for prompt in prompts:
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise UsageError(f"the prompt {prompt!r} is empty or no text; give texts")
-    return list(dict.fromkeys(prompts))
 
 
 def _area(face: Face) -> float:

@@ -1,7 +1,10 @@
 """The public door, on the bundled model and the two public-domain portraits."""
 
 import pickle
+import resource
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from PIL import Image
 
 from cilf import AgeEstimator, FacePrediction, PhotoError, UsageError
 from cilf.demo.photo.prompt_presets import PRESETS
+from cilf.model.clip import ClipTowers
 
 AGES = {"grace_hopper": 77, "eileen_collins": 42}
 
@@ -133,11 +137,25 @@ def test_a_picture_without_a_face(estimator: AgeEstimator) -> None:
     assert face.detection_score is None
 
 
+@pytest.mark.parametrize("length", [16_000, 60_000])
+def test_a_thin_picture_is_refused_as_a_face(estimator: AgeEstimator, tmp_path: Path, length: int) -> None:
+    path = tmp_path / "line.png"
+    Image.new("RGB", (length, 16)).save(path)
+    assert estimator.predict(path) == []
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in KiB on Linux
+    with pytest.raises(PhotoError, match="at most 4 times"):
+        estimator.predict(path, no_face="whole")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ({"prompts": "one text"}, "give a list"),
         ({"prompts": ["a man", " "]}, "empty"),
+        ({"prompts": ["a" * 32_000]}, "32000 letters; give prompts of at most 120"),
+        ({"prompts": ["a" * 121]}, "121 letters"),
+        ({"prompts": [str(number) for number in range(101)]}, "101 prompts; give at most 100"),
         ({"max_faces": 0}, "1 or more"),
     ],
 )
@@ -146,6 +164,33 @@ def test_wrong_arguments(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         estimator.predict(grace_hopper, **arguments)
+
+
+def test_prompts_without_a_photo_have_the_same_limits(
+    estimator: AgeEstimator, hopper: FacePrediction
+) -> None:
+    longest = ["a" * 120, *(str(number) for number in range(99))]
+    assert len(estimator.similarity(hopper, longest)) == 100
+    for prompts in (["a" * 121], [*longest, "one more"]):
+        with pytest.raises(UsageError, match="give"):
+            estimator.similarity(hopper, prompts)
+        with pytest.raises(UsageError, match="give"):
+            estimator.unknown_words(prompts)
+
+
+def test_no_caller_waits_for_the_texts_of_another(
+    estimator: AgeEstimator, hopper: FacePrediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, encode = threading.Barrier(2, timeout=20), ClipTowers.encode_text
+
+    def meet(towers: ClipTowers, texts: list[str]) -> torch.Tensor:
+        together.wait()  # raises where the other one is kept waiting
+        return encode(towers, texts)
+
+    monkeypatch.setattr(ClipTowers, "encode_text", meet)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda text: estimator.similarity(hopper, [text]), ["a man", "a woman"]))
+    assert [list(answer) for answer in answers] == [["a man"], ["a woman"]]
 
 
 def test_a_bad_photo_is_told_and_the_estimator_goes_on(

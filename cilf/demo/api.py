@@ -21,11 +21,11 @@ from cilf.demo.uploads.url_download import Budget
 from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.photo_set import Row, predict_photos
 from cilf.prediction import FacePrediction, NoFace
+from cilf.texts import distinct_texts
 
 log = logging.getLogger(__name__)
 
-# Bound what one request may ask of the text tower, and how long it keeps other programs waiting.
-MAX_PROMPTS = 100
+# Bounds how long one request keeps other programs waiting.
 MAX_FILES = 100
 
 # A file as `gradio_client.handle_file` sends it, or an address as language models write it.
@@ -63,14 +63,14 @@ class Endpoints:
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
-            prompts: Texts to compare with each face, such as ["a child", "an old man"]; at most 100. None by default.
+            prompts: Texts to compare with each face, as ["an old man"]; at most 100, of 120 letters. None by default.
 
         Returns:
             JSON: a list of records, one per face.
         """
 
         def answer() -> list[Row]:
-            records = _records(self._host.get(), photo, prompts or [], Budget())
+            records = _records(self._host.get(), photo, _checked(prompts or []), Budget())
             if records[0]["status"] == "unreadable":
                 raise PhotoError(records[0]["error"])
             return records
@@ -113,7 +113,7 @@ class Endpoints:
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
-            prompts: The texts to compare with the face, such as ["a child", "an old man"]; at most 100.
+            prompts: The texts to compare with the face, such as ["a child", "an old man"]; at most 100, of 120 letters.
             face: Which face, counted from the left; 0 is the leftmost.
 
         Returns:
@@ -121,9 +121,10 @@ class Endpoints:
         """
 
         def answer() -> list[Row]:
+            chosen_texts = _checked(prompts)
             estimator = self._host.get()
             chosen = _chosen(estimator.predict(handed_in.read(photo)), face, handed_in.name_of(photo))
-            similarities = estimator.similarity(chosen, _checked(prompts))
+            similarities = estimator.similarity(chosen, chosen_texts)
             shares = estimator.softmax(similarities)
             unknown = estimator.unknown_words(list(similarities))
             return [
@@ -165,7 +166,7 @@ class _Reader:
 
     def predict(self, photo: Any, *, no_face: NoFace) -> list[FacePrediction]:
         pixels = handed_in.read(photo, self._budget)
-        self.faces = self._estimator.predict(pixels, _checked(self._prompts), no_face=no_face)
+        self.faces = self._estimator.predict(pixels, self._prompts, no_face=no_face)
         return self.faces
 
 
@@ -198,6 +199,4 @@ def _chosen(faces: list[FacePrediction], number: int, name: str) -> FacePredicti
 def _checked(prompts: Any) -> list[str]:
     if not isinstance(prompts, list):
         raise UsageError("prompts is no list; give a list of texts")
-    if len(prompts) > MAX_PROMPTS:
-        raise UsageError(f"there are {len(prompts)} prompts; give at most {MAX_PROMPTS} at a time")
-    return prompts
+    return distinct_texts(prompts)

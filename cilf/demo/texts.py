@@ -1,6 +1,7 @@
 """The sentences of the page. Short and plain; everything that comes from a visitor is escaped where it is shown."""
 
 from cilf.prediction import FacePrediction, Status
+from cilf.texts import MAX_LETTERS
 
 TITLE = "CILF"
 SUBTITLE = "The age of every face in a photo, how sure that is, and how the estimate came about."
@@ -34,7 +35,7 @@ NO_TEXTS = "The weights in use compare no words with faces: they have no text to
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
 MAX_PROMPTS = 24
-MAX_PROMPT_LENGTH = 120
+MAX_PROMPT_LENGTH = MAX_LETTERS
 
 STATUS_TITLES: dict[Status, str] = {
     "accepted": "Accepted at once",

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from cilf.face.regions import cut, reduced
+from cilf.face.regions import cut_reduced, reduced
 
 # Where right eye, left eye, nose tip and mouth centre (the person's own right and left) come to lie in an aligned
 # crop, in fractions of its size.
@@ -58,10 +58,10 @@ def resample(photo: np.ndarray, from_crop: Similarity, size: int, margin: int) -
     corners = np.stack([apply(on_reduced, np.array([i, j])) for i in ends for j in ends])
     left, top = (int(v) - _FILTER_REACH for v in np.floor(corners.min(axis=0)))
     right, bottom = (int(v) + _FILTER_REACH for v in np.ceil(corners.max(axis=0)))
-    region = cut(photo, *(v * factor for v in (left, top, right - left, bottom - top)))
+    region = cut_reduced(photo, left * factor, top * factor, right - left, bottom - top, factor)
     x, y = (float(v) for v in corners[0] - [left, top])
     side = (size + 2 * margin) * fine
-    crop = Image.fromarray(reduced(region, factor)).transform(
+    crop = Image.fromarray(region).transform(
         (side, side),
         Image.Transform.AFFINE,
         (a / fine, -b / fine, x, b / fine, a / fine, y),

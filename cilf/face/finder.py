@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cilf.errors import PhotoError
 from cilf.face.alignment import TEMPLATE, apply, largest_square, least_squares_similarity, resample
 from cilf.face.detector import Detection, Detector
 from cilf.face.detector_weights import face_model
-from cilf.face.regions import cut, reduced
+from cilf.face.regions import cut, cut_reduced, reduced
 
 # The network scales what it is handed to 128 px without anti-aliasing; views of 256 to 511 px gave key points as steady
 # as views scaled to 128 px with it.
@@ -44,6 +45,10 @@ TILE_CONFIDENCE = 0.7
 # Two looks show the same when their boxes share this much of their union: then one close-up serves both.
 SAME_LOOK = 0.5
 
+# The longest picture that is taken as a face: a cut-out face is hardly ever twice as long as wide, and the square that
+# holds the picture grows with this times its pixels.
+MAX_RATIO = 4
+
 # Two close-ups show one face when their boxes share this much of their union, or this much of the smaller box, as a
 # chance hit within a face does. Heads side by side, even cheek to cheek, share far less.
 SAME_FACE = 0.3
@@ -67,8 +72,17 @@ class Face:
 
 
 def whole_picture(photo: np.ndarray) -> Face:
-    """Take the whole picture as the face: for cut-out faces in which the detector sees none."""
+    """Take the whole picture as the face: for cut-out faces in which the detector sees none.
+
+    Raises:
+        PhotoError: its longer side is more than `MAX_RATIO` times the shorter one.
+    """
     height, width = photo.shape[:2]
+    if max(height, width) > MAX_RATIO * min(height, width):
+        raise PhotoError(
+            f"the picture is {width}x{height} pixels; to be taken as a face, it may be at most {MAX_RATIO} times "
+            "as long as wide"
+        )
     return Face((0.0, 0.0, float(width), float(height)), None, None)
 
 
@@ -190,7 +204,7 @@ class FaceFinder:
         factor = max(1, int(side) // VIEW)
         left, top = (round(float(v) / factor) for v in candidate.centre - side / 2)
         extent = max(1, round(side / factor))
-        view = reduced(cut(photo, *(v * factor for v in (left, top, extent, extent))), factor)
+        view = cut_reduced(photo, left * factor, top * factor, extent, extent, factor)
         plain, turned = self._detector.look_at_each([view, view[:, ::-1]])
         seen = []
         for look in (plain, [one.mirrored(extent) for one in turned]):

@@ -12,6 +12,10 @@ from cilf.errors import PhotoError
 
 PhotoSource = str | Path | Image.Image | np.ndarray
 
+# What cameras, phones and the web write. Pillow knows more formats, which nobody needs here: EPS it would hand to
+# Ghostscript, a program that runs as long as the file tells it to.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF")
+
 # 120 megapixels are 360 MB as RGB: above every phone and camera in common use (108 MP), far below what a decompression
 # bomb unpacks to (20,000 x 20,000 = 400 MP).
 MAX_PIXELS = 120_000_000
@@ -23,24 +27,26 @@ MIN_SIDE = 16
 def open_photo(source: PhotoSource) -> np.ndarray:
     """Give any photo as one plain array.
 
-    Files: everything that Pillow reads, and HEIC. The EXIF turn is applied, transparency is laid on white, 16-bit grey
-    is scaled to 8 bits, and of an animation the first frame is taken. The size is checked in the header, before any
-    pixel is decoded.
+    Files: those of `FORMATS`. The EXIF turn is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits,
+    and of an animation the first frame is taken. The size is checked in the header, before any pixel is decoded, and
+    again in what was decoded.
 
     Args:
-        source: a path; a PIL image, taken as it stands (with its EXIF turn, if it still carries one); or an array,
-            HxWx3 uint8 RGB or HxW uint8 grey, taken as upright.
+        source: a path; a PIL image, made in memory or opened from one of these formats, taken as it stands (with its
+            EXIF turn, if it still carries one); or an array, HxWx3 uint8 RGB or HxW uint8 grey, taken as upright.
 
     Returns:
         HxWx3 uint8 RGB, upright, C-contiguous.
 
     Raises:
-        PhotoError: the file is missing or unreadable, the array is of another kind, a side is shorter than `MIN_SIDE`,
-            or the picture has more than `MAX_PIXELS`.
+        PhotoError: the file is missing, unreadable or of another format, the array is of another kind, a side is
+            shorter than `MIN_SIDE`, or the picture has more than `MAX_PIXELS`.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
+        if source.format not in (None, *FORMATS):
+            raise PhotoError(f"the picture is {source.format}, which is not {_KNOWN}")
         return _decode(source, "the picture")
     if isinstance(source, str | Path):
         return _from_path(Path(source))
@@ -97,9 +103,7 @@ def _from_file(file: Path | io.BytesIO, name: str) -> np.ndarray:
     except (FileNotFoundError, PermissionError):
         raise  # `_from_path` knows the way out
     except UnidentifiedImageError:
-        raise PhotoError(
-            f"{name} is not a picture in a known format; give a JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF file"
-        ) from None
+        raise PhotoError(f"{name} is not a picture in {_KNOWN}") from None
     except Image.DecompressionBombError:
         raise PhotoError(f"{name} is too large; {_SMALLER}") from None
     except PhotoError:
@@ -109,11 +113,10 @@ def _from_file(file: Path | io.BytesIO, name: str) -> np.ndarray:
 
 
 def _open(file: Path | io.BytesIO) -> Image.Image:
-    _register_heif()
     with warnings.catch_warnings():
         # Pillow warns at 89 megapixels, and refuses at 179; the limit here is checked as soon as the size is known.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(file)
+        return Image.open(file, formats=_readable_formats())
 
 
 def _decode(image: Image.Image, name: str) -> np.ndarray:
@@ -121,7 +124,10 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
     try:
         # Formats decode lazily, so damage shows up only here; decoders raise all kinds of errors on it.
         image.load()
+        _check_size(*image.size, name)  # a decoder may find another size than the header told
         return np.array(_to_rgb(ImageOps.exif_transpose(image)))
+    except PhotoError:
+        raise
     except Exception as error:
         raise PhotoError(
             f"{name} is damaged or cut off ({error}); export or download it again as JPEG or PNG"
@@ -146,6 +152,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.round(np.clip(values / top, 0, 1) * 255).astype(np.uint8))
 
 
+_KNOWN = "a known format; give a JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF file"
 _SMALLER = f"give a picture of at most {MAX_PIXELS // 1_000_000} megapixels"
 
 
@@ -159,10 +166,13 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 
 @cache
-def _register_heif() -> None:
-    """Let Pillow read HEIC, on the first photo, so that importing this module stays quick."""
+def _readable_formats() -> list[str]:
+    """Those of `FORMATS` that have a reader; found on the first photo, so that importing this module stays quick."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        return  # HEIC then ends in the sentence on unknown formats
-    register_heif_opener()
+        pass  # HEIC then ends in the sentence on unknown formats
+    else:
+        register_heif_opener()
+    Image.init()  # Pillow before 11.3 reads no AVIF, and `Image.open` knows no way out of a name without a reader
+    return [name for name in FORMATS if name in Image.OPEN]

@@ -17,6 +17,26 @@ def reduced(photo: np.ndarray, factor: int) -> np.ndarray:
     return np.asarray(Image.fromarray(photo).reduce(factor)) if factor > 1 else photo
 
 
+def cut_reduced(photo: np.ndarray, left: int, top: int, width: int, height: int, factor: int) -> np.ndarray:
+    """Cut a rectangle as `cut` does and average its blocks as `reduced` does.
+
+    One row of blocks is cut after the other, since a rectangle far beyond a thin photo is many times the photo.
+
+    Args:
+        photo: HxWx3 uint8 RGB.
+        left, top: the rectangle's corner in pixels of the photo.
+        width, height: of the result; the rectangle has `factor` times as many pixels on each side.
+        factor: side of a block in pixels of the photo.
+
+    Returns:
+        height x width x 3 uint8 RGB.
+    """
+    if factor == 1:
+        return cut(photo, left, top, width, height)
+    tops = range(top, top + height * factor, factor)
+    return np.concatenate([reduced(cut(photo, left, y, width * factor, factor), factor) for y in tops])
+
+
 def _reflected(start: int, count: int, length: int) -> np.ndarray:
     """Index `count` places from `start` on an axis of `length`, reflected at both ends without repeating them."""
     period = max(1, 2 * length - 2)

@@ -17,6 +17,21 @@ from torch.nn import functional as F
 WORD = re.compile(r"[^\W\d_]+|\d+")
 
 
+# More than the captions of training hold; at most 120 letters each, they take a few megabytes.
+MAX_CACHED_WORDS = 10_000
+
+
+class _WordCache(dict[str, str]):
+    """The tokenizer's cache, word to tokens, that takes no more words when it is full.
+
+    Nothing ever leaves it, so that threads may share it without a lock.
+    """
+
+    def __setitem__(self, word: str, tokens: str) -> None:
+        if len(self) < MAX_CACHED_WORDS:
+            super().__setitem__(word, tokens)
+
+
 @dataclass(frozen=True)
 class ClipConfig:
     """How to build the two towers.
@@ -63,6 +78,7 @@ class ClipTowers(nn.Module):
         self.config = config
         self.clip = _build_clip(config)
         self.tokenizer = open_clip.SimpleTokenizer(context_length=self.clip.context_length)
+        self.tokenizer.cache = _WordCache(self.tokenizer.cache)
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("token_map", _token_map(config, self.tokenizer.vocab_size), persistent=False)

@@ -23,8 +23,9 @@ class Family:
     """One family of networks.
 
     Attributes:
-        name: `kind` of its configurations, and of its bundled checkpoint for `AgeEstimator.from_pretrained`.
+        name: `kind` of its configurations.
         title: for people.
+        bundled: name of its bundled checkpoint, for `AgeEstimator.from_pretrained`.
         build: configuration → network with random weights, or with published ones where the configuration names some.
         without_published_weights: configuration → the same for weights that are at hand.
         compares_texts: it has a text tower, so faces can be compared with prompts.
@@ -35,6 +36,7 @@ class Family:
 
     name: str
     title: str
+    bundled: str
     build: Callable[[Any], AgeModel]
     compares_texts: bool
     corrects: bool
@@ -52,6 +54,7 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="cilf",
             title="CILF compact",
+            bundled="compact",
             build=build_model,
             compares_texts=True,
             corrects=True,
@@ -60,6 +63,7 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="mtmsa",
             title="MTMSA",
+            bundled="mtmsa",
             build=MTMSA,
             compares_texts=False,
             corrects=False,

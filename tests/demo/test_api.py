@@ -103,6 +103,27 @@ class TestBounds:
         with pytest.raises(gr.Error, match="101 files; give at most 100 at a time"):
             endpoints.predict_set(["data:,"] * 101)
 
+    @pytest.mark.parametrize(
+        ("prompts", "words"),
+        [
+            (["a" * 32_000], "32000 letters; give prompts of at most 120"),
+            (["a child"] * 101, "101 prompts; give at most 100 at a time"),
+            ("a child", "no list"),
+            ({"a child": 1}, "no list"),
+        ],
+    )
+    def test_prompts_are_refused_before_the_photo_is_read(
+        self, prompts: Any, words: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(handed_in, "read", lambda *_: pytest.fail("the photo was read"))
+        host = ModelHost(lambda: FakeEstimator([make_face()]))
+        host.start()
+        with gr.Blocks(analytics_enabled=False):
+            endpoints = Endpoints(host, lambda session: None)
+        for endpoint in (endpoints.predict, endpoints.similarity):
+            with pytest.raises(gr.Error, match=words):
+                endpoint("data:,", prompts)
+
     def test_a_malformed_address_does_not_stop_the_others(self, tmp_path: Path) -> None:
         Image.effect_noise((80, 60), 50).convert("RGB").save(tmp_path / "good.png")
         good = "data:image/png;base64," + base64.b64encode((tmp_path / "good.png").read_bytes()).decode()

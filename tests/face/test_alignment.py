@@ -5,8 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from cilf.face.alignment import TEMPLATE, Similarity, largest_square, least_squares_similarity, resample
+from cilf.face.regions import cut, cut_reduced, reduced
 
 SIZE = 64
 
@@ -107,6 +109,17 @@ def test_outside_is_the_photo_reflected() -> None:
     a, b, offset = similarity(0.4, 0.9, 60, -25)
     crop = resample(photo, (a, b, offset), SIZE, 0)
     assert (crop == resample(reflected, (a, b, offset + 60), SIZE, 0)).all()
+
+
+@given(
+    arrays(np.uint8, st.tuples(st.integers(16, 70), st.integers(16, 70), st.just(3))),
+    st.tuples(st.integers(-90, 90), st.integers(-90, 90), st.integers(1, 150), st.integers(1, 150)),
+    st.integers(1, 9),
+)
+def test_bands_change_no_pixel(photo: np.ndarray, region: tuple[int, int, int, int], factor: int) -> None:
+    left, top, width, height = region
+    whole = reduced(cut(photo, left, top, width * factor, height * factor), factor)
+    assert (cut_reduced(photo, left, top, width, height, factor) == whole).all()
 
 
 def test_the_largest_square_holds_the_whole_picture() -> None:

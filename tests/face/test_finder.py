@@ -1,6 +1,8 @@
 """Every face of a photo is found, once, and comes out upright on the template."""
 
 import math
+import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from cilf.errors import PhotoError
 from cilf.face.alignment import TEMPLATE
 from cilf.face.finder import Face, FaceFinder, align, whole_picture
 from cilf.face.images import open_photo
@@ -224,6 +227,35 @@ def test_align_gives_its_size_and_a_margin_around_it(
     assert crop.shape == (size + 2 * margin, size + 2 * margin, 3)
     assert crop.dtype == np.uint8
     assert (crop[margin:-margin, margin:-margin] == align(photo, face, size)).all()
+
+
+@pytest.mark.parametrize("shape", [(16, 16_000), (60_000, 16), (100, 401)])
+def test_a_thin_picture_is_no_face(shape: tuple[int, int]) -> None:
+    height, width = shape
+    with pytest.raises(PhotoError, match=f"{width}x{height} pixels; .* at most 4 times"):
+        whole_picture(np.zeros((*shape, 3), np.uint8))
+
+
+def test_a_thin_picture_takes_little_memory(finder: FaceFinder) -> None:
+    """A square around 16x60,000 pixels would be 10.8 GB."""
+    photo = np.random.default_rng(0).integers(0, 256, (16, 60_000, 3), dtype=np.uint8)
+    assert peak(lambda: finder.find(photo)) < 50e6
+
+
+def test_a_face_larger_than_its_crop_takes_little_memory() -> None:
+    """Cut out as it is, the square around this picture would be 108 MB."""
+    photo = np.random.default_rng(0).integers(0, 256, (1500, 6000, 3), dtype=np.uint8)
+    assert peak(lambda: align(photo, whole_picture(photo))) < 20e6
+
+
+def peak(work: Callable[[], object]) -> int:
+    """Bytes that Python and numpy had at once during the work; what C++ code takes for itself is not among them."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_whole_picture_as_a_face(grace_hopper: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import subprocess
 import warnings
 import zlib
 from collections.abc import Callable
@@ -13,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image, features
+from PIL import EpsImagePlugin, Image, features
 
 from cilf.errors import PhotoError
 from cilf.face import images
-from cilf.face.images import MAX_PIXELS, open_photo
+from cilf.face.images import MAX_PIXELS, open_photo, open_photo_bytes
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 60), (40, 60, 210), (255, 255, 255)
 
@@ -64,6 +65,16 @@ def test_common_formats_open(tmp_path: Path, name: str, options: dict, tolerance
     four_colours().save(tmp_path / name, **options)
     assert_four_colours(open_photo(tmp_path / name), tolerance)
     assert_four_colours(open_photo(str(tmp_path / name)), tolerance)
+
+
+def test_mpo_opens(tmp_path: Path) -> None:
+    four_colours().save(
+        tmp_path / "photo.jpg", "MPO", save_all=True, append_images=[four_colours()], quality=90
+    )
+    with Image.open(tmp_path / "photo.jpg") as image:
+        assert image.format == "MPO"
+        assert_four_colours(open_photo(image), LOSSY)
+    assert_four_colours(open_photo(tmp_path / "photo.jpg"), LOSSY)
 
 
 def test_heic_opens(tmp_path: Path) -> None:
@@ -231,6 +242,61 @@ def test_bad_files_end_in_one_sentence(tmp_path: Path, name: str, content: bytes
     assert_sentence(raised.value, tmp_path / name)
 
 
+# A drawing in PostScript, an endless program, which Pillow would hand to Ghostscript.
+ENDLESS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n{ } loop\n"
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Which programs were started; none of them runs."""
+    started: list[object] = []
+
+    def start(command: object, *_: object, **__: object) -> None:
+        started.append(command)
+        raise OSError("no program may be started")
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")  # as where Ghostscript is installed
+    return started
+
+
+def test_a_postscript_file_named_as_a_photo_is_refused_unread(tmp_path: Path, programs: list[object]) -> None:
+    path = tmp_path / "holiday.jpg"
+    path.write_bytes(ENDLESS)
+    with pytest.raises(PhotoError, match="known format") as raised:
+        open_photo(path)
+    assert_sentence(raised.value, path)
+    with pytest.raises(PhotoError, match="known format"):
+        open_photo_bytes(ENDLESS, "holiday.jpg")
+    with Image.open(path) as image, pytest.raises(PhotoError, match="EPS"):
+        open_photo(image)
+    assert programs == []
+
+
+@pytest.mark.parametrize("format_name", ["PPM", "PCX", "TGA", "ICO", "ICNS", "JPEG2000", "SGI", "IM", "DIB"])
+def test_formats_that_no_camera_writes_are_refused(format_name: str) -> None:
+    file = io.BytesIO()
+    four_colours().save(file, format_name)
+    with pytest.raises(PhotoError, match="known format"):
+        open_photo_bytes(file.getvalue(), "photo.jpg")
+    with Image.open(file) as image, pytest.raises(PhotoError, match=image.format):
+        open_photo(image)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [((20_000, 20_000), "at most 120 megapixels"), ((1, 1), "at least")]
+)
+def test_the_size_is_checked_again_once_the_picture_is_decoded(size: tuple[int, int], words: str) -> None:
+    class Grows(Image.Image):
+        def load(self) -> None:
+            self._size = size
+
+    picture = Grows()
+    picture._size, picture._mode = (32, 32), "RGB"
+    with pytest.raises(PhotoError, match=words):
+        open_photo(picture)
+
+
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     for path, words in ((tmp_path / "nowhere.jpg", "does not exist"), (tmp_path, "is a folder")):
         with pytest.raises(PhotoError, match=words) as raised:
@@ -239,7 +305,7 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
 
 
 def test_forbidden_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> Image.Image:
+    def refuse(path: Path, **_: object) -> Image.Image:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(images.Image, "open", refuse)  # the test may run as root, who may read everything

@@ -61,6 +61,15 @@ def test_cut_vocabulary_keeps_the_end_token_last_and_maps_the_rest_to_unknown() 
     assert towers.clip.token_embedding.num_embeddings == len(config.token_ids or ()) + 1
 
 
+def test_the_tokenizer_remembers_a_bounded_number_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cilf.model.clip.MAX_CACHED_WORDS", 10)
+    towers = tiny.model().towers
+    texts = [f"zzxq{chr(97 + first)}{chr(97 + second)}" for first in range(8) for second in range(8)]
+    first = [towers.tokenize([text]).tolist() for text in texts]
+    assert len(towers.tokenizer.cache) <= 10
+    assert [towers.tokenize([text]).tolist() for text in texts] == first
+
+
 def test_words_outside_the_captions_are_named_once_in_order() -> None:
     towers = ClipTowers(read_recipe("compact").model.clip)
     assert towers.unknown_words("A photo of a 34 year old Woman.") == []

@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
     models.set_defaults(run=_models_table)
 
     export = commands.add_parser(
-        "export", help="put a graph beside a checkpoint's weights, for a quicker CPU"
+        "export", help="store the network as an ONNX graph with its weights, for faster inference on a CPU"
     )
     export.add_argument("checkpoint", type=Path, nargs="?", default=COMPACT)
     export.set_defaults(run=_export)

@@ -159,7 +159,7 @@ def _jpeg(image: Float[Tensor, "3 height width"], quality: int) -> Float[Tensor,
     pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(np.array(Image.open(file, formats=["JPEG"]))).permute(2, 0, 1).float() / 255
 
 
 def _erase(images: Tensor, draws: dict[str, Tensor], config: AugmentConfig) -> Tensor:

@@ -43,7 +43,7 @@ class CropCache:
         return self.crops.shape[1] - 2 * self.margin
 
     def __reduce__(self) -> tuple[Callable[..., "CropCache"], tuple[Any, ...]]:
-        """Sent to another process, a memory-mapped cache is opened there anew instead of being copied."""
+        """Sent to another process, a memory-mapped cache is opened there again instead of being copied."""
         file = getattr(self.crops, "filename", None)  # of an array that is memory-mapped
         crops = Path(file) if file else self.crops
         return _received, (self.samples, crops, self.margin, self.detected, self.sha256)
@@ -94,7 +94,7 @@ def subset(
     cache = load(folder)
     if cache.size < size:
         raise DatasetError(
-            f"The crops in {folder} are of {cache.size} px, the recipe wants {size}; cut them out anew with "
+            f"The crops in {folder} are of {cache.size} px, the recipe wants {size}; cut them out again with "
             f"`prepare --size {size} --margin {size // 8}`."
         )
     rows = [row for row, sample in enumerate(cache.samples) if splits.get(sample.name) == split]

@@ -93,7 +93,7 @@ def aligned(
 def main_face(photo: np.ndarray, finder: FaceFinder) -> Face:
     """The largest face, or the whole picture where there is none: what a label of a single-face photo speaks of."""
     faces = finder.find(photo, tiles=False)
-    return max(faces, key=_area, default=whole_picture(photo))
+    return max(faces, key=_area) if faces else whole_picture(photo)
 
 
 def _area(face: Face) -> float:
@@ -120,9 +120,9 @@ def _crop(job: tuple[Sample, int, int]) -> tuple[np.ndarray, bool] | str:
     assert _finder is not None
     try:
         photo = open_photo(sample.path)
+        face = main_face(photo, _finder)
     except PhotoError as error:
         return str(error)
-    face = main_face(photo, _finder)
     return align(photo, face, size, margin), face.keypoints is not None
 
 

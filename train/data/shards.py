@@ -243,7 +243,7 @@ class Streamed(IterableDataset[list[Batch] | DatasetError]):
         ]
 
     def _batch(self, step: int, epoch: int, size: int, chosen: list[_Encoded]) -> Batch:
-        crops = np.stack([np.array(Image.open(io.BytesIO(crop.png))) for crop in chosen])
+        crops = np.stack([np.array(Image.open(io.BytesIO(crop.png), formats=["PNG"])) for crop in chosen])
         numbers = np.array([crop.number for crop in chosen])
         draws = draw(self.schedule.seed, epoch, numbers)
         pixels = augment(torch.from_numpy(crops), size, self.train[0].margin, draws, self.schedule.augment)

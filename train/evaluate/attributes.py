@@ -65,13 +65,13 @@ def _by_heads(classify: Callable[[Tensor], dict[str, str]], model: nn.Module) ->
 
 def _by_prompts(estimator: AgeEstimator) -> Guess:
     def guess(face: FacePrediction) -> dict[str, str]:
-        found = {}
+        guesses = {}
         for attribute, texts in prompts(face.age).items():
             fits = estimator.similarity(face, [text for each in texts.values() for text in each])
-            found[f"{attribute}_guess"] = max(
+            guesses[f"{attribute}_guess"] = max(
                 texts, key=lambda label: sum(fits[text] for text in texts[label])
             )
-        return found
+        return guesses
 
     return guess
 
@@ -98,10 +98,10 @@ def _share(rows: pd.DataFrame, column: str) -> dict[str, Any]:
     return {"count": len(right), "accuracy": float(right.mean()), "range": share_range(right, "wilson")}
 
 
-def table(found: dict[str, Any]) -> str:
+def table(rows: dict[str, Any]) -> str:
     """One line per attribute, in Markdown."""
     lines = ["| attribute, as labelled | photos | right (95 % range) |", "|---|---|---|"]
-    for name, row in found.items():
+    for name, row in rows.items():
         low, high = row["range"]
         lines.append(f"| {name} | {row['count']} | {row['accuracy']:.1%} ({low:.1%}–{high:.1%}) |")
     return "\n".join(lines)

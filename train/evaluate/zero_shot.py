@@ -114,10 +114,10 @@ def _named(name: str) -> tuple[str, str | None]:
     model, _, weights = name.rpartition("/")
     known = open_clip.list_pretrained_tags_by_model(model)
     if weights not in known:
-        said = (
+        hint = (
             f"weights of {model}: {', '.join(known)}" if known else "a name is like ViT-B-16-quickgelu/openai"
         )
-        raise WeightsError(f"open_clip knows no CLIP {name!r}; {said}.")
+        raise WeightsError(f"open_clip knows no CLIP {name!r}; {hint}.")
     return model, weights
 
 
@@ -157,8 +157,8 @@ def own_towers(source: str | None, device: str = "cpu") -> PromptModel:
 def age_embeddings(model: PromptModel, templates: tuple[str, ...] = TEMPLATES) -> Float[Tensor, "age embed"]:
     """Unit text embedding of each age from 0 to 100, the mean over templates with a blank `{age}`."""
     texts = [template.format(age=age) for template in templates for age in AGES]
-    found = torch.cat([model.encode_text(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)])
-    return F.normalize(found.unflatten(0, (len(templates), len(AGES))).mean(dim=0), dim=-1)
+    embeddings = torch.cat([model.encode_text(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)])
+    return F.normalize(embeddings.unflatten(0, (len(templates), len(AGES))).mean(dim=0), dim=-1)
 
 
 @torch.inference_mode()
@@ -179,22 +179,23 @@ def predict(model: PromptModel, samples: list[Sample], finder: FaceFinder | None
     rows: list[dict[str, Any]] = []
     bar = tqdm(total=len(samples), desc=model.kind, unit="photo")
     for start in range(0, len(samples), BATCH):
-        chunk, photos = [], []
+        chunk, photos, faces = [], [], []
         for sample in samples[start : start + BATCH]:
             try:
-                photos.append(open_photo(sample.path))
+                photo = open_photo(sample.path)
+                faces.append(main_face(photo, finder))
+                photos.append(photo)
                 chunk.append(sample)
             except PhotoError as error:
                 log.warning("left out: %s", error)
             bar.update()
         if not chunk:
             continue
-        found = [main_face(photo, finder) for photo in photos]
-        crops = [align(photo, face, model.size) for photo, face in zip(photos, found, strict=True)]
+        crops = [align(photo, face, model.size) for photo, face in zip(photos, faces, strict=True)]
         means = estimate(model, crops, ages) @ torch.arange(
             len(AGES), dtype=torch.float32, device=ages.device
         )
-        for sample, face, age in zip(chunk, found, means.tolist(), strict=True):
+        for sample, face, age in zip(chunk, faces, means.tolist(), strict=True):
             rows.append(labels(sample) | {"age": age, "detected": face.keypoints is not None})
     bar.close()
     if not rows:

@@ -40,8 +40,8 @@ class Pipeline:
         name: of the pipeline.
         stages: at least one.
         crop_size: side of the crops in pixels, without the margin of an eighth on each side.
-        export: an ONNX graph is written beside the weights.
-        compare_with: whose predictions for the same photos the model card sets beside these; "" for nobody's.
+        export: an ONNX graph is stored with the weights.
+        compare_with: whose predictions for the same photos the model card compares with these; "" for nobody's.
         studies: commands of `python -m train` that the card names for its other figures.
     """
 

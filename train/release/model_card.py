@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from cilf.checkpoint import CARD, REPORT, CheckpointConfig, read_config, read_report
+from cilf.checkpoint import CARD, NAME, REPORT, CheckpointConfig, read_config, read_report
 from cilf.conformal import IntervalConfig
 from cilf.errors import WeightsError
 from cilf.model.registry import Family, family_of
@@ -46,44 +46,44 @@ groups of near-duplicates lie in one part whole.
 """
 
 
-def card(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None = None) -> str:
+def card(config: CheckpointConfig, report: dict[str, Any], swept: dict[str, Any] | None = None) -> str:
     """Markdown with the Hub's metadata.
 
     Args:
         config: the checkpoint's.
-        found: the report that `train.evaluate.report` wrote for this checkpoint.
+        report: the report that `train.evaluate.report` wrote for this checkpoint.
         swept: the report of `train correction`, for the evaluations on `test` that it took.
     """
     family = family_of(config.model)
     parts = [
-        f"---\n{_metadata(family, found).to_yaml()}\n---\n",
+        f"---\n{_metadata(family, report).to_yaml()}\n---\n",
         f"# {family.title}\n",
         CARD_TEXTS[family.name].description(config),
-        _results(config, found, swept),
-        USE.replace("SOURCE", "" if family.name == "cilf" else f'"{family.name}"'),
+        _results(config, report, swept),
+        USE.replace("SOURCE", "" if family.bundled == NAME else f'"{family.bundled}"'),
         _data(config),
         PARTS,
-        _limits(config, found),
-        steps(config, found),
+        _limits(config, report),
+        steps(config, report),
     ]
     return "\n".join(parts)
 
 
 def write(folder: Path) -> None:
-    """Write the card of the checkpoint in `folder` from the files beside it.
+    """Write the card of the checkpoint in `folder` from the files in it.
 
     Raises:
         WeightsError: there is no checkpoint, or no report that belongs to it.
     """
-    found, sweep = read_report(folder), folder / "correction.json"
-    if found is None:
+    report, sweep = read_report(folder), folder / "correction.json"
+    if report is None:
         raise WeightsError(f"'{folder}' holds no {REPORT}; write it with `python -m train evaluate --report`")
     swept = json.loads(sweep.read_text(encoding="utf-8")) if sweep.is_file() else None
-    (folder / CARD).write_text(card(read_config(folder), found, swept), encoding="utf-8")
+    (folder / CARD).write_text(card(read_config(folder), report, swept), encoding="utf-8")
 
 
-def _metadata(family: Family, found: dict[str, Any]) -> ModelCardData:
-    measured = found["all"]
+def _metadata(family: Family, report: dict[str, Any]) -> ModelCardData:
+    measured = report["all"]
     metrics = {
         "mae": ("Mean absolute error (years)", measured["mae"]),
         "cs5": ("Share within 5 years", measured["cs5"]),
@@ -93,9 +93,9 @@ def _metadata(family: Family, found: dict[str, Any]) -> ModelCardData:
         EvalResult(
             task_type="image-classification",
             task_name="Age estimation",
-            dataset_type=found["dataset"],
-            dataset_name=_title(found),
-            dataset_split=found["part"],
+            dataset_type=report["dataset"],
+            dataset_name=_title(report),
+            dataset_split=report["part"],
             metric_type=name,
             metric_name=label,
             metric_value=round(value, 4),
@@ -113,16 +113,16 @@ def _metadata(family: Family, found: dict[str, Any]) -> ModelCardData:
     )
 
 
-def _title(found: dict[str, Any]) -> str:
+def _title(report: dict[str, Any]) -> str:
     """The measured set's name as its makers write it."""
-    return DATASETS[found["dataset"]].facts.title
+    return DATASETS[report["dataset"]].facts.title
 
 
 def _data(config: CheckpointConfig) -> str:
     """What the system started from and learned from."""
     names = learned_from(config.training)
     facts = [DATASETS[name].facts for name in names]
-    sets = " and ".join(f"{one.title} ({one.paper}; licence: {one.licence})" for one in facts)
+    sets = " and ".join(f"{fact.title} ({fact.paper}; licence: {fact.licence})" for fact in facts)
     these = "these sets" if len(names) > 1 else "this set"
     remarks = "".join(f"{REMARKS[name]} " for name in names if name in REMARKS)
     texts = CARD_TEXTS[family_of(config.model).name]
@@ -133,10 +133,10 @@ def _data(config: CheckpointConfig) -> str:
     )
 
 
-def _corrected(config: CheckpointConfig, found: dict[str, Any]) -> str:
+def _corrected(config: CheckpointConfig, report: dict[str, Any]) -> str:
     if not config.correction.max_iterations and config.ensemble is None:
         return ""
-    gained = found["all"]["correction"]
+    gained = report["all"]["correction"]
     return (
         f"Correction: {gained['share_changed']:.1%} of the estimates changed, {gained['share_better']:.1%} for the "
         f"better and {gained['share_worse']:.1%} for the worse; mean gain {gained['mean_gain']:.3f} ± "
@@ -144,73 +144,73 @@ def _corrected(config: CheckpointConfig, found: dict[str, Any]) -> str:
     )
 
 
-def _attributes(found: dict[str, Any]) -> str:
+def _attributes(report: dict[str, Any]) -> str:
     """How well the labels of gender and race are told; empty where that was not measured."""
-    if not found.get("attributes"):
+    if not report.get("attributes"):
         return ""
-    said = (
+    text = (
         "Measured for comparison between systems (heads where there are some, else the sentence that fits best); the "
         "estimator gives out neither."
     )
-    return f"### Gender and race\n\n{said}\n\n{attributes.table(found['attributes'])}\n\n"
+    return f"### Gender and race\n\n{text}\n\n{attributes.table(report['attributes'])}\n\n"
 
 
-def _results(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None) -> str:
+def _results(config: CheckpointConfig, report: dict[str, Any], swept: dict[str, Any] | None) -> str:
     return (
-        f"## Results\n\n{_title(found)} `{found['part']}`, {found['all']['count']} photos, each through the public "
-        "door (`python -m train evaluate`, full report in `report.json`). Ages in years; CS@5 is the share within 5 "
-        f"years; ranges are at 95 %. {_looks(config, found, swept)}\n\n{table(found)}\n\n"
-        f"{_corrected(config, found)}{_of_age(found)}{_attributes(found)}"
-        f"### By age, gender and race\n\n{_groups(found)}\n"
+        f"## Results\n\n{_title(report)} `{report['part']}`, {report['all']['count']} photos, each through the public "
+        "API (`python -m train evaluate`, full report in `report.json`). Ages in years; CS@5 is the share within 5 "
+        f"years; ranges are at 95 %. {_looks(config, report, swept)}\n\n{table(report)}\n\n"
+        f"{_corrected(config, report)}{_of_age(report)}{_attributes(report)}"
+        f"### By age, gender and race\n\n{_groups(report)}\n"
     )
 
 
-def _of_age(found: dict[str, Any]) -> str:
-    if not found["over_18"]:
+def _of_age(report: dict[str, Any]) -> str:
+    if not report["over_18"]:
         return ""
     return (
         "### 18 or over?\n\n"
         "`face.over(18)` says yes, no or unsure. Calibrated so that of the people under 18 at most 5 % get a yes, of "
         "the others at most 5 % a no, and likewise of those within five years of 18. On the same test photos:\n\n"
-        f"{decisions(found)}\n\n"
+        f"{decisions(report)}\n\n"
     )
 
 
-def _looks(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None) -> str:
+def _looks(config: CheckpointConfig, report: dict[str, Any], swept: dict[str, Any] | None) -> str:
     """How often this system was tried on the photos that it is measured on."""
-    calls = f"{len(found[LOOKS])} by `train evaluate` (calls without `--report` are not counted)"
-    said = f"Looks at this part so far: {calls}"
+    calls = f"{len(report[LOOKS])} by `train evaluate` (calls without `--report` are not counted)"
+    text = f"Evaluations on this part so far: {calls}"
     if not family_of(config.model).corrects:
-        return f"{said}."
+        return f"{text}."
     if swept is None:
-        return f"{said}; those by `train correction` and `train ablate` are not counted here."
+        return f"{text}; those by `train correction` and `train ablate` are not counted here."
     if counted := swept.get(LOOKS):
         since = f"{len(counted)} by `train correction`, counted since {counted[0]['date']}"
-        return f"{said} and {since}; those by `train ablate` are not counted."
-    return f"{said}, and by the correction sweep and the ablation, which were not counted before."
+        return f"{text} and {since}; those by `train ablate` are not counted."
+    return f"{text}, and by the correction sweep and the ablation, which were not counted before."
 
 
-def _groups(found: dict[str, Any]) -> str:
+def _groups(report: dict[str, Any]) -> str:
     """A row for each gender, race and band of ages that has photos."""
     lines = [
         "| | age | photos | MAE, years (range) | CS@5 (range) | bias, years (range) | 90 % interval holds (range) |",
         "|---|---|---|---|---|---|---|",
     ]
-    everybody = dict.fromkeys(who for name in found["groups"] if (who := people(name)))
+    everybody = dict.fromkeys(who for name in report["groups"] if (who := people(name)))
     lines += [
         f"| {who} | {band} | {_cells(row)} |"
         for who in everybody
         for band in BANDS
-        if (row := found["groups"].get(f"age {band} {who}"))
+        if (row := report["groups"].get(f"age {band} {who}"))
     ]
-    said = (
+    text = (
         "By true age. Ranges are at 95 %: bootstrap ones for mean absolute error, CS@5 and bias, Wilson's for the "
         "interval. A row of few photos says little: where all its photos agree a bootstrap range has no width, and one "
         "photo has none."
     )
-    if "cs5_range" not in found["all"]:
-        said += " The report is from before CS@5 had a range."
-    return said + "\n\n" + "\n".join(lines)
+    if "cs5_range" not in report["all"]:
+        text += " The report is from before CS@5 had a range."
+    return text + "\n\n" + "\n".join(lines)
 
 
 def _cells(row: dict[str, Any]) -> str:
@@ -224,14 +224,14 @@ def _cells(row: dict[str, Any]) -> str:
     )
 
 
-def _limits(config: CheckpointConfig, found: dict[str, Any]) -> str:
-    old, young = found["groups"].get("age 60+"), found["groups"].get("age 13–17")
-    said = [
+def _limits(config: CheckpointConfig, report: dict[str, Any]) -> str:
+    old, young = report["groups"].get("age 60+"), report["groups"].get("age 13–17")
+    text = [
         f"its mean error is {signed(row['bias'], 1)} years {whom}"
         for row, whom in ((young, "for the 13- to 17-year-old"), (old, "from 60 on"))
         if row
     ]
-    errors = f"On the test photos {' and '.join(said)}. " if said else ""
+    errors = f"On the test photos {' and '.join(text)}. " if text else ""
     return (
         "## Limits\n\nIt estimates how old a face looks to the labels it learned from, not how old a person is. "
         f"{errors}{_promise(config.interval)}\n"

@@ -130,5 +130,7 @@ def _sentence(name: str, error: Exception) -> str:
         )
     if status == 429 or status >= 500:
         return f"the Hugging Face Hub takes nothing for now ({status}); publish '{name}' again later"
-    said = getattr(root, "server_message", None) or first_line
-    return f"the Hugging Face Hub refuses '{name}' ({status}: {' '.join(str(said).split())}); check the name"
+    reason = getattr(root, "server_message", None) or first_line
+    return (
+        f"the Hugging Face Hub refuses '{name}' ({status}: {' '.join(str(reason).split())}); check the name"
+    )

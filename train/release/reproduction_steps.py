@@ -31,10 +31,10 @@ STUDIES = {
 OUTPUTS = {"correction": "correction.json --figure correction.png", "ablate": "ablation.json"}
 
 
-def steps(config: CheckpointConfig, found: dict[str, Any]) -> str:
-    """Markdown: what to call, in this order, and which figure comes from which call. `found` is the report."""
+def steps(config: CheckpointConfig, report: dict[str, Any]) -> str:
+    """Markdown: what to call, in this order, and which figure comes from which call of those."""
     pipeline = read_pipeline(CARD_TEXTS[family_of(config.model).name].pipeline(config))
-    commands = "\n".join(('pip install -e ".[train]"', *_commands(pipeline, config, found)))
+    commands = "\n".join(('pip install -e ".[train]"', *_commands(pipeline, config, report)))
     origins = EVALUATED + "".join(STUDIES[study] for study in pipeline.studies)
     return (
         f"## How to reproduce\n\n```sh\n{commands}\n```\n\n{origins}\n\n{HOW}\n\n{SPLIT_FILES}\n\n"
@@ -42,9 +42,9 @@ def steps(config: CheckpointConfig, found: dict[str, Any]) -> str:
     )
 
 
-def _commands(pipeline: Pipeline, config: CheckpointConfig, found: dict[str, Any]) -> list[str]:
+def _commands(pipeline: Pipeline, config: CheckpointConfig, report: dict[str, Any]) -> list[str]:
     names, checkpoint = config.training.get("data", []), f"checkpoints/{pipeline.name}"
-    measuring = [*_evaluating(pipeline, checkpoint, found), f"python -m train card {checkpoint}"]
+    measuring = [*_evaluating(pipeline, checkpoint, report), f"python -m train card {checkpoint}"]
     if not names:  # so nobody can train it again
         return measuring
     data, splits = " ".join(map(_data, names)), _splits(names)
@@ -69,12 +69,12 @@ def _study(study: str, checkpoint: str, splits: str) -> str:
     return f"python -m train {study}{weights} {splits} --output {checkpoint}/{OUTPUTS[study]}"
 
 
-def _evaluating(pipeline: Pipeline, checkpoint: str, found: dict[str, Any]) -> list[str]:
-    dataset, part = found["dataset"], found["part"]
+def _evaluating(pipeline: Pipeline, checkpoint: str, report: dict[str, Any]) -> list[str]:
+    dataset, part = report["dataset"], report["part"]
     photos = f"python -m train evaluate {_data(dataset)}"
     if part != "all":
         photos += f" {_splits([dataset])}" + (f" --part {part}" if part != "test" else "")
-    files = {rival: f"{rival.lower().replace(' ', '-')}.csv" for rival in found.get("rivals", {})}
+    files = {rival: f"{rival.lower().replace(' ', '-')}.csv" for rival in report.get("rivals", {})}
     other = pipeline.compare_with
     first = [f"{photos} --predictions {files[other]}"] if other in files else []
     against = "".join(f" --rival '{rival}={file}'" for rival, file in files.items())

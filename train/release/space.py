@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from cilf.checkpoint import BUNDLED
 from cilf.errors import CilfError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,8 +20,7 @@ PARTS = (
     README,
     "app.py",
     "assets",
-    "checkpoints/compact",
-    "checkpoints/mtmsa",
+    *(f"checkpoints/{name}" for name in BUNDLED),
     "cilf",
     "packages.txt",
     PINS,

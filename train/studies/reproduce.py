@@ -1,6 +1,6 @@
 """One command a row: a protocol from photos to its figure, split by split.
 
-Each split is written, its photos cut out, the recipe trained, calibrated and measured through the public door. What is
+Each split is written, its photos cut out, the recipe trained, calibrated and measured through the public API. What is
 done is kept: a second call goes on where the first stopped.
 """
 
@@ -83,7 +83,7 @@ def reproduce(
         write_split(split, folder / "splits")
         tables[split.name] = _run(split, samples, recipe, folder, started, finder)
     whole = pd.concat(tables.values(), ignore_index=True)
-    found = point_report(
+    report = point_report(
         whole,
         dataset=dataset,
         part="test",
@@ -92,8 +92,8 @@ def reproduce(
         seed=seed,
         splits={name: _errors(table, dataset) for name, table in tables.items()},
     )
-    write_json(found, folder / "report.json")
-    return found
+    write_json(report, folder / "report.json")
+    return report
 
 
 def _check_unseen(dataset: str, start: Checkpoint) -> None:
@@ -145,23 +145,23 @@ def _run(
 def _errors(table: pd.DataFrame, dataset: str) -> dict[str, float]:
     """Every measure that the labels allow, of one split."""
     truth, age = (table[column].to_numpy(dtype=np.float64) for column in ("truth", "age"))
-    found = by_label(table, dataset)
-    groups = found.get("age_groups", {})
+    measures = by_label(table, dataset)
+    groups = measures.get("age_groups", {})
     return {
         "count": len(table),
         "mae": mean_absolute_error(truth, age),
         "cs5": cumulative_score(truth, age),
         **{name: groups[name] for name in ("accuracy", "one_off", "group_mae") if name in groups},
-        **({"epsilon_error": found["epsilon_error"]} if "epsilon_error" in found else {}),
+        **({"epsilon_error": measures["epsilon_error"]} if "epsilon_error" in measures else {}),
     }
 
 
-def summary(found: dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
     """The protocol's own measures: their mean over splits and how far the splits lie apart, in one line."""
-    rows = list(found["splits"].values())
-    said = []
-    for name in protocol(found["protocol"]).measures:
+    rows = list(report["splits"].values())
+    measures = []
+    for name in protocol(report["protocol"]).measures:
         if name in rows[0]:
             values = [row[name] for row in rows]
-            said.append(f"{name} {np.mean(values):.3f} ± {np.std(values):.3f}")
-    return f"{found['protocol']}, mean of {len(rows)} split(s): {', '.join(said)}."
+            measures.append(f"{name} {np.mean(values):.3f} ± {np.std(values):.3f}")
+    return f"{report['protocol']}, mean of {len(rows)} split(s): {', '.join(measures)}."

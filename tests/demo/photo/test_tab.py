@@ -134,6 +134,7 @@ class TestTexts:
         assert "with care" in texts.story(face, EPSILON)
 
     def test_prompts_are_the_lines_without_blanks_and_repetitions(self) -> None:
+        assert texts.prompt_lines("a" * 32_000) == ["a" * 120]
         assert texts.prompt_lines("  a  child \n\na child\nan old man\n") == ["a child", "an old man"]
 
     def test_an_error_becomes_a_sentence(self) -> None:

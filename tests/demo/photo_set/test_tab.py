@@ -29,10 +29,11 @@ import app
 from cilf import AgeEstimator
 from cilf.demo import texts
 from cilf.demo.live.streams import Streams
+from cilf.demo.photo_set import sets
 from cilf.demo.photo_set import tab as photo_set
 from cilf.demo.photo_set import views as set_views
 from cilf.demo.photo_set.sets import Looked, PhotoSet, PhotoSets
-from cilf.demo.photo_set.tab import Room, SetRoutes, sets
+from cilf.demo.photo_set.tab import Room, SetRoutes
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
 from cilf.demo.server.settings import Settings

@@ -9,6 +9,8 @@ from cilf.model.correction import CorrectionConfig, EnsembleConfig
 from cilf.model.head import AgeHead
 from train.calibrate.calibrate import Described, calibrate_interval, choose_correction, fit_ensemble
 
+pytestmark = pytest.mark.training
+
 CONFIG = EnsembleConfig(embed_dim=8, members=3, width=32, dropout=0.0)
 
 

@@ -150,7 +150,7 @@ def test_a_card_tells_what_the_interval_is_conditional_on() -> None:
 
 def test_a_card_tells_which_looks_are_counted() -> None:
     found = measured() | {"test_looks": [{}, {}]}
-    said = "Looks at this part so far: 2 by `train evaluate` (calls without `--report` are not counted)"
+    said = "Evaluations on this part so far: 2 by `train evaluate` (calls without `--report` are not counted)"
     assert f"{said}.\n" in card(tiny.MTMSA_CHECKPOINT, found)
     assert f"{said}, and by the correction sweep and the ablation, which were not counted before." in card(
         tiny.CHECKPOINT, found, {"sweep": []}

@@ -128,8 +128,8 @@ def complete(samples: list[Sample], facts: Facts) -> list[Sample]:
 def predicted(samples: list[Sample], paths: list[Path], facts: Facts) -> list[Sample]:
     """The samples that file names gave, when all photos whose names are known beforehand are among them, in whatever
     folder and however their names are capitalised. Raises DatasetError."""
-    found = {sample.path.stem.lower() for sample in samples}
-    _check_missing([path for path in paths if path.stem.lower() not in found], len(paths), facts)
+    present = {sample.path.stem.lower() for sample in samples}
+    _check_missing([path for path in paths if path.stem.lower() not in present], len(paths), facts)
     return samples
 
 
@@ -192,14 +192,14 @@ def read_split(path: Path) -> dict[str, str]:
 
 def read_splits(paths: Iterable[Path]) -> dict[str, str]:
     """All split files as one: file name → split. Raises DatasetError when two disagree about a photo."""
-    found: dict[str, str] = {}
+    merged: dict[str, str] = {}
     for path in paths:
         for name, split in read_split(path).items():
-            if found.setdefault(name, split) != split:
+            if merged.setdefault(name, split) != split:
                 raise DatasetError(
-                    f"{path} puts {name} into {split!r}, another split file into {found[name]!r}."
+                    f"{path} puts {name} into {split!r}, another split file into {merged[name]!r}."
                 )
-    return found
+    return merged
 
 
 def select(samples: Sequence[Sample], splits: Mapping[str, str], part: str) -> list[Sample]:
