@@ -18,15 +18,15 @@ HEAD = """\
 # Studies of `{name}`
 
 Written by `python -m train studies report {folder}` from the JSON files in this folder. Ages and gains in years,
-ranges at 95 %. Every choice was made on the validation split (`tune`); the test split is shown beside it. What
-else was tried, and what failed: [train/LOG.md](../../train/LOG.md).
+ranges at 95 %. Every choice was made on the first of the parts shown (`tune`, alone or by cross-fitting with
+`held`), none on `test`. What else was tried, and what failed: [train/LOG.md](../../train/LOG.md).
 """
 
 CORRECTION = """\
 ## Does the correction pay?
 
-`python -m train correction` varies ε on stored predictions, with the rule's other values as they are best on
-`tune`, and sets controls beside it ([correction.json](correction.json), weights {weights}).
+`python -m train correction` varies ε on stored predictions, with the rule's other values as they were chosen,
+and compares controls with it ([correction.json](correction.json), weights {weights}).
 
 {ships}
 
@@ -98,7 +98,7 @@ def correction(measured: dict[str, Any]) -> str:
     ships = (
         "What ships corrects by the shipped rule."
         if corrects(measured["shipped_rule"])
-        else "No rule gained enough on `tune`, so what ships never corrects; its estimated errors are still given."
+        else "No rule gained enough, so what ships never corrects; its estimated errors are still given."
     )
     return CORRECTION.format(
         weights=measured["weights_sha256"][:8],
