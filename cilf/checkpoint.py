@@ -20,21 +20,20 @@ from cilf.errors import DamagedError, WeightsError
 from cilf.face.views import View
 from cilf.hub import Progress
 from cilf.model.base import AgeModel
-from cilf.model.cilf import ModelConfig
 from cilf.model.correction import CorrectionConfig, EnsembleConfig
 from cilf.model.earlier import EarlierConfig, EarlierConformal, padded
 from cilf.model.familiarity import Familiarity, FamiliarityConfig
 from cilf.model.onnx_runtime import Graph
 from cilf.model.predictive import PredictiveConfig
-from cilf.model.registry import ErrorNetwork, SystemConfig, build, build_errors
+from cilf.model.registry import FAMILIES, ErrorNetwork, SystemConfig, build, build_errors, family_of
 
 log = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "network.onnx"
 REPORT, CARD = "report.json", "README.md"
 FILES = (CONFIG, WEIGHTS, GRAPH, REPORT, CARD)
-NAME = "compact"
-BUNDLED = (NAME, "mtmsa")
+BUNDLED = tuple(family.bundled for family in FAMILIES.values())
+NAME = BUNDLED[0]
 ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for the bundled one"
 
 
@@ -226,7 +225,7 @@ def read_config(folder: Path) -> CheckpointConfig:
         if error.errors()[0]["type"] == "json_invalid":
             raise DamagedError(said, path) from error
         raise WeightsError(said) from error
-    if isinstance(config.model, ModelConfig) and config.model.clip.pretrained is not None:
+    if family_of(config.model).without_published_weights(config.model) != config.model:
         raise WeightsError(f"'{path}' asks for weights beside its own; {ELSEWHERE}")
     return config
 

@@ -1,6 +1,7 @@
 """What all tests share: the two public-domain portraits, and one face finder."""
 
 import os
+from pathlib import Path
 
 import matplotlib.cbook
 import numpy as np
@@ -11,12 +12,21 @@ from PIL import Image
 
 from cilf.face.finder import FaceFinder
 
+BROWSER = Path(__file__).with_name("browser")
+
 
 def pytest_configure() -> None:
     """One thread each where several processes share the machine, and for the programs that they start."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ["OMP_NUM_THREADS"] = "1"
         torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of `tests/browser`; the other marks stand with their tests."""
+    for item in items:
+        if BROWSER in item.path.parents:
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,19 @@ from scipy.stats import binomtest
 
 Ages = Float[np.ndarray, " photo"]
 
+OLDEST = 200  # years, no age is above
+# Bands of true ages in every report and card: name → first and last age in whole years.
+BANDS = {
+    "0–12": (0, 12),
+    "13–17": (13, 17),
+    "18–29": (18, 29),
+    "30–44": (30, 44),
+    "45–59": (45, 59),
+    "60+": (60, OLDEST),
+}
+# Where two systems are compared the three bands of adults below 60 are one, for narrower ranges.
+WIDE_BANDS = {name: BANDS[name] for name in ("0–12", "13–17")} | {"18–59": (18, 59), "60+": BANDS["60+"]}
+
 
 def within(age: Ages, first: int, last: int) -> Bool[np.ndarray, " photo"]:
     """Which ages lie in the band of whole years from `first` to `last`: somebody of 17.5 is 17 years old."""
@@ -80,7 +93,7 @@ def bootstrap_range(
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Range of the mean over photos drawn anew with replacement (percentile bootstrap).
+    """Range of the mean over photos resampled with replacement (percentile bootstrap).
 
     Where `units` says what each value belongs to, a person or a photo that is there more than once, whole units are
     drawn: their errors are alike, and drawn apart would make the range too narrow.
@@ -93,7 +106,7 @@ def bootstrap_range(
 def _resampled_means(
     values: Float[np.ndarray, " photo"], units: Sequence[str] | None, resamples: int, seed: int
 ) -> tuple[Float[np.ndarray, " resample"], int]:
-    """Means over units drawn anew, and the number of units."""
+    """Means over resampled units, and the number of units."""
     _, unit = np.unique(np.arange(len(values)) if units is None else np.array(units), return_inverse=True)
     sums, counts = np.bincount(unit, weights=values), np.bincount(unit)
     generator = np.random.default_rng(seed)
@@ -114,7 +127,7 @@ def paired_bootstrap(
 ) -> dict[str, Any]:
     """Compare two models by their absolute errors in years on the same photos.
 
-    Photos are drawn anew with replacement, each with both its errors; where `people` says who is on each photo, whole
+    Photos are resampled with replacement, each with both its errors; where `people` says who is on each photo, whole
     people are drawn, because photos of one person err alike.
 
     Returns:
@@ -136,8 +149,8 @@ def paired_bootstrap(
 
 def share_range(hits: Bool[np.ndarray, " photo"], method: str, level: float = 0.95) -> tuple[float, float]:
     """Range of a share: `method` is "wilson", or "exact" for Clopper and Pearson's."""
-    found = binomtest(int(hits.sum()), len(hits)).proportion_ci(level, method=method)
-    return float(found.low), float(found.high)
+    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(level, method=method)
+    return float(interval.low), float(interval.high)
 
 
 def summary(table: dict[str, Ages], units: Sequence[str] | None = None) -> dict[str, Any]:

@@ -195,6 +195,15 @@ class MTMSA(AgeModel):
             gender, race = self.gender(kept), self.race(kept)
         return MTMSAPrediction(embedding, mean, log_variance, gender, race, gate.float())
 
+    @torch.inference_mode()
+    def classify(self, pixels: Float[Tensor, "view 3 height width"]) -> dict[str, str]:
+        """Gender and race of one face, by the mean logits of its views."""
+        prediction = self(pixels)
+        return {
+            "gender": self.config.genders[int(prediction.gender.mean(dim=0).argmax())],
+            "race": self.config.races[int(prediction.race.mean(dim=0).argmax())],
+        }
+
     def describe(
         self,
         pixels: Float[Tensor, "batch 3 height width"],

@@ -9,6 +9,8 @@ from cilf import AgeEstimator
 from tests.train.test_pipeline import work  # noqa: F401 - a fixture
 from train.__main__ import main
 
+pytestmark = pytest.mark.training
+
 RECIPE = """
 [data.utkface]
 share = 1.0

@@ -54,7 +54,7 @@ sizes = [[0.0, 48]]
 precision = "fp32"
 seed = 0
 """
-pytestmark = pytest.mark.usefixtures("quick_calibration")
+pytestmark = [pytest.mark.usefixtures("quick_calibration"), pytest.mark.training]
 
 PARTS = ("train", "train", "held", "tune", "cal", "test")
 

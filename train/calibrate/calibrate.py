@@ -48,6 +48,7 @@ from train.calibrate.predictions import join as join_outputs
 from train.data.augment import plain
 from train.data.crop_cache import Subset
 from train.data.datasets import Sample
+from train.data.run_data import RunData
 from train.fit.recipe import AnyRecipe, stored_model
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,11 @@ class Photos:
     tune: Sequence[Sample]
     cal: Sequence[Sample]
     groups: Mapping[str, str]
+
+    @classmethod
+    def of(cls, data: RunData) -> "Photos":
+        """Photos of a training run. Raises DatasetError for a part without photos."""
+        return cls(data.held_samples, data.tune.samples, data.cal.samples, data.groups)
 
 
 @dataclass(frozen=True)

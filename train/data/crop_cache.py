@@ -47,7 +47,7 @@ class CropCache:
         return self.crops.shape[1] - 2 * self.margin
 
     def __reduce__(self) -> tuple[Callable[..., "CropCache"], tuple[Any, ...]]:
-        """Sent to another process, a memory-mapped cache is opened there anew instead of being copied."""
+        """Sent to another process, a memory-mapped cache is opened there again instead of being copied."""
         file = getattr(self.crops, "filename", None)  # of an array that is memory-mapped
         crops = Path(file) if file else self.crops
         return _received, (self.samples, crops, self.margin, self.detected, self.sha256, self.mesh)
@@ -93,7 +93,9 @@ class Subset:
         return digest.hexdigest()
 
 
-def subset(folder: Path, splits: dict[str, str], split: str, share: float = 1.0, *, size: int = 0) -> Subset:
+def subset(
+    folder: Path, splits: Mapping[str, str], split: str, share: float = 1.0, *, size: int = 0
+) -> Subset:
     """The rows of the crop cache in `folder` that `splits` (file name → split) puts into `split`.
 
     Raises DatasetError where there are none, or where the crops show less than the `size` pixels a side that a model
@@ -102,7 +104,7 @@ def subset(folder: Path, splits: dict[str, str], split: str, share: float = 1.0,
     cache = load(folder)
     if cache.size < size:
         raise DatasetError(
-            f"The crops in {folder} are of {cache.size} px, the recipe wants {size}; cut them out anew with "
+            f"The crops in {folder} are of {cache.size} px, the recipe wants {size}; cut them out again with "
             f"`prepare --size {size} --margin {size // 8}`."
         )
     rows = [row for row, sample in enumerate(cache.samples) if splits.get(sample.name) == split]

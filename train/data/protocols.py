@@ -74,8 +74,8 @@ class Split:
 @cache
 def protocols() -> dict[str, Protocol]:
     """All protocols by name."""
-    found = tomllib.loads(PROTOCOLS.read_text(encoding="utf-8"))
-    return {name: _protocol(name, entry) for name, entry in found.items()}
+    entries = tomllib.loads(PROTOCOLS.read_text(encoding="utf-8"))
+    return {name: _protocol(name, entry) for name, entry in entries.items()}
 
 
 def _protocol(name: str, entry: dict[str, Any]) -> Protocol:
@@ -154,15 +154,15 @@ def apportion(counts: Mapping[str, int], shares: Mapping[str, float], salt: str)
     total = sum(counts.values()) / sum(shares.values())
     lacking = {part: share * total for part, share in shares.items()}
     empty = set(shares)
-    found = {}
+    part_of = {}
     order = _ordered(counts, salt)
     for place, unit in enumerate(order):
         open_parts = empty if len(order) - place <= len(empty) else lacking
         part = max((name for name in shares if name in open_parts), key=lacking.__getitem__)
         lacking[part] -= counts[unit]
         empty.discard(part)
-        found[unit] = part
-    return found
+        part_of[unit] = part
+    return part_of
 
 
 def _ordered(names: Iterable[str], salt: str) -> list[str]:
@@ -191,11 +191,11 @@ def _check_set(rules: Protocol, samples: list[Sample]) -> None:
 def _eligible(rules: Protocol, samples: list[Sample], salt: str) -> list[Sample]:
     """The photos that the protocol speaks of."""
     first, last = rules.ages or (-1, 1000)
-    wanted = (rules.where or {}).items()
+    conditions = (rules.where or {}).items()
     fitting = {
         sample.name: sample
         for sample in samples
-        if first <= sample.age <= last and all(getattr(sample, key) == value for key, value in wanted)
+        if first <= sample.age <= last and all(getattr(sample, key) == value for key, value in conditions)
     }
     return [fitting[name] for name in _ordered(fitting, f"{salt}/count")[: rules.count]]
 
@@ -234,8 +234,10 @@ def _leave_one_subject_out(rules: Protocol, samples: list[Sample], salt: str) ->
 def _balanced(rules: Protocol, samples: list[Sample], salt: str) -> list[dict[str, str]]:
     sets: dict[str, str] = {}
     for cell in rules.cells:
-        wanted = {key: value for key, value in cell.items() if key != "share"}
-        fitting = [s.name for s in samples if all(getattr(s, key) == value for key, value in wanted.items())]
+        conditions = {key: value for key, value in cell.items() if key != "share"}
+        fitting = [
+            s.name for s in samples if all(getattr(s, key) == value for key, value in conditions.items())
+        ]
         quota = min(round(cell["share"] * rules.size), len(fitting) // rules.folds)
         for place, name in enumerate(_ordered(fitting, salt)[: quota * rules.folds]):
             sets[name] = str(place // quota)
@@ -245,8 +247,8 @@ def _balanced(rules: Protocol, samples: list[Sample], salt: str) -> list[dict[st
 
 def _published(rules: Protocol, samples: list[Sample], salt: str) -> list[dict[str, str]]:
     parts = rules.parts or {}
-    found = {sample.name: _part(sample.fold, parts) for sample in samples}
-    outer = {name: part for name, part in found.items() if part}
+    published = {sample.name: _part(sample.fold, parts) for sample in samples}
+    outer = {name: part for name, part in published.items() if part}
     return [outer] if outer else []
 
 

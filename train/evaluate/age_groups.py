@@ -26,10 +26,10 @@ def group_of(age: Ages, groups: Groups) -> Numbers:
     return np.searchsorted(borders(groups), age, side="right")
 
 
-def group_accuracy(truth: Numbers, found: Numbers) -> dict[str, float]:
+def group_accuracy(truth: Numbers, predicted: Numbers) -> dict[str, float]:
     """Share of photos in the right group (`accuracy`), in the right one or next to it (`one_off`), and the mean
     distance in groups (`group_mae`)."""
-    distance = np.abs(found - truth)
+    distance = np.abs(predicted - truth)
     return {
         "accuracy": float((distance == 0).mean()),
         "one_off": float((distance <= 1).mean()),
@@ -37,16 +37,16 @@ def group_accuracy(truth: Numbers, found: Numbers) -> dict[str, float]:
     }
 
 
-def group_table(truth: Numbers, found: Numbers, groups: Groups) -> dict[str, dict[str, Any]]:
+def group_table(truth: Numbers, predicted: Numbers, groups: Groups) -> dict[str, dict[str, Any]]:
     """Of each group that has photos: their count, the measures of `group_accuracy`, and how many each group got."""
     rows = {}
     for number, (first, last) in enumerate(groups):
         here = truth == number
         if here.any():
-            counts = np.bincount(found[here], minlength=len(groups))
+            counts = np.bincount(predicted[here], minlength=len(groups))
             rows[f"{first}–{last}"] = {
                 "count": int(here.sum()),
-                **group_accuracy(truth[here], found[here]),
+                **group_accuracy(truth[here], predicted[here]),
                 "found": counts.tolist(),
             }
     return rows
@@ -54,17 +54,17 @@ def group_table(truth: Numbers, found: Numbers, groups: Groups) -> dict[str, dic
 
 def group_report(truth: Numbers, age: Ages, groups: Groups) -> dict[str, Any]:
     """Everything that is measured of photos whose labels are groups."""
-    found = group_of(age, groups)
+    predicted = group_of(age, groups)
     return {
         "count": len(truth),
-        **group_accuracy(truth, found),
-        "by_group": group_table(truth, found, groups),
+        **group_accuracy(truth, predicted),
+        "by_group": group_table(truth, predicted, groups),
     }
 
 
-def as_markdown(found: dict[str, Any]) -> str:
+def as_markdown(report: dict[str, Any]) -> str:
     """A `group_report` as a table."""
     lines = ["| age group | photos | right | right or next to it |", "|---|---|---|---|"]
-    for name, row in {"all": found, **found["by_group"]}.items():
+    for name, row in {"all": report, **report["by_group"]}.items():
         lines.append(f"| {name} | {row['count']} | {row['accuracy']:.1%} | {row['one_off']:.1%} |")
     return "\n".join(lines)

@@ -1,19 +1,22 @@
 """How well a system tells gender and race, for `evaluate` alone: nothing that a visitor sees asks for either.
 
-MTMSA has heads for both. CILF has none; it is asked which prompts fit a face best, in sentences as its captions had
-them. The truth is the data set's label, which other people or programs gave.
+Some networks have heads for both. One with a text tower and no heads is asked which prompts fit a face best, in
+sentences as its captions had them; one with neither guesses nothing. The truth is the data set's label, which other
+people or programs gave.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
 from cilf.checkpoint import Checkpoint
 from cilf.estimator import AgeEstimator
-from cilf.model.mtmsa import MTMSA
+from cilf.model.registry import family_of
 from cilf.prediction import FacePrediction
 from train.data.captions import RACES, article
 from train.metrics import share_range
@@ -43,33 +46,32 @@ def prompts(age: float) -> dict[str, dict[str, list[str]]]:
 
 def guesser(checkpoint: Checkpoint, estimator: AgeEstimator) -> Guess:
     """How these weights guess; `estimator` was made from `checkpoint`."""
-    model = checkpoint.model
-    return _by_heads(model) if isinstance(model, MTMSA) else _by_prompts(estimator)
+    classify = family_of(checkpoint.config.model).classify
+    if classify is not None:
+        return _by_heads(partial(classify, checkpoint.model), checkpoint.model)
+    return _by_prompts(estimator) if estimator.compares_texts else lambda face: {}
 
 
-def _by_heads(model: MTMSA) -> Guess:
-    @torch.inference_mode()
+def _by_heads(classify: Callable[[Tensor], dict[str, str]], model: nn.Module) -> Guess:
+    device = next(model.parameters()).device
+
     def guess(face: FacePrediction) -> dict[str, str]:
-        pixels = torch.from_numpy(face.crop).permute(2, 0, 1).unsqueeze(0).to(model.mean) / 255
-        found = model(torch.cat([pixels, pixels.flip(-1)]))
-        config = model.config
-        return {
-            "gender_guess": config.genders[int(found.gender.mean(dim=0).argmax())],
-            "race_guess": config.races[int(found.race.mean(dim=0).argmax())],
-        }
+        pixels = torch.from_numpy(face.crop).permute(2, 0, 1).unsqueeze(0).to(device) / 255
+        labels = classify(torch.cat([pixels, pixels.flip(-1)]))
+        return {f"{attribute}_guess": label for attribute, label in labels.items()}
 
     return guess
 
 
 def _by_prompts(estimator: AgeEstimator) -> Guess:
     def guess(face: FacePrediction) -> dict[str, str]:
-        found = {}
+        guesses = {}
         for attribute, texts in prompts(face.age).items():
             fits = estimator.similarity(face, [text for each in texts.values() for text in each])
-            found[f"{attribute}_guess"] = max(
+            guesses[f"{attribute}_guess"] = max(
                 texts, key=lambda label: sum(fits[text] for text in texts[label])
             )
-        return found
+        return guesses
 
     return guess
 
@@ -77,6 +79,8 @@ def _by_prompts(estimator: AgeEstimator) -> Guess:
 def accuracy(table: pd.DataFrame) -> dict[str, Any]:
     """Share of right guesses among the photos with a label, with Wilson's 95 % range: of gender, of race, and of race
     among the photos whose label is one that prompts can name."""
+    if "gender_guess" not in table:
+        return {}
     named = table[table["race"].isin(RACES)]
     parts = {
         "gender": (table, "gender"),
@@ -94,10 +98,10 @@ def _share(rows: pd.DataFrame, column: str) -> dict[str, Any]:
     return {"count": len(right), "accuracy": float(right.mean()), "range": share_range(right, "wilson")}
 
 
-def table(found: dict[str, Any]) -> str:
+def table(rows: dict[str, Any]) -> str:
     """One line per attribute, in Markdown."""
     lines = ["| attribute, as labelled | photos | right (95 % range) |", "|---|---|---|"]
-    for name, row in found.items():
+    for name, row in rows.items():
         low, high = row["range"]
         lines.append(f"| {name} | {row['count']} | {row['accuracy']:.1%} ({low:.1%}–{high:.1%}) |")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Other systems' predictions for the same photos, beside ours: CSV files with `filename,age_true,age_pred`."""
+"""Other systems' predictions for the same photos, to compare with ours: CSV files with `filename,age_true,age_pred`."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,9 +9,17 @@ import pandas as pd
 
 from train.data.datasets import DatasetError
 from train.evaluate.point_report import units
-from train.metrics import bootstrap_range, cumulative_score, mean_absolute_error, paired_bootstrap, within
+from train.metrics import (
+    OLDEST,
+    WIDE_BANDS,
+    bootstrap_range,
+    cumulative_score,
+    mean_absolute_error,
+    paired_bootstrap,
+    within,
+)
 
-GROUPS = {"all": (0, 200), "0–12": (0, 12), "13–17": (13, 17), "18–59": (18, 59), "60+": (60, 200)}
+GROUPS = {"all": (0, OLDEST), **WIDE_BANDS}
 
 
 def read_rival(path: Path) -> pd.Series:
@@ -60,14 +68,16 @@ def paired_table(rows: pd.DataFrame, first: str, second: str) -> str:
         if part.empty:
             continue
         truth = part["age_true_first"].to_numpy()
-        before, after = (np.abs(part[f"age_pred_{one}"].to_numpy() - truth) for one in ("first", "second"))
+        before, after = (
+            np.abs(part[f"age_pred_{system}"].to_numpy() - truth) for system in ("first", "second")
+        )
         people = part.get("subject_first", part.get("subject"))
         known = people is not None and people.notna().all()
-        found = paired_bootstrap(before, after, list(people) if known else None)
-        low, high = found["gain_range"]
+        difference = paired_bootstrap(before, after, list(people) if known else None)
+        low, high = difference["gain_range"]
         lines.append(
             f"| {name} | {len(part)} | {before.mean():.2f} | {after.mean():.2f} "
-            f"| {found['gain']:+.2f} ({low:+.2f} to {high:+.2f}) | {found['p']:.3f} |"
+            f"| {difference['gain']:+.2f} ({low:+.2f} to {high:+.2f}) | {difference['p']:.3f} |"
         )
     return "\n".join(lines)
 
@@ -94,39 +104,39 @@ def compare(predictions: pd.DataFrame, rivals: dict[str, pd.Series]) -> dict[str
     """For each rival and age group, on the photos that both know: count, both errors in years, both CS@5, and the
     paired gain of ours over the rival's with its 95 % range over photos or people. Raises as `check_common`."""
     check_common(predictions["name"], rivals)
-    found: dict[str, Any] = {}
+    compared: dict[str, Any] = {}
     for name, ages in rivals.items():
         common = predictions.set_index("name").join(ages.rename("rival"), how="inner")
-        found[name] = {
+        compared[name] = {
             group: _both(common[within(common["truth"].to_numpy(), *limits)])
             for group, limits in GROUPS.items()
         }
-    return found
+    return compared
 
 
 def _both(rows: pd.DataFrame) -> dict[str, Any]:
-    truth, ours, theirs = (rows[column].to_numpy(dtype=np.float64) for column in ("truth", "age", "rival"))
+    truth, ours, rival = (rows[column].to_numpy(dtype=np.float64) for column in ("truth", "age", "rival"))
     if not len(rows):
         return {"count": 0}
-    fall = np.abs(theirs - truth) - np.abs(ours - truth)
+    fall = np.abs(rival - truth) - np.abs(ours - truth)
     return {
         "count": len(rows),
         "mae": mean_absolute_error(truth, ours),
-        "rival_mae": mean_absolute_error(truth, theirs),
+        "rival_mae": mean_absolute_error(truth, rival),
         "cs5": cumulative_score(truth, ours),
-        "rival_cs5": cumulative_score(truth, theirs),
+        "rival_cs5": cumulative_score(truth, rival),
         "gain": float(fall.mean()),
         "gain_range": bootstrap_range(fall, units(rows.reset_index())),
     }
 
 
-def table(found: dict[str, Any]) -> str:
+def table(compared: dict[str, Any]) -> str:
     """One line per rival and group, in Markdown."""
     lines = [
         "| system | true age | photos | its MAE | ours | gain (95 % range) | its CS@5 | ours |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, groups in found.items():
+    for name, groups in compared.items():
         for group, row in groups.items():
             if row["count"]:
                 low, high = row["gain_range"]

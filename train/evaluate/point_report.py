@@ -1,7 +1,5 @@
 """Measures of point estimates, with no intervals: for prompts alone, and for what a label's own kind asks for."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,16 +8,15 @@ import pandas as pd
 from train.data.datasets import DATASETS, Sample
 from train.evaluate.age_groups import as_markdown, group_report
 from train.formatting import score, signed, span
-from train.metrics import accuracy, bootstrap_range, cumulative_curve, epsilon_error, score_range, within
-
-BANDS = {  # name → first and last age in whole years
-    "0–12": (0, 12),
-    "13–17": (13, 17),
-    "18–29": (18, 29),
-    "30–44": (30, 44),
-    "45–59": (45, 59),
-    "60+": (60, 200),
-}
+from train.metrics import (
+    BANDS,
+    accuracy,
+    bootstrap_range,
+    cumulative_curve,
+    epsilon_error,
+    score_range,
+    within,
+)
 
 
 def labels(sample: Sample) -> dict[str, Any]:
@@ -47,13 +44,13 @@ def by_label(table: pd.DataFrame, dataset: str) -> dict[str, Any]:
     """What the kind of a set's labels asks for: the CS(θ) curve for ages, accuracy and 1-off for age groups (whose
     middle is all that an error in years could be measured against), the ε-error for means of votes."""
     truth, age = (table[column].to_numpy(dtype=np.float64) for column in ("truth", "age"))
-    found: dict[str, Any] = {"cs_curve": cumulative_curve(truth, age)}
+    measures: dict[str, Any] = {"cs_curve": cumulative_curve(truth, age)}
     if table["group"].notna().all():
         groups = DATASETS[dataset].facts.groups
-        found["age_groups"] = group_report(table["group"].to_numpy(dtype=np.int64), age, groups)
+        measures["age_groups"] = group_report(table["group"].to_numpy(dtype=np.int64), age, groups)
     if table["deviation"].notna().all():
-        found["epsilon_error"] = epsilon_error(truth, age, table["deviation"].to_numpy(dtype=np.float64))
-    return found
+        measures["epsilon_error"] = epsilon_error(truth, age, table["deviation"].to_numpy(dtype=np.float64))
+    return measures
 
 
 def point_report(table: pd.DataFrame, *, dataset: str, part: str, **about: Any) -> dict[str, Any]:
@@ -82,29 +79,24 @@ def _measure(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def write(found: dict[str, Any], path: Path) -> None:
-    """Write a point report."""
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-
-
-def table(found: dict[str, Any]) -> str:
+def table(report: dict[str, Any]) -> str:
     """A point report in Markdown."""
     lines = ["| photos | count | MAE, years (95 % range) | bias | CS@5 (range) |", "|---|---|---|---|---|"]
-    for name, row in {"all": found["all"], **found["groups"]}.items():
+    for name, row in {"all": report["all"], **report["groups"]}.items():
         lines.append(
             f"| {name} | {row['count']} | {row['mae']:.2f} ({span(row['mae_range'], '.2f')}) "
             f"| {signed(row['bias'], 2)} | {score(row)} |"
         )
-    return "\n".join(lines) + label_table(found)
+    return "\n".join(lines) + label_table(report)
 
 
-def label_table(found: dict[str, Any]) -> str:
-    """What `by_label` found, for below a table; empty where only the CS(θ) curve was asked for."""
-    said = ""
-    if "age_groups" in found:
-        said += "\n\nThe labels are age groups; errors in years are against their middles.\n\n" + as_markdown(
-            found["age_groups"]
+def label_table(report: dict[str, Any]) -> str:
+    """Measures of `by_label` for below a table; empty where there is only the CS(θ) curve."""
+    text = ""
+    if "age_groups" in report:
+        text += "\n\nThe labels are age groups; errors in years are against their middles.\n\n" + as_markdown(
+            report["age_groups"]
         )
-    if "epsilon_error" in found:
-        said += f"\n\nε-error {found['epsilon_error']:.3f}"
-    return said
+    if "epsilon_error" in report:
+        text += f"\n\nε-error {report['epsilon_error']:.3f}"
+    return text

@@ -1,17 +1,21 @@
-"""Published results beside ours, as data (`published.toml`) and as a table. Ours only where somebody measured them."""
+"""Published results and ours, as data (`published.toml`) and as a table. Ours only where somebody measured them."""
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from cilf.model.registry import FAMILIES
 from train.data.datasets import DATASETS
 from train.data.protocols import protocols
 
 RESULTS = Path(__file__).parent / "published.toml"
+BUNDLED_REPORTS = {
+    family.title: Path("checkpoints") / family.bundled / "report.json" for family in FAMILIES.values()
+}
 NOT_MEASURED = "not measured"
 # Ours are shares; published ones are in per cent.
 NAMES = {
@@ -46,32 +50,39 @@ def published() -> tuple[Result, ...]:
     return tuple(Result(**entry) for entry in tomllib.loads(RESULTS.read_text(encoding="utf-8"))["result"])
 
 
-def measured(report: Path, system: str) -> list[Result]:
-    """What a report of `python -m train evaluate` or `reproduce` says of our own system."""
-    found = json.loads(report.read_text(encoding="utf-8"))
-    values = _values(found)
+def measured(path: Path, system: str) -> list[Result]:
+    """Results in a report of `python -m train evaluate` or `reproduce`, under the name of our own system."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    values = _values(report)
     return [
         Result(
             system=system,
             paper="this repository",
-            dataset=found["dataset"],
-            division=found.get("division", f"part {found['part']!r} of our own split file"),
+            dataset=report["dataset"],
+            division=report.get("division", f"part {report['part']!r} of our own split file"),
             measure=measure,
             value=100 * value if measure in IN_PER_CENT else value,
             status="measured here",
-            source=report.name,
-            protocol=found.get("protocol"),
+            source=path.name,
+            protocol=report.get("protocol"),
         )
         for measure, value in values.items()
     ]
 
 
-def _values(found: Mapping[str, Any]) -> dict[str, float]:
+def our_results(entries: Sequence[str]) -> list[Result]:
+    """Results of `NAME=FILE.json` entries; without any, of the bundled checkpoints as far as they have reports."""
+    files = {name: Path(file) for name, _, file in (entry.partition("=") for entry in entries)}
+    files = files or {name: path for name, path in BUNDLED_REPORTS.items() if path.is_file()}
+    return [result for name, path in files.items() for result in measured(path, name)]
+
+
+def _values(report: Mapping[str, Any]) -> dict[str, float]:
     """Of a report: the measures that its labels allow."""
-    if "age_groups" in found:
-        return {name: found["age_groups"][name] for name in ("accuracy", "one_off", "group_mae")}
-    values = {name: found["all"][name] for name in ("mae", "cs5")}
-    return values | ({"epsilon_error": found["epsilon_error"]} if "epsilon_error" in found else {})
+    if "age_groups" in report:
+        return {name: report["age_groups"][name] for name in ("accuracy", "one_off", "group_mae")}
+    values = {name: report["all"][name] for name in ("mae", "cs5")}
+    return values | ({"epsilon_error": report["epsilon_error"]} if "epsilon_error" in report else {})
 
 
 def table(ours: list[Result], dataset: str | None = None) -> str:

@@ -114,10 +114,10 @@ def _named(name: str) -> tuple[str, str | None]:
     model, _, weights = name.rpartition("/")
     known = open_clip.list_pretrained_tags_by_model(model)
     if weights not in known:
-        said = (
+        hint = (
             f"weights of {model}: {', '.join(known)}" if known else "a name is like ViT-B-16-quickgelu/openai"
         )
-        raise WeightsError(f"open_clip knows no CLIP {name!r}; {said}.")
+        raise WeightsError(f"open_clip knows no CLIP {name!r}; {hint}.")
     return model, weights
 
 
@@ -157,8 +157,8 @@ def own_towers(source: str | None, device: str = "cpu") -> PromptModel:
 def age_embeddings(model: PromptModel, templates: tuple[str, ...] = TEMPLATES) -> Float[Tensor, "age embed"]:
     """Unit text embedding of each age from 0 to 100, the mean over templates with a blank `{age}`."""
     texts = [template.format(age=age) for template in templates for age in AGES]
-    found = torch.cat([model.encode_text(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)])
-    return F.normalize(found.unflatten(0, (len(templates), len(AGES))).mean(dim=0), dim=-1)
+    embeddings = torch.cat([model.encode_text(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)])
+    return F.normalize(embeddings.unflatten(0, (len(templates), len(AGES))).mean(dim=0), dim=-1)
 
 
 @torch.inference_mode()

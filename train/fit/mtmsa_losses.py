@@ -1,4 +1,4 @@
-"""Training losses of MTMSA (METHOD 10): age as a Gaussian, gender and race beside it."""
+"""Training losses of MTMSA (METHOD 10): age as a Gaussian, with gender and race as auxiliary tasks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,14 +88,14 @@ def known_cross_entropy(
 
 
 def multi_task_loss(
-    prediction: MTMSAPrediction, wanted: Labels, config: MTMSALossConfig
+    prediction: MTMSAPrediction, target: Labels, config: MTMSALossConfig
 ) -> dict[str, Float[Tensor, ""]]:
     """All weighted terms by name, and their sum as `loss`."""
-    residual = wanted.age / DECADE - prediction.mean
+    residual = target.age / DECADE - prediction.mean
     terms = {
         "age": config.age * dirac_to_gaussian(residual, prediction.log_variance),
         "l1": config.l1 * residual.abs().mean(),
-        "gender": config.gender * known_cross_entropy(wanted.gender, prediction.gender),
-        "race": config.race * known_cross_entropy(wanted.race, prediction.race),
+        "gender": config.gender * known_cross_entropy(target.gender, prediction.gender),
+        "race": config.race * known_cross_entropy(target.race, prediction.race),
     }
     return terms | {"loss": torch.stack(list(terms.values())).sum()}

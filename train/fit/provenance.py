@@ -42,7 +42,7 @@ def describe(
 ) -> dict[str, Any]:
     """JSON values; raises ProcessError when the processes' data differ.
 
-    Of the network's sizes there is a digest alone: they stand in the checkpoint beside it. `data_sha256` holds one
+    Of the network's sizes there is a digest alone: they stand in the checkpoint. `data_sha256` holds one
     fingerprint for each of the recipe's data sets, in their order; `start_sha256` that of the weights that the run
     started from, and `start` what they were made of themselves; `teachers_sha256` and `teachers` the same of the models
     that taught it.
@@ -76,7 +76,7 @@ def learned_from(training: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys([*training.get("data", ()), *names]))
 
 
-def write(found: dict[str, Any], folder: Path, *, resumed: bool) -> None:
+def write(record: dict[str, Any], folder: Path, *, resumed: bool) -> None:
     """Put down what the run in `folder` is made of; a resumed one keeps what it was begun with.
 
     Raises DatasetError when it was begun with another recipe or network or other data: it could not end as if never
@@ -86,14 +86,23 @@ def write(found: dict[str, Any], folder: Path, *, resumed: bool) -> None:
     if resumed and path.is_file():
         begun = read(folder)
         other = " and ".join(
-            said for name, said in REPEATED.items() if begun.get(name, found[name]) != found[name]
+            label for name, label in REPEATED.items() if begun.get(name, record[name]) != record[name]
         )
         if other:
             raise DatasetError(
                 f"The run in {folder} was begun with other {other}; resume it with the same, or give another folder."
             )
         return
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def check_start(folder: Path, start: Checkpoint | None) -> None:
+    """Raise DatasetError where the run in `folder` was begun from other weights than those of `start`."""
+    sha256 = None if start is None else weights_sha256(start.model.state_dict())
+    if read(folder).get("start_sha256", sha256) != sha256:
+        raise DatasetError(
+            f"The run in {folder} was begun from other weights; remove it, or give another folder."
+        )
 
 
 def read(folder: Path) -> dict[str, Any]:

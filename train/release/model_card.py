@@ -1,23 +1,25 @@
 """The model card: written from a checkpoint's configuration and its evaluation report, so that no figure is typed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from cilf.checkpoint import CheckpointConfig
+from cilf.checkpoint import CARD, NAME, REPORT, CheckpointConfig, read_config, read_report
 from cilf.conformal import ConformalConfig
+from cilf.errors import WeightsError
 from cilf.model.earlier import EarlierConformal
-from cilf.model.mtmsa import MTMSAConfig
+from cilf.model.registry import Family, family_of
 from train.data.datasets import DATASETS
 from train.evaluate import attributes
-from train.evaluate.report import BANDS, decisions, people, table
+from train.evaluate.report import decisions, people, table
 from train.evaluate.test_evaluations import LOOKS
 from train.fit.provenance import learned_from
 from train.formatting import score, signed, signed_span, span
+from train.metrics import BANDS
+from train.release.card_texts import CARD_TEXTS
 from train.release.reproduction_steps import steps
-
-NAMES = {"cilf": "CILF compact", "mtmsa": "MTMSA"}
 
 USE = """\
 ## Use
@@ -39,63 +41,50 @@ REMARKS = {
     "utkface": "UTKFace's labels are noisy: groups of near-duplicate pictures carry ages 4.2 years apart on average.",
     "all-age-faces": "All-Age-Faces shows mostly Asian faces.",
 }
-STARTED = {
-    "tf_efficientnet_lite0": "The image tower started from EfficientNet-Lite0's published ImageNet weights "
-    "(Apache-2.0); everything else from random ones. "
-}
-TAUGHT = (
-    "The captions that taught the text tower were made from the labels (age, gender, race): similarity to such words "
-    "shows what the labels taught, nothing more, and words outside them are unknown to it. Race words are those of the "
-    "labels, assigned by other people or programs, not by the persons shown."
-)
-TAUGHT_FURTHER = (
-    "Both towers started from a published CLIP's weights. The captions of the training were made from the labels (age, "
-    "gender, race): similarity to such words shows what the labels taught, too. Race words are those of the labels, "
-    "assigned by other people or programs, not by the persons shown."
-)
-TAUGHT_HEADS = (
-    "Gender and race are those of the labels, assigned by other people or programs, not by the persons shown. The two "
-    "heads that learned them are there to shape what the age head builds on; the estimator gives out neither."
-)
-
 PARTS = """\
 Photos for fitting, for the error ensemble, for choices, for calibration and for this test are disjoint, and
 groups of near-duplicates lie in one part whole.
 """
 
 
-def card(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None = None) -> str:
+def card(config: CheckpointConfig, report: dict[str, Any], swept: dict[str, Any] | None = None) -> str:
     """Markdown with the Hub's metadata.
 
     Args:
         config: the checkpoint's.
-        found: the report that `train.evaluate.report` wrote for this checkpoint.
-        swept: what `train correction` found, for the looks at `test` that it took.
+        report: the report that `train.evaluate.report` wrote for this checkpoint.
+        swept: the report of `train correction`, for the evaluations on `test` that it took.
     """
-    kind = config.model.kind
+    family = family_of(config.model)
     parts = [
-        f"---\n{_metadata(kind, found).to_yaml()}\n---\n",
-        f"# {NAMES[kind]}\n",
-        _description(config),
-        _results(config, found, swept),
-        USE.replace("SOURCE", '"mtmsa"' if kind == "mtmsa" else ""),
+        f"---\n{_metadata(family, report).to_yaml()}\n---\n",
+        f"# {family.title}\n",
+        CARD_TEXTS[family.name].description(config),
+        _results(config, report, swept),
+        USE.replace("SOURCE", "" if family.bundled == NAME else f'"{family.bundled}"'),
         _data(config),
         PARTS,
-        _limits(config, found),
-        steps(config, found),
+        _limits(config, report),
+        steps(config, report),
     ]
     return "\n".join(parts)
 
 
-def write(
-    config: CheckpointConfig, found: dict[str, Any], path: Path, swept: dict[str, Any] | None = None
-) -> None:
-    """Write the card to `path`."""
-    path.write_text(card(config, found, swept), encoding="utf-8")
+def write(folder: Path) -> None:
+    """Write the card of the checkpoint in `folder` from the files in it.
+
+    Raises:
+        WeightsError: there is no checkpoint, or no report that belongs to it.
+    """
+    report, sweep = read_report(folder), folder / "correction.json"
+    if report is None:
+        raise WeightsError(f"'{folder}' holds no {REPORT}; write it with `python -m train evaluate --report`")
+    swept = json.loads(sweep.read_text(encoding="utf-8")) if sweep.is_file() else None
+    (folder / CARD).write_text(card(read_config(folder), report, swept), encoding="utf-8")
 
 
-def _metadata(kind: str, found: dict[str, Any]) -> ModelCardData:
-    measured = found["all"]
+def _metadata(family: Family, report: dict[str, Any]) -> ModelCardData:
+    measured = report["all"]
     metrics = {
         "mae": ("Mean absolute error (years)", measured["mae"]),
         "cs5": ("Share within 5 years", measured["cs5"]),
@@ -105,9 +94,9 @@ def _metadata(kind: str, found: dict[str, Any]) -> ModelCardData:
         EvalResult(
             task_type="image-classification",
             task_name="Age estimation",
-            dataset_type=found["dataset"],
-            dataset_name=_title(found),
-            dataset_split=found["part"],
+            dataset_type=report["dataset"],
+            dataset_name=_title(report),
+            dataset_split=report["part"],
             metric_type=name,
             metric_name=label,
             metric_value=round(value, 4),
@@ -119,81 +108,36 @@ def _metadata(kind: str, found: dict[str, Any]) -> ModelCardData:
         license_name="non-commercial-research",
         pipeline_tag="image-classification",
         library_name="cilf",
-        tags=["age-estimation", "clip" if kind == "cilf" else "resnet", "face"],
-        model_name=NAMES[kind],
+        tags=["age-estimation", CARD_TEXTS[family.name].tag, "face"],
+        model_name=family.title,
         eval_results=results,
     )
 
 
-def _title(found: dict[str, Any]) -> str:
+def _title(report: dict[str, Any]) -> str:
     """The measured set's name as its makers write it."""
-    return DATASETS[found["dataset"]].facts.title
-
-
-def _description(config: CheckpointConfig) -> str:
-    rule = config.correction
-    if isinstance(config.model, MTMSAConfig):
-        return _description_of_mtmsa(config.model, rule.epsilon)
-    assert config.ensemble is not None  # CILF's checkpoints have one
-    clip = config.model.clip
-    vision = clip.architecture["vision_cfg"]
-    tower = vision.get("timm_model_name") or f"a vision transformer of {vision['layers']} layers"
-    text_tower = "a small transformer" if clip.words else "a published CLIP's transformer"
-    if rule.max_views > 1:
-        does = (
-            f"Where the estimated error is above ε = {rule.epsilon:.2f} years, up to {rule.max_views - 1} further "
-            "views of the face are sought and the age is corrected step by step."
-        )
-    else:
-        does = (
-            f"On the photos kept for choices no correction rule gained enough, so this checkpoint never corrects; "
-            f"estimates with an estimated error above ε = {rule.epsilon:.2f} years are marked as of low confidence."
-        )
-    return (
-        f"Age from one face, by fusing CLIP image and text features in the frequency domain. Image tower: "
-        f"{tower} on one aligned face of {clip.image_size} px; text tower: {text_tower}; "
-        f"{config.ensemble.members} error estimators. {does}\n"
-    )
-
-
-def _description_of_mtmsa(config: MTMSAConfig, epsilon: float) -> str:
-    return (
-        f"The second system: age from one aligned face of {config.image_size} px by a ResNet34 with dilated "
-        "multi-scale attention, whose heads for gender and race were trained along with that for the age. The age is a "
-        "Gaussian, learned by the KL divergence from a Dirac at the label. It has no text tower, so it compares no "
-        "prompts, and no error ensemble, so it never corrects; an estimate whose Gaussian expects an error above "
-        f"ε = {epsilon:.2f} years is marked as of low confidence.\n"
-    )
+    return DATASETS[report["dataset"]].facts.title
 
 
 def _data(config: CheckpointConfig) -> str:
     """What the system started from and learned from."""
     names = learned_from(config.training)
     facts = [DATASETS[name].facts for name in names]
-    sets = " and ".join(f"{one.title} ({one.paper}; licence: {one.licence})" for one in facts)
+    sets = " and ".join(f"{fact.title} ({fact.paper}; licence: {fact.licence})" for fact in facts)
     these = "these sets" if len(names) > 1 else "this set"
     remarks = "".join(f"{REMARKS[name]} " for name in names if name in REMARKS)
-    if isinstance(config.model, MTMSAConfig):
-        trained, taught = "Trained from random weights on", TAUGHT_HEADS
-    else:
-        clip = config.model.clip
-        started = STARTED.get(clip.architecture["vision_cfg"].get("timm_model_name", ""), "")
-        trained, taught = f"{started}Trained on", TAUGHT if clip.words else TAUGHT_FURTHER
-        if teachers := len(config.training.get("teachers", ())):
-            taught += (
-                f" In its last stage it learned, beside the labels, from the estimates of {teachers} models that were "
-                "trained on the same photos before."
-            )
+    texts = CARD_TEXTS[family_of(config.model).name]
     return (
-        f"## Data\n\n{trained} {sets or 'sets that the configuration does not name'}. Because of {these} **the weights "
-        f"are for non-commercial research only**, unlike the code. {remarks}{taught}\n"
+        f"## Data\n\n{texts.start(config)}Trained on {sets or 'sets that the configuration does not name'}. Because of "
+        f"{these} **the weights are for non-commercial research only**, unlike the code. "
+        f"{remarks}{texts.labels(config)}\n"
     )
 
 
-def _corrected(config: CheckpointConfig, found: dict[str, Any]) -> str:
+def _corrected(config: CheckpointConfig, report: dict[str, Any]) -> str:
     if config.correction.max_views == 1 and config.ensemble is None:
         return ""
-    gained = found["all"]["correction"]
+    gained = report["all"]["correction"]
     return (
         f"Correction: {gained['share_changed']:.1%} of the estimates changed, {gained['share_better']:.1%} for the "
         f"better and {gained['share_worse']:.1%} for the worse; mean gain {gained['mean_gain']:.3f} ± "
@@ -201,73 +145,73 @@ def _corrected(config: CheckpointConfig, found: dict[str, Any]) -> str:
     )
 
 
-def _attributes(found: dict[str, Any]) -> str:
+def _attributes(report: dict[str, Any]) -> str:
     """How well the labels of gender and race are told; empty where that was not measured."""
-    if not found.get("attributes"):
+    if not report.get("attributes"):
         return ""
-    said = (
+    text = (
         "Measured for comparison between systems (heads where there are some, else the sentence that fits best); the "
         "estimator gives out neither."
     )
-    return f"### Gender and race\n\n{said}\n\n{attributes.table(found['attributes'])}\n\n"
+    return f"### Gender and race\n\n{text}\n\n{attributes.table(report['attributes'])}\n\n"
 
 
-def _results(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None) -> str:
+def _results(config: CheckpointConfig, report: dict[str, Any], swept: dict[str, Any] | None) -> str:
     return (
-        f"## Results\n\n{_title(found)} `{found['part']}`, {found['all']['count']} photos, each through the public "
-        "door (`python -m train evaluate`, full report in `report.json`). Ages in years; CS@5 is the share within 5 "
-        f"years; ranges are at 95 %. {_looks(config, found, swept)}\n\n{table(found)}\n\n"
-        f"{_corrected(config, found)}{_of_age(found)}{_attributes(found)}"
-        f"### By age, gender and race\n\n{_groups(found)}\n"
+        f"## Results\n\n{_title(report)} `{report['part']}`, {report['all']['count']} photos, each through the public "
+        "API (`python -m train evaluate`, full report in `report.json`). Ages in years; CS@5 is the share within 5 "
+        f"years; ranges are at 95 %. {_looks(config, report, swept)}\n\n{table(report)}\n\n"
+        f"{_corrected(config, report)}{_of_age(report)}{_attributes(report)}"
+        f"### By age, gender and race\n\n{_groups(report)}\n"
     )
 
 
-def _of_age(found: dict[str, Any]) -> str:
-    if not found["over_18"]:
+def _of_age(report: dict[str, Any]) -> str:
+    if not report["over_18"]:
         return ""
     return (
         "### 18 or over?\n\n"
         "`face.over(18)` says yes, no or unsure. Calibrated so that of the people under 18 at most 5 % get a yes, of "
         "the others at most 5 % a no, and likewise of those within five years of 18. On the same test photos:\n\n"
-        f"{decisions(found)}\n\n"
+        f"{decisions(report)}\n\n"
     )
 
 
-def _looks(config: CheckpointConfig, found: dict[str, Any], swept: dict[str, Any] | None) -> str:
+def _looks(config: CheckpointConfig, report: dict[str, Any], swept: dict[str, Any] | None) -> str:
     """How often this system was tried on the photos that it is measured on."""
-    calls = f"{len(found[LOOKS])} by `train evaluate` (calls without `--report` are not counted)"
-    said = f"Looks at this part so far: {calls}"
-    if config.model.kind == "mtmsa":
-        return f"{said}."
+    calls = f"{len(report[LOOKS])} by `train evaluate` (calls without `--report` are not counted)"
+    text = f"Evaluations on this part so far: {calls}"
+    if not family_of(config.model).corrects:
+        return f"{text}."
     if swept is None:
-        return f"{said}; those by `train correction` and `train ablate` are not counted here."
+        return f"{text}; those by `train correction` and `train ablate` are not counted here."
     if counted := swept.get(LOOKS):
         since = f"{len(counted)} by `train correction`, counted since {counted[0]['date']}"
-        return f"{said} and {since}; those by `train ablate` are not counted."
-    return f"{said}, and by the correction sweep and the ablation, which were not counted before."
+        return f"{text} and {since}; those by `train ablate` are not counted."
+    return f"{text}, and by the correction sweep and the ablation, which were not counted before."
 
 
-def _groups(found: dict[str, Any]) -> str:
+def _groups(report: dict[str, Any]) -> str:
     """A row for each gender, race and band of ages that has photos."""
     lines = [
         "| | age | photos | MAE, years (range) | CS@5 (range) | bias, years (range) | 90 % interval holds (range) |",
         "|---|---|---|---|---|---|---|",
     ]
-    everybody = dict.fromkeys(who for name in found["groups"] if (who := people(name)))
+    everybody = dict.fromkeys(who for name in report["groups"] if (who := people(name)))
     lines += [
         f"| {who} | {band} | {_cells(row)} |"
         for who in everybody
         for band in BANDS
-        if (row := found["groups"].get(f"age {band} {who}"))
+        if (row := report["groups"].get(f"age {band} {who}"))
     ]
-    said = (
+    text = (
         "By true age. Ranges are at 95 %: bootstrap ones for mean absolute error, CS@5 and bias, Wilson's for the "
         "interval. A row of few photos says little: where all its photos agree a bootstrap range has no width, and one "
         "photo has none."
     )
-    if "cs5_range" not in found["all"]:
-        said += " The report is from before CS@5 had a range."
-    return said + "\n\n" + "\n".join(lines)
+    if "cs5_range" not in report["all"]:
+        text += " The report is from before CS@5 had a range."
+    return text + "\n\n" + "\n".join(lines)
 
 
 def _cells(row: dict[str, Any]) -> str:
@@ -281,14 +225,14 @@ def _cells(row: dict[str, Any]) -> str:
     )
 
 
-def _limits(config: CheckpointConfig, found: dict[str, Any]) -> str:
-    old, young = found["groups"].get("age 60+"), found["groups"].get("age 13–17")
-    said = [
+def _limits(config: CheckpointConfig, report: dict[str, Any]) -> str:
+    old, young = report["groups"].get("age 60+"), report["groups"].get("age 13–17")
+    text = [
         f"its mean error is {signed(row['bias'], 1)} years {whom}"
         for row, whom in ((young, "for the 13- to 17-year-old"), (old, "from 60 on"))
         if row
     ]
-    errors = f"On the test photos {' and '.join(said)}. " if said else ""
+    errors = f"On the test photos {' and '.join(text)}. " if text else ""
     return (
         "## Limits\n\nIt estimates how old a face looks to the labels it learned from, not how old a person is. "
         f"{errors}{_promise(config.conformal)}\n"

@@ -3,18 +3,27 @@
 The graph holds no weights: they stay in the checkpoint's one file, and new ones of the same network need no new graph.
 """
 
+from pathlib import Path
+
 import onnx_ir
 import torch
 from onnx_ir.passes import Sequential
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
 
+from cilf.checkpoint import add_graph, load
 from cilf.model.base import AgeModel
 from cilf.model.folding import fold_batch_norm
 from cilf.model.onnx_runtime import AGE_TEXT, OUTPUTS, PIXELS, Described, Graph
 from train.release.dft import as_products
 
 ANY = 10**9  # elements: constants are folded whatever their size
+
+
+def export(folder: Path) -> None:
+    """Put the graph of its network beside a checkpoint's weights. Raises WeightsError."""
+    checkpoint = load(folder)
+    add_graph(folder, graph(checkpoint.model, mirror=checkpoint.config.mirror))
 
 
 @torch.no_grad()

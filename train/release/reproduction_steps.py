@@ -4,24 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from cilf.checkpoint import CheckpointConfig
-from cilf.model.mtmsa import MTMSAConfig
+from cilf.model.registry import family_of
 from train.data.datasets import DATASETS
+from train.fit.pipeline import Pipeline, read_pipeline
+from train.release.card_texts import CARD_TEXTS
 
 SPLITS = {"all-age-faces": "aaf_split.csv"}  # of a name that differs from the rule's
-# Larger than the size that `prepare` gives without being told.
-CROPS = {"vit-b-16": " --size 224 --margin 28"}
-# The recipes of a system, each of which starts from what the one before it made; those whose end is averaged with
-# their start; and those that learn from what another made.
-STAGES = {
-    "compact": ("compact-teacher", "compact", "compact-finish"),
-    "mtmsa": ("mtmsa", "mtmsa-finish", "mtmsa-longer"),
-    "vit-b-16": ("vit-b-16",),
-}
-AVERAGED = ("compact-finish",)
-TAUGHT = {"compact": "compact-teacher", "compact-finish": "compact-teacher"}
-FROM_IMAGENET = ("compact-teacher", "compact")  # not from the stage before
-EXPORTED = ("compact", "mtmsa")  # a ViT-B/16 is slower by a graph: `pytest tests/benchmarks/test_speed.py -s`
-BEFORE = {"mtmsa": "CILF"}  # whom a system is compared with on the same photos
 
 HOW = """\
 Every photo goes as a file through `AgeEstimator.predict`; where no face is found the whole picture is taken as one, and
@@ -34,25 +22,37 @@ SPLIT_FILES = """\
 The split files have the columns `filename,split,group` and are not part of the repository: those used here keep
 near-duplicates together. `python -m train split` draws others; with other files the figures differ a little."""
 
+EVALUATED = "All figures of this card come from `evaluate`, by way of `report.json`; `card` writes them down."
+# What each study adds to the card or to the documents beside it.
+STUDIES = {
+    "correction": " `correction` sweeps the rule of correction and compares it with its controls (`correction.json`).",
+    "ablate": " `ablate` leaves out the method's parts and compares wordings of the prompts (`ablation.json`).",
+}
+OUTPUTS = {"correction": "correction.json --figure correction.png", "ablate": "ablation.json"}
 
-def steps(config: CheckpointConfig, found: dict[str, Any]) -> str:
-    """Markdown: what to call, in this order, and which figure comes from which call. `found` is the report."""
-    name, names = recipe(config), config.training.get("data", [])
-    checkpoint = f"checkpoints/{name}"
-    measuring = [*_evaluating(name, found), *_studying(name, names), f"python -m train card {checkpoint}"]
-    made = [*_training(name, names), *measuring] if names else measuring
-    commands = "\n".join(('pip install -e ".[train]"', *made))
+
+def steps(config: CheckpointConfig, report: dict[str, Any]) -> str:
+    """Markdown: what to call, in this order, and which figure comes from which call of those."""
+    pipeline = read_pipeline(CARD_TEXTS[family_of(config.model).name].pipeline(config))
+    commands = "\n".join(('pip install -e ".[train]"', *_commands(pipeline, config, report)))
+    origins = EVALUATED + "".join(STUDIES[study] for study in pipeline.studies)
     return (
-        f"## How to reproduce\n\n```sh\n{commands}\n```\n\n{_origins(name)}\n\n{HOW}\n\n{SPLIT_FILES}\n\n"
+        f"## How to reproduce\n\n```sh\n{commands}\n```\n\n{origins}\n\n{HOW}\n\n{SPLIT_FILES}\n\n"
         f"{_recorded(config.training)}\n"
     )
 
 
-def recipe(config: CheckpointConfig) -> str:
-    """The name of the recipe that makes such a system."""
-    if isinstance(config.model, MTMSAConfig):
-        return "mtmsa"
-    return "compact" if config.model.clip.words else "vit-b-16"
+def _commands(pipeline: Pipeline, config: CheckpointConfig, report: dict[str, Any]) -> list[str]:
+    names, checkpoint = config.training.get("data", []), f"checkpoints/{pipeline.name}"
+    measuring = [*_evaluating(pipeline, checkpoint, report), f"python -m train card {checkpoint}"]
+    if not names:  # so nobody can train it again
+        return measuring
+    data, splits = " ".join(map(_data, names)), _splits(names)
+    return [
+        f"python -m train run {pipeline.name} {data} {splits} --output {checkpoint}",
+        *(_study(study, checkpoint, splits) for study in pipeline.studies),
+        *measuring,
+    ]
 
 
 def _data(name: str) -> str:
@@ -64,64 +64,21 @@ def _splits(names: Sequence[str]) -> str:
     return " ".join(f"--split {SPLITS.get(name, f'{name}_split.csv')}" for name in names)
 
 
-def _training(name: str, names: Sequence[str]) -> list[str]:
-    splits, stages = _splits(names), STAGES[name]
-    outputs: dict[str, str] = {}
-    made = [f"python -m train prepare {' '.join(map(_data, names))}{CROPS.get(name, '')}"]
-    for stage in stages:
-        outputs[stage] = f"checkpoints/{name if stage == stages[-1] else f'{stage}-stage'}"
-        before = [] if stage in FROM_IMAGENET else list(outputs.values())[-2:-1]
-        start = "".join(f" --start {checkpoint}" for checkpoint in before)
-        taught = f" --teacher {outputs[TAUGHT[stage]]}" if stage in TAUGHT else ""
-        made += _run(stage, start + taught, start if stage in AVERAGED else "", splits, outputs[stage])
-    return [*made, f"python -m train export checkpoints/{name}"] if name in EXPORTED else made
+def _study(study: str, checkpoint: str, splits: str) -> str:
+    weights = f" --weights {checkpoint}" if study == "correction" else ""
+    return f"python -m train {study}{weights} {splits} --output {checkpoint}/{OUTPUTS[study]}"
 
 
-def _run(stage: str, from_what: str, averaged: str, splits: str, output: str) -> list[str]:
-    return [
-        f"python -m train fit --recipe {stage}{from_what} {splits} --output runs/{stage}",
-        f"python -m train calibrate --recipe {stage} --run runs/{stage}{averaged} {splits} --output {output}",
-    ]
-
-
-def _evaluating(name: str, found: dict[str, Any]) -> list[str]:
-    dataset, part = found["dataset"], found["part"]
+def _evaluating(pipeline: Pipeline, checkpoint: str, report: dict[str, Any]) -> list[str]:
+    dataset, part = report["dataset"], report["part"]
     photos = f"python -m train evaluate {_data(dataset)}"
     if part != "all":
         photos += f" {_splits([dataset])}" + (f" --part {part}" if part != "test" else "")
-    rivals = list(found.get("rivals", {}))
-    files = {rival: f"{rival.lower().replace(' ', '-')}.csv" for rival in rivals}
-    other = BEFORE.get(name)
+    files = {rival: f"{rival.lower().replace(' ', '-')}.csv" for rival in report.get("rivals", {})}
+    other = pipeline.compare_with
     first = [f"{photos} --predictions {files[other]}"] if other in files else []
     against = "".join(f" --rival '{rival}={file}'" for rival, file in files.items())
-    checkpoint = f"checkpoints/{name}"
     return [*first, f"{photos} --weights {checkpoint}{against} --report {checkpoint}/report.json"]
-
-
-def _studying(name: str, names: Sequence[str]) -> list[str]:
-    """The studies that only CILF has: it alone corrects, and it alone has parts to leave out."""
-    if name == "mtmsa" or not names:
-        return []
-    folder, splits = f"checkpoints/{name}", _splits(names)
-    correction = f"python -m train correction --weights {folder} {splits} --output {folder}/correction.json"
-    ablate = f"python -m train ablate {splits} --output {folder}/ablation.json"
-    return [f"{correction} --figure correction.png", *([ablate] if name == "compact" else [])]
-
-
-def _origins(name: str) -> str:
-    evaluated = (
-        "All figures of this card come from `evaluate`, by way of `report.json`; `card` writes them down."
-    )
-    if name == "mtmsa":
-        return evaluated
-    studies = (
-        " `correction` sweeps the rule of correction and compares it with its controls (`correction.json`)."
-    )
-    if name == "compact":
-        studies += (
-            " `ablate` leaves out the method's parts and compares wordings of the prompts (`ablation.json`)."
-        )
-    return evaluated + studies
 
 
 def _recorded(training: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 The towers learn from captions alone (the contrastive loss on the image tower's own embedding, no age head, no fusion),
 so that they favour none of the parts. What comes after them is then fitted on their stored outputs: several seeds,
-equal steps, mirror images included. `tune` is what decides about a recipe; `test` is shown beside it.
+equal steps, mirror images included. `tune` decides about a recipe; `test` is reported too.
 
 The captions were made from the labels, so "prompt-only" is not zero-shot: these towers have seen ages as words.
 """
@@ -131,11 +131,11 @@ def ablate(
     counts = {PROMPT_ONLY: 0}
     for name, row in ROWS.items():
         for seed in range(seeds):
-            found = fit_row(recipe, trained, name, row, features, folder, seed, steps)
-            counts[name] = found["parameters"]
-            table.setdefault(name, []).append(found["errors"])
-            if "corrected" in found:
-                table.setdefault(CORRECTED, []).append(found["corrected"])
+            run = fit_row(recipe, trained, name, row, features, folder, seed, steps)
+            counts[name] = run["parameters"]
+            table.setdefault(name, []).append(run["errors"])
+            if "corrected" in run:
+                table.setdefault(CORRECTED, []).append(run["corrected"])
     versus = {name: row.versus for name, row in ROWS.items()} | {CORRECTED: FULL}
     return {
         "steps": steps,
@@ -182,9 +182,9 @@ def fit_row(
     stored = folder / f"{_slug(name)}-{made_of}-{seed}.pt"
     if not stored.is_file():
         torch.save(_fit(recipe, trained, row, features, seed, steps, name == FULL), stored)
-    found: dict[str, Any] = torch.load(stored, weights_only=True)
-    log.info("%s, seed %d: tune MAE %.3f", name, seed, found["errors"]["tune"].abs().mean())
-    return found
+    run: dict[str, Any] = torch.load(stored, weights_only=True)
+    log.info("%s, seed %d: tune MAE %.3f", name, seed, run["errors"]["tune"].abs().mean())
+    return run
 
 
 def _fit(
@@ -219,13 +219,13 @@ def _fit(
             optimizer.step()
     described = {part: _describe(model, row, features[part], fixed) for part in ("held", "tune", "test")}
     logits = {part: described[part][0].estimate.logits for part in ("tune", "test")}
-    found: dict[str, Any] = {
+    run: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in trainable),
         "errors": _errors(model, logits, features),
     }
     if corrected:
-        found["corrected"] = _corrected(model, described, seed)
-    return found
+        run["corrected"] = _corrected(model, described, seed)
+    return run
 
 
 def _prepare(model: CILF, row: Row) -> list[nn.Parameter]:
@@ -340,12 +340,12 @@ def _describe(
                 embeddings.append(F.normalize(image, dim=-1))
                 logits.append(_without_fusion(model, image, age_text).logits)
             else:
-                found = model.fuse(image, model.towers.project_grid(grid), age_text)
-                embeddings.append(found.embedding)
-                logits.append(found.estimate.logits)
+                prediction = model.fuse(image, model.towers.project_grid(grid), age_text)
+                embeddings.append(prediction.embedding)
+                logits.append(prediction.estimate.logits)
         views.append((torch.cat(embeddings), torch.cat(logits)))
-    (one, one_logits), (other, other_logits) = views
-    averaged = (F.normalize(one + other, dim=-1), (one_logits + other_logits) / 2)
+    (plain, plain_logits), (mirrored, mirrored_logits) = views
+    averaged = (F.normalize(plain + mirrored, dim=-1), (plain_logits + mirrored_logits) / 2)
     truth = torch.from_numpy(features.truth).float()
     return [
         Described(embedding.clone(), model.head.summarise(logits.clone()), truth)
@@ -409,18 +409,18 @@ def _outputs(views: list[Described]) -> ViewOutputs:
 def summary(
     name: str, table: dict[str, list[dict[str, Tensor]]], parameters: int, versus: str | None
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": name, "parameters": parameters}
+    row: dict[str, Any] = {"name": name, "parameters": parameters}
     for part in ("tune", "test"):
         errors = _stack(table[name], part)
         means = errors.mean(axis=1)
-        found[part] = {
+        row[part] = {
             "mae": float(means.mean()),
             "sd_over_seeds": float(means.std(ddof=1)) if len(means) > 1 else 0.0,
             "cs5": float((errors <= 5).mean()),
         }
         if versus:
-            found[part]["gain"] = paired_gain(_stack(table[versus], part), errors)
-    return found | ({"versus": versus} if versus else {})
+            row[part]["gain"] = paired_gain(_stack(table[versus], part), errors)
+    return row | ({"versus": versus} if versus else {})
 
 
 def _stack(runs: list[dict[str, Tensor]], part: str) -> Float[np.ndarray, "seed photo"]:
@@ -430,7 +430,7 @@ def _stack(runs: list[dict[str, Tensor]], part: str) -> Float[np.ndarray, "seed 
 def paired_gain(
     before: Float[np.ndarray, "_ photo"], after: Float[np.ndarray, "seed photo"], resamples: int = 2000
 ) -> dict[str, float]:
-    """Mean fall of the absolute error in years, and its 95 % range over photos and seeds drawn anew.
+    """Mean fall of the absolute error in years, and its 95 % range over resampled photos and seeds.
 
     The photos are the same on both sides, and so are the seeds: a seed is the same start and the same order of
     batches. A side of one run, which no seed changed, stands against all runs of the other.
@@ -461,29 +461,29 @@ def compare_prompts(
     for family in (*FAMILIES, ENSEMBLE):
         alone = {family: [prompt_only(trained, mean_text(trained, partial(texts, family)), features)]}
         row = Row("fourier", family=family)
-        found = [
+        fitted = [
             fit_row(recipe, trained, f"prompts {family}", row, features, folder, seed, steps)
             for seed in range(seeds)
         ]
-        runs = [run["errors"] for run in found]
+        runs = [run["errors"] for run in fitted]
         rows.append(
             {
                 "name": family,
                 "examples": texts(family, 34)[:3],
                 "prompt_only": summary(family, alone, 0, None),
-                "trained": summary(family, {family: runs}, found[0]["parameters"], None),
+                "trained": summary(family, {family: runs}, fitted[0]["parameters"], None),
             }
         )
     return {"steps": steps, "seeds": seeds, "rows": rows}
 
 
-def prompt_table(found: dict[str, Any]) -> str:
+def prompt_table(report: dict[str, Any]) -> str:
     """The families as a Markdown table."""
     lines = [
         "| family | at 34 years | prompt-only MAE, tune | test | trained MAE, tune | test |",
         "|---|---|---|---|---|---|",
     ]
-    for row in found["rows"]:
+    for row in report["rows"]:
         alone, fitted = row["prompt_only"], row["trained"]
         lines.append(
             f"| {row['name']} | {'; '.join(row['examples'])} | {alone['tune']['mae']:.2f} | {alone['test']['mae']:.2f} "
@@ -493,20 +493,20 @@ def prompt_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def table(found: dict[str, Any]) -> str:
+def table(report: dict[str, Any]) -> str:
     """The ablation as a Markdown table."""
     lines = [
         "| | fitted parameters | tune MAE | test MAE | test CS@5 | against | gain on test, years (95 % range) |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row in found["rows"]:
+    for row in report["rows"]:
         tune, test = row["tune"], row["test"]
         gain = test.get("gain")
-        said = f"{gain['mean']:+.2f} ({gain['low']:+.2f} to {gain['high']:+.2f})" if gain else ""
+        written = f"{gain['mean']:+.2f} ({gain['low']:+.2f} to {gain['high']:+.2f})" if gain else ""
         lines.append(
             f"| {row['name']} | {row['parameters']:,} | {tune['mae']:.2f} ± {tune['sd_over_seeds']:.2f} "
             f"| {test['mae']:.2f} ± {test['sd_over_seeds']:.2f} | {test['cs5']:.1%} "
-            f"| {row.get('versus', '')} | {said} |"
+            f"| {row.get('versus', '')} | {written} |"
         )
     return "\n".join(lines)
 

@@ -102,13 +102,13 @@ def exchange(fusion: FourierFusion, mixer: Mixer) -> None:
 
 
 def _block(mixer: Mixer, like: FourierFormerBlock) -> nn.Module:
-    """A block with the parameters of `like` within 2 %. FourierFormer has 5 C² of them beside small change."""
+    """A block with the parameters of `like` within 2 %. FourierFormer has about 5 C² of them."""
     channels, dims = like.gamma1.shape[0], like.gamma1.ndim - 1
     if mixer == "fourier":
         return like
     if mixer == "mean":
         return MeanMixer()
-    wanted = sum(parameter.numel() for parameter in like.parameters())
+    parameters = sum(parameter.numel() for parameter in like.parameters())
     heads = max(1, channels // 32)
 
     def build(ratio: float) -> nn.Module:
@@ -119,5 +119,5 @@ def _block(mixer: Mixer, like: FourierFormerBlock) -> nn.Module:
     def count(ratio: float) -> int:
         return sum(parameter.numel() for parameter in build(ratio).parameters())
 
-    one_more = count(1 + 1 / channels) - count(1.0)  # parameters of one more hidden channel
-    return build(1.0 + round((wanted - count(1.0)) / one_more) / channels)
+    per_channel = count(1 + 1 / channels) - count(1.0)  # parameters of one more hidden channel
+    return build(1.0 + round((parameters - count(1.0)) / per_channel) / channels)

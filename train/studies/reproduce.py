@@ -1,6 +1,6 @@
 """One command a row: a protocol from photos to its figure, split by split.
 
-Each split is written, its photos cut out, the recipe trained, calibrated and measured through the public door. What is
+Each split is written, its photos cut out, the recipe trained, calibrated and measured through the public API. What is
 done is kept: a second call goes on where the first stopped.
 """
 
@@ -13,20 +13,21 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cilf.checkpoint import Checkpoint, load, save
+from cilf.checkpoint import Checkpoint, load
 from cilf.estimator import AgeEstimator
 from cilf.face.finder import FaceFinder
-from train.calibrate.calibrate import Photos, calibrate
-from train.data.crop_cache import subset
+from train.calibrate.checkpoint import save_run
 from train.data.datasets import DatasetError, Sample
 from train.data.prepare_crops import prepare
 from train.data.protocols import Protocol, Split, divide, protocol
 from train.data.protocols import write as write_split
+from train.data.run_data import RunData
 from train.evaluate.point_report import by_label, point_report
-from train.evaluate.point_report import write as write_report
 from train.evaluate.report import predict
-from train.fit.loop import averaged_model, fit, provenance
+from train.fit import provenance
+from train.fit.loop import fit
 from train.fit.recipe import AnyRecipe
+from train.formatting import write_json
 from train.metrics import cumulative_score, mean_absolute_error
 
 MARGIN = 0.125  # of the crop's side: as much context as the bundled checkpoint's crops have
@@ -76,13 +77,13 @@ def reproduce(
     _begin(folder, row | {"recipe": asdict(recipe)})
     size = recipe.model.image_size
     finder = finder or FaceFinder()
-    prepare(samples, folder / "crops", size, max(1, round(MARGIN * size)), processes)
+    prepare(samples, folder / "crops" / dataset, size, max(1, round(MARGIN * size)), processes)
     tables = {}
     for split in tqdm(splits, desc=rules.name, unit="split"):
         write_split(split, folder / "splits")
         tables[split.name] = _run(split, samples, recipe, folder, started, finder)
     whole = pd.concat(tables.values(), ignore_index=True)
-    found = point_report(
+    report = point_report(
         whole,
         dataset=dataset,
         part="test",
@@ -91,8 +92,8 @@ def reproduce(
         seed=seed,
         splits={name: _errors(table, dataset) for name, table in tables.items()},
     )
-    write_report(found, folder / "report.json")
-    return found
+    write_json(report, folder / "report.json")
+    return report
 
 
 def _check_unseen(dataset: str, start: Checkpoint) -> None:
@@ -116,7 +117,7 @@ def _begin(folder: Path, row: dict[str, Any]) -> None:
                 f"The row in {folder} was begun with another {other}; go on with the same, or give another --output."
             )
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    write_json(row, path)
 
 
 def _run(
@@ -131,15 +132,9 @@ def _run(
     run = folder / split.name
     stored = run / "predictions.json"
     if not stored.is_file():
-        cache = folder / "crops"
-        parts = {part: subset(cache, split.parts, part) for part in ("train", "held", "tune", "cal")}
-        fit(recipe, [parts["train"]], parts["tune"], run, resume=True, start=start)
-        model, step = averaged_model(recipe, run)
-        held, tune, cal = (parts[part].samples for part in ("held", "tune", "cal"))
-        photos = Photos(held, tune, cal, groups={})
-        result = calibrate(model, recipe, photos, run / "views", step)
-        config = replace(result.config, training=result.config.training | provenance.read(run))
-        save(run / "checkpoint", model, result.errors, config, result.familiarity)
+        data = RunData(folder / "crops", split.parts, recipe.shares)
+        fit(recipe, data.train, data.tune, run, resume=True, start=start)
+        save_run(recipe, data, run, run / "checkpoint", run / "views")
         estimator = AgeEstimator(load(run / "checkpoint"), finder)
         tested = [sample for sample in samples if split.parts.get(sample.name) == "test"]
         rows = predict(estimator, tested).to_dict(orient="records")
@@ -150,23 +145,23 @@ def _run(
 def _errors(table: pd.DataFrame, dataset: str) -> dict[str, float]:
     """Every measure that the labels allow, of one split."""
     truth, age = (table[column].to_numpy(dtype=np.float64) for column in ("truth", "age"))
-    found = by_label(table, dataset)
-    groups = found.get("age_groups", {})
+    measures = by_label(table, dataset)
+    groups = measures.get("age_groups", {})
     return {
         "count": len(table),
         "mae": mean_absolute_error(truth, age),
         "cs5": cumulative_score(truth, age),
         **{name: groups[name] for name in ("accuracy", "one_off", "group_mae") if name in groups},
-        **({"epsilon_error": found["epsilon_error"]} if "epsilon_error" in found else {}),
+        **({"epsilon_error": measures["epsilon_error"]} if "epsilon_error" in measures else {}),
     }
 
 
-def summary(found: dict[str, Any]) -> str:
+def summary(report: dict[str, Any]) -> str:
     """The protocol's own measures: their mean over splits and how far the splits lie apart, in one line."""
-    rows = list(found["splits"].values())
-    said = []
-    for name in protocol(found["protocol"]).measures:
+    rows = list(report["splits"].values())
+    measures = []
+    for name in protocol(report["protocol"]).measures:
         if name in rows[0]:
             values = [row[name] for row in rows]
-            said.append(f"{name} {np.mean(values):.3f} ± {np.std(values):.3f}")
-    return f"{found['protocol']}, mean of {len(rows)} split(s): {', '.join(said)}."
+            measures.append(f"{name} {np.mean(values):.3f} ± {np.std(values):.3f}")
+    return f"{report['protocol']}, mean of {len(rows)} split(s): {', '.join(measures)}."

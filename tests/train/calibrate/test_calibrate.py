@@ -40,6 +40,8 @@ from train.calibrate.predictions import PROPOSED, ViewOutputs, view_outputs
 from train.studies.correction_report import figure, table
 from train.studies.correction_sweep import sweep
 
+pytestmark = pytest.mark.training
+
 CONFIG = EnsembleConfig(embed_dim=8, members=3, width=16, dropout=0.0)
 MEDIAN = PredictiveConfig(location="median")
 

@@ -159,6 +159,7 @@ def test_rare_ages_are_preferred_and_a_share_is_kept(location: str) -> None:
     assert half.steps_per_epoch == 2
 
 
+@pytest.mark.training
 def test_the_loop_learns_from_shards_and_resumes_exactly(location: str, tmp_path: Path) -> None:
     shards = [open_shards(location)]
     recipe = replace(RECIPE, fit=replace(FIT, epochs=1, sizes=((0.0, 48),)))

@@ -18,13 +18,13 @@ from cilf.checkpoint import CheckpointConfig
 from cilf.model.clip import ClipConfig
 from tests import tiny
 from tests.stand_in import CountingEstimator, picture
-from train.__main__ import _parser
+from train.__main__ import parser
 from train.data.captions import vocabulary
 from train.data.datasets import DatasetError, Sample
 from train.evaluate import attributes
 from train.evaluate import point_report as points
 from train.evaluate.report import predict, report, table, write
-from train.fit.recipe import read_recipe
+from train.fit.pipeline import read_pipeline
 from train.release.model_card import card
 
 AGES = [5.0, 12.9, 17.5, 18.0, 29.9, 61.0]
@@ -150,7 +150,7 @@ def test_a_card_tells_what_the_interval_is_conditional_on() -> None:
 
 def test_a_card_tells_which_looks_are_counted() -> None:
     found = measured() | {"test_looks": [{}, {}]}
-    said = "Looks at this part so far: 2 by `train evaluate` (calls without `--report` are not counted)"
+    said = "Evaluations on this part so far: 2 by `train evaluate` (calls without `--report` are not counted)"
     assert f"{said}.\n" in card(tiny.MTMSA_CHECKPOINT, found)
     assert f"{said}, and by the correction sweep and the ablation, which were not counted before." in card(
         tiny.CHECKPOINT, found, {"sweep": []}
@@ -167,23 +167,23 @@ COMPACT = replace(tiny.CHECKPOINT, model=replace(tiny.MODEL, clip=replace(tiny.C
     ("checkpoint", "also"),
     [
         (tiny.CHECKPOINT, {"correction"}),
-        (COMPACT, {"correction", "ablate", "export"}),
-        (tiny.MTMSA_CHECKPOINT, {"export"}),
+        (COMPACT, {"correction", "ablate"}),
+        (tiny.MTMSA_CHECKPOINT, set()),
     ],
     ids=["vit-b-16", "compact", "mtmsa"],
 )
 def test_the_commands_of_a_card_are_understood(checkpoint: CheckpointConfig, also: set[str]) -> None:
-    """Each by the real command line, and each recipe is there."""
+    """Each by the real command line, and each pipeline is there."""
     config = replace(checkpoint, training={"data": ["utkface", "all-age-faces"]})
     said = card(config, measured() | {"rivals": {"CILF": {}}})
     commands = re.findall(r"^python -m train (.+)$", said, flags=re.MULTILINE)
     names = [shlex.split(command)[0] for command in commands]
     for command in commands:
-        options = _parser().parse_args(shlex.split(command))
-        if "recipe" in options:
-            read_recipe(options.recipe)
-    assert names[0] == "prepare"
-    assert set(names) == {"prepare", "fit", "calibrate", "evaluate", "card", *also}
+        options = parser().parse_args(shlex.split(command))
+        if "pipeline" in options:
+            read_pipeline(options.pipeline)
+    assert (names[0], names[-1]) == ("run", "card")
+    assert set(names) == {"run", "evaluate", "card", *also}
     assert "--rival" in said
     assert ("--predictions cilf.csv" in said) == (checkpoint is tiny.MTMSA_CHECKPOINT)
 

@@ -139,7 +139,7 @@ def test_our_own_towers_are_prompt_only(
     save(tmp_path / "checkpoint", tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
     prompts = ["evaluate", "--zero-shot", "--weights", str(tmp_path / "checkpoint")]
     assert main([*prompts, *photos, "--split", str(split)]) == 0
-    assert "This look at the test part is put down nowhere" in caplog.text
+    assert "This evaluation on the test part is not counted" in caplog.text
     said = capsys.readouterr().out
     assert said.startswith("prompt-only")
     assert "zero-shot" not in said

@@ -87,6 +87,7 @@ def test_teachers_never_learn() -> None:
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
+@pytest.mark.training
 def test_wholly_taught_a_distribution_does_not_depend_on_the_labels() -> None:
     data = subset(4).cache.samples
     older = [replace(sample, age=90.0) for sample in data]
@@ -101,6 +102,7 @@ def test_wholly_taught_a_distribution_does_not_depend_on_the_labels() -> None:
     assert divergence(0.5, data) != pytest.approx(divergence(0.5, older), abs=1e-3)
 
 
+@pytest.mark.training
 def test_a_taught_run_can_be_stopped_and_resumed(tmp_path: Path) -> None:
     data, teachers = subset(), [teacher(1), teacher(2)]
     whole = fit(TAUGHT, [data], data, tmp_path / "whole", teachers=teachers).state_dict()

@@ -16,6 +16,8 @@ from tests.train.made_up import subset
 from train.fit.logger import read_log
 from train.fit.loop import fit
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).parents[3]
 
 

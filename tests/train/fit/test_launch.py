@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.train.made_up import subset
 from tests.train.test_pipeline import RECIPE
@@ -16,6 +17,8 @@ from train.fit import provenance
 from train.fit.logger import read_log
 from train.fit.loop import averaged_model
 from train.fit.recipe import read_recipe
+
+pytestmark = pytest.mark.training
 
 ROOT = Path(__file__).parents[3]
 

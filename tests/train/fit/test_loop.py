@@ -28,6 +28,8 @@ from train.fit.loop import Interrupted, averaged_model, fit
 from train.fit.objective import predict_ages
 from train.fit.optimizer import depthwise_in_float32
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).parents[3]
 
 

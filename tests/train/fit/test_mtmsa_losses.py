@@ -89,6 +89,7 @@ def test_the_loss_is_the_sum_of_its_weighted_terms() -> None:
     assert weighted["gender"].item() == pytest.approx(0.5 * plain["gender"].item())
 
 
+@pytest.mark.training
 def test_stopping_and_resuming_gives_the_same_weights(tmp_path: Path) -> None:
     data = subset()
     whole = weights(fit(RECIPE, [data], data, tmp_path / "whole"))
@@ -98,6 +99,7 @@ def test_stopping_and_resuming_gives_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
+@pytest.mark.training
 def test_it_learns_and_is_calibrated_without_an_ensemble(tmp_path: Path) -> None:
     """Brightness tells the age; the best constant is off by 22.5 years."""
     data = subset()
@@ -147,7 +149,8 @@ def test_a_study_of_cilfs_parts_refuses_it() -> None:
         read_cilf_recipe("mtmsa")
 
 
-def test_calibrating_anew_gives_the_same(tmp_path: Path) -> None:
+@pytest.mark.training
+def test_calibrating_again_gives_the_same(tmp_path: Path) -> None:
     """What was fitted before must not count twice."""
     made, model = photos(tmp_path), tiny.mtmsa()
     first = calibrate(model, RECIPE, made, tmp_path / "views", step=5)

@@ -21,7 +21,7 @@ from train.evaluate.comparison import read_predictions
 from train.fit.loop import Interrupted
 from train.studies.reproduce import reproduce
 
-pytestmark = pytest.mark.usefixtures("quick_calibration")
+pytestmark = [pytest.mark.usefixtures("quick_calibration"), pytest.mark.training]
 
 
 @pytest.fixture

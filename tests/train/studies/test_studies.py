@@ -118,6 +118,7 @@ def test_paired_gain_knows_a_gain_from_chance() -> None:
     assert paired_gain(alone, alone) == {"mean": 0, "low": 0, "high": 0}  # seed by seed the same runs
 
 
+@pytest.mark.training
 def test_every_row_is_fitted_once_and_compared(tmp_path: Path) -> None:
     recipe = replace(RECIPE, fit=replace(RECIPE.fit, sizes=((0.0, 64),)))
     data = {"train": [subset(32)], "held": [subset(16)], "tune": [subset(16)], "test": [subset(24)]}
@@ -139,6 +140,7 @@ def test_every_row_is_fitted_once_and_compared(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.training
 def test_a_row_of_another_recipe_length_or_tower_is_fitted_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +179,7 @@ def test_features_of_other_photos_are_refused(tmp_path: Path) -> None:
         extract(model, [data], stored)
 
 
+@pytest.mark.training
 def test_frozen_towers_stay_frozen(tmp_path: Path) -> None:
     """What is fitted on them must not have moved them: every row stands on the same ones."""
     data = {name: [subset(16)] for name in ("train", "held", "tune", "test")}

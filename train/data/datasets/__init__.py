@@ -53,6 +53,7 @@ __all__ = [
     "Sample",
     "read_data",
     "read_groups",
+    "read_samples",
     "read_split",
     "read_splits",
     "select",
@@ -67,6 +68,12 @@ def read_data(entries: Iterable[str]) -> Iterator[tuple[str, list[Sample]]]:
         if name not in DATASETS:
             raise DatasetError(f"Unknown data set {name!r}; known: {', '.join(DATASETS)}.")
         yield name, DATASETS[name].read(Path(folder))
+
+
+def read_samples(entry: str) -> list[Sample]:
+    """Samples of one `NAME=FOLDER` entry. Raises DatasetError."""
+    [(_, samples)] = read_data([entry])
+    return samples
 
 
 def table() -> str:

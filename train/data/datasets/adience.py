@@ -13,10 +13,10 @@ from pathlib import Path
 
 from train.data.datasets.base import (
     DatasetError,
-    Facts,
     Groups,
     Sample,
     complete,
+    facts_of,
     middle,
     read_table,
     required,
@@ -34,16 +34,7 @@ class Adience:
     """Group, gender, person and fold from the fold files."""
 
     name = "adience"
-    facts = Facts(
-        title="Adience",
-        paper="Eidinger, Enbar, Hassner: Age and Gender Estimation of Unfiltered Faces, TIFS 9(12), 2014",
-        licence="Creative Commons photos of Flickr, for research; register to download",
-        source="https://talhassner.github.io/home/projects/Adience/Adience-data.html",
-        labels="age groups, by people who looked at the photos",
-        subjects="face_id of the fold files; no Flickr account is in two folds",
-        photos=19370,
-        groups=GROUPS,
-    )
+    facts = facts_of("adience", groups=GROUPS)
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of the fold files. Raises DatasetError."""

@@ -6,7 +6,7 @@ Layout: one folder `AgeDB` of `[number]_[name]_[age]_[gender].jpg`, like `0_Mari
 import re
 from pathlib import Path
 
-from train.data.datasets.base import Facts, Sample, some
+from train.data.datasets.base import Sample, facts_of, some
 
 NAME = re.compile(r"\d+_(.+)_(\d{1,3})_([mf])\.jpe?g", re.IGNORECASE)
 FOLDER = "AgeDB"
@@ -17,16 +17,7 @@ class AgeDB:
     """Person, age and gender from the file name. The root is the folder itself, or the one that holds it."""
 
     name = "agedb"
-    facts = Facts(
-        title="AgeDB",
-        paper="Moschoglou et al.: AgeDB: the first manually collected, in-the-wild age database, CVPR Workshops 2017",
-        licence="non-commercial research only; the archive's password is given to members of universities",
-        source="https://ibug.doc.ic.ac.uk/resources/agedb/",
-        labels="file name; collected by hand from texts that give the year of the photo",
-        subjects="the name in the file name",
-        photos=16488,
-        whole=True,
-    )
+    facts = facts_of("agedb")
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of their names. Raises DatasetError when the folder holds none."""

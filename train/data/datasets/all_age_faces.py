@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from train.data.datasets.base import Facts, Sample, some
+from train.data.datasets.base import Sample, facts_of, some
 
 NAME = re.compile(r"(\d{5})A(\d{2})\.jpg")
 LAST_FEMALE = 7380  # serials up to this one are female, as the set's description says
@@ -14,16 +14,7 @@ class AllAgeFaces:
     """Age and serial number from the file name; the gender follows from the serial number."""
 
     name = "all-age-faces"
-    facts = Facts(
-        title="All-Age-Faces",
-        paper="Cheng et al.: Exploiting effective facial patches for robust gender recognition, Tsinghua Science and "
-        "Technology 24(3), 2019",
-        licence="none stated by its makers",
-        source="https://github.com/JingchunCheng/All-Age-Faces-Dataset",
-        labels="file name",
-        subjects="each photo shows another person, as its makers say",
-        photos=13322,
-    )
+    facts = facts_of("all-age-faces")
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of their names. Raises DatasetError when the folder holds none."""

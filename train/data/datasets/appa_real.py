@@ -7,7 +7,7 @@ Layout (`appa-real-release/`): `gt_avg_train.csv`, `gt_avg_valid.csv`, `gt_avg_t
 from dataclasses import dataclass
 from pathlib import Path
 
-from train.data.datasets.base import Facts, Sample, complete, read_table, required, years
+from train.data.datasets.base import Facts, Sample, complete, facts_of, read_table, required, years
 
 PARTS = ("train", "valid", "test")
 COLUMNS = ("file_name", "apparent_age_avg", "apparent_age_std", "real_age")
@@ -31,16 +31,7 @@ class AppaReal:
     @property
     def facts(self) -> Facts:
         """Of the one label or the other."""
-        return Facts(
-            title="APPA-REAL, apparent age" if self.apparent else "APPA-REAL",
-            paper="Agustsson et al.: Apparent and real age estimation in still images with deep residual regressors on "
-            "APPA-REAL database, FG 2017",
-            licence="research only; no licence text comes with it",
-            source="https://chalearnlap.cvc.uab.cat/dataset/26/description/",
-            labels="mean of about 38 guesses" if self.apparent else "real age",
-            subjects=None,
-            photos=7591,
-        )
+        return facts_of(self.name)
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of the CSV files. Raises DatasetError."""

@@ -2,12 +2,16 @@
 
 import csv
 import logging
-from collections.abc import Iterable, Iterator
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
+
+FACTS = Path(__file__).with_name("facts.toml")
 
 Groups = tuple[tuple[int, int], ...]
 
@@ -65,10 +69,20 @@ class Facts:
     licence: str
     source: str
     labels: str
-    subjects: str | None
-    photos: int | None
+    subjects: str | None = None
+    photos: int | None = None
     groups: Groups = ()
     whole: bool = False
+
+
+@cache
+def _all_facts() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(FACTS.read_text(encoding="utf-8"))
+
+
+def facts_of(name: str, groups: Groups = ()) -> Facts:
+    """The facts of a set by its registry name, from `facts.toml`."""
+    return Facts(**_all_facts()[name], groups=groups)
 
 
 class Dataset(Protocol):
@@ -114,8 +128,8 @@ def complete(samples: list[Sample], facts: Facts) -> list[Sample]:
 def predicted(samples: list[Sample], paths: list[Path], facts: Facts) -> list[Sample]:
     """The samples that file names gave, when all photos whose names are known beforehand are among them, in whatever
     folder and however their names are capitalised. Raises DatasetError."""
-    found = {sample.path.stem.lower() for sample in samples}
-    _check_missing([path for path in paths if path.stem.lower() not in found], len(paths), facts)
+    present = {sample.path.stem.lower() for sample in samples}
+    _check_missing([path for path in paths if path.stem.lower() not in present], len(paths), facts)
     return samples
 
 
@@ -178,14 +192,14 @@ def read_split(path: Path) -> dict[str, str]:
 
 def read_splits(paths: Iterable[Path]) -> dict[str, str]:
     """All split files as one: file name → split. Raises DatasetError when two disagree about a photo."""
-    found: dict[str, str] = {}
+    merged: dict[str, str] = {}
     for path in paths:
         for name, split in read_split(path).items():
-            if found.setdefault(name, split) != split:
+            if merged.setdefault(name, split) != split:
                 raise DatasetError(
-                    f"{path} puts {name} into {split!r}, another split file into {found[name]!r}."
+                    f"{path} puts {name} into {split!r}, another split file into {merged[name]!r}."
                 )
-    return found
+    return merged
 
 
 def read_groups(paths: Iterable[Path]) -> dict[str, str]:
@@ -200,6 +214,10 @@ def read_groups(paths: Iterable[Path]) -> dict[str, str]:
     return groups
 
 
-def select(samples: Iterable[Sample], splits: dict[str, str], wanted: str) -> list[Sample]:
-    """The samples whose name stands in `splits` under the split `wanted`."""
-    return [sample for sample in samples if splits.get(sample.name) == wanted]
+def select(samples: Sequence[Sample], splits: Mapping[str, str], part: str) -> list[Sample]:
+    """The samples of one data set that `splits` (file name → part) puts into `part`. Raises DatasetError for none."""
+    chosen = [sample for sample in samples if splits.get(sample.name) == part]
+    if not chosen:
+        names = " and ".join(sorted({sample.dataset for sample in samples})) or "the data set"
+        raise DatasetError(f"No picture of {names} is in the part {part!r} of the split.")
+    return chosen

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from train.data.datasets.base import DatasetError, Facts, Sample, complete, required
+from train.data.datasets.base import DatasetError, Sample, complete, facts_of, required
 
 LABELS = "celebrity2000_meta.mat"
 FOLDER = "CACD2000"
@@ -22,15 +22,7 @@ class CACD:
     """Age, person and rank from the MATLAB file; the rank is the sample's `fold`."""
 
     name = "cacd"
-    facts = Facts(
-        title="CACD2000",
-        paper="Chen, Chen, Hsu: Cross-Age Reference Coding for Age-Invariant Face Recognition and Retrieval, ECCV 2014",
-        licence="academic research only; the photos' copyright stays with their owners",
-        source="https://bcsiriuschen.github.io/CARC/",
-        labels="year of the photo, from a web search for name and year, less the year of birth: noisy",
-        subjects="identity of the MATLAB file",
-        photos=163446,
-    )
+    facts = facts_of("cacd")
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of the MATLAB file. Raises DatasetError."""

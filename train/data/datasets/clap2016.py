@@ -7,7 +7,7 @@ train on one of the two and test on the other.
 
 from pathlib import Path
 
-from train.data.datasets.base import Facts, Sample, complete, read_table, required, years
+from train.data.datasets.base import Sample, complete, facts_of, read_table, required, years
 
 PARTS = ("train", "valid", "test")
 COLUMNS = ("image", "mean", "stdv")
@@ -17,16 +17,7 @@ class Clap2016:
     """Mean and standard deviation of the guesses from the CSV files."""
 
     name = "clap2016"
-    facts = Facts(
-        title="CLAP2016",
-        paper="Escalera et al.: ChaLearn Looking at People and Faces of the World: Face Analysis Workshop and "
-        "Challenge 2016, CVPR Workshops 2016",
-        licence="research only; no licence text comes with it",
-        source="https://chalearnlap.cvc.uab.cat/dataset/19/description/",
-        labels="mean of many people's guesses",
-        subjects=None,
-        photos=7591,
-    )
+    facts = facts_of("clap2016")
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of the CSV files. Raises DatasetError."""

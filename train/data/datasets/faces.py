@@ -13,9 +13,9 @@ from pathlib import Path
 
 from train.data.datasets.base import (
     DatasetError,
-    Facts,
     Groups,
     Sample,
+    facts_of,
     middle,
     predicted,
     read_table,
@@ -42,18 +42,7 @@ class Faces:
     """
 
     name = "faces"
-    facts = Facts(
-        title="FACES",
-        paper="Ebner, Riediger, Lindenberger: FACES, a database of facial expressions in young, middle-aged, and older "
-        "women and men, Behavior Research Methods 42(1), 2010",
-        licence="scientific research, granted person by person and study by study; no passing on",
-        source="https://faces.mpdl.mpg.de/imeji/",
-        labels="age group from the file name; age at the shooting from the data base's metadata (ages.csv)",
-        subjects="the first three digits of the file name",
-        photos=2052,
-        groups=GROUPS,
-        whole=True,
-    )
+    facts = facts_of("faces", groups=GROUPS)
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of their names. Raises DatasetError."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from train.data.datasets.base import (
     DatasetError,
-    Facts,
     Groups,
     Sample,
     complete,
+    facts_of,
     middle,
     read_table,
     required,
@@ -39,16 +39,7 @@ class FairFace:
     """Group, gender, race and part from the CSV files."""
 
     name = "fairface"
-    facts = Facts(
-        title="FairFace",
-        paper="Kärkkäinen, Joo: FairFace: Face Attribute Dataset for Balanced Race, Gender, and Age, WACV 2021",
-        licence="CC BY 4.0",
-        source="https://github.com/joojs/fairface",
-        labels="age groups, by people who looked at the photos",
-        subjects=None,
-        photos=97698,
-        groups=GROUPS,
-    )
+    facts = facts_of("fairface", groups=GROUPS)
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of the CSV files. Raises DatasetError."""

@@ -6,7 +6,7 @@ Layout: `images/NNNAyy.JPG`, person and age, with a letter behind the age where 
 import re
 from pathlib import Path
 
-from train.data.datasets.base import Facts, Sample, some
+from train.data.datasets.base import Sample, facts_of, some
 
 NAME = re.compile(r"(\d{3})A(\d{2})[a-z]?\.jpe?g", re.IGNORECASE)
 FOLDER = "images"
@@ -16,16 +16,7 @@ class FGNet:
     """Person and age from the file name."""
 
     name = "fgnet"
-    facts = Facts(
-        title="FG-NET",
-        paper="Lanitis, Taylor, Cootes: Toward Automatic Simulation of Aging Effects on Face Images, TPAMI 24(4), 2002",
-        licence="research only; no licence text comes with it",
-        source="https://yanweifu.github.io/FG_NET_data/",
-        labels="file name, from the families",
-        subjects="the first three digits of the file name",
-        photos=1002,
-        whole=True,
-    )
+    facts = facts_of("fgnet")
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of their names. Raises DatasetError when the folder holds none."""

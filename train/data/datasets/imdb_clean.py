@@ -8,7 +8,7 @@ labelled face with a wide margin.
 import re
 from pathlib import Path
 
-from train.data.datasets.base import DatasetError, Facts, Sample, complete, read_table, required, years
+from train.data.datasets.base import DatasetError, Sample, complete, facts_of, read_table, required, years
 
 PARTS = ("train", "valid", "test")
 COLUMNS = ("filename", "age", "gender")
@@ -20,16 +20,7 @@ class ImdbClean:
     """Age, gender and part from the CSV files, the person from the file name."""
 
     name = "imdb-clean"
-    facts = Facts(
-        title="IMDB-Clean",
-        paper="Lin, Shen, Wang, Pantic: FP-Age: Leveraging Face Parsing Attention for Facial Age Estimation in the "
-        "Wild, arXiv 2106.11145, 2021",
-        licence="the labels MIT; the photos of IMDB-WIKI for academic research only",
-        source="https://github.com/yiminglin-ai/imdb-clean",
-        labels="year of the photo less the date of birth, cleaned by clustering faces",
-        subjects="the actor's number in the file name",
-        photos=None,
-    )
+    facts = facts_of("imdb-clean")
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of the CSV files. Raises DatasetError."""

@@ -7,7 +7,7 @@ Inconsistencies and Cleaning", arXiv 2007.02684); they are taken as they stand, 
 
 from pathlib import Path
 
-from train.data.datasets.base import Facts, Sample, complete, read_table, years
+from train.data.datasets.base import Sample, complete, facts_of, read_table, years
 
 LABELS = "morph_2008_nonCommercial.csv"
 COLUMNS = ("id_num", "race", "gender", "age", "photo")
@@ -19,15 +19,7 @@ class Morph:
     """Labels and subjects from the CSV file."""
 
     name = "morph"
-    facts = Facts(
-        title="MORPH Album 2",
-        paper="Ricanek, Tesafaye: MORPH: A Longitudinal Image Database of Normal Adult Age-Progression, FG 2006",
-        licence="by contract with the University of North Carolina Wilmington; academic or commercial, no passing on",
-        source="https://uncw.edu/oic/tech/morph.html",
-        labels="date of birth and date of the photo, from police records",
-        subjects="id_num of the CSV file",
-        photos=55134,
-    )
+    facts = facts_of("morph")
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of the CSV file. Raises DatasetError."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from train.data.datasets.base import DatasetError, Facts, Sample, predicted, required
+from train.data.datasets.base import DatasetError, Facts, Sample, facts_of, predicted, required
 
 LABELS = "features.txt"
 FOLDERS = (
@@ -45,16 +45,7 @@ class ScFace:
 
     recorded: int = 2006
     name: ClassVar[str] = "scface"
-    facts: ClassVar[Facts] = Facts(
-        title="SCface",
-        paper="Grgic, Delac, Grgic: SCface, surveillance cameras face database, Multimedia Tools and Applications "
-        "51(3), 2011",
-        licence="academic research, by a signed release agreement; no passing on",
-        source="https://www.scface.org/",
-        labels="year of birth in features.txt; the year of the photos is our assumption",
-        subjects="the first three digits of the file name",
-        photos=4160,
-    )
+    facts: ClassVar[Facts] = facts_of("scface")
 
     def read(self, root: Path) -> list[Sample]:
         """Samples by folder and name. Raises DatasetError."""

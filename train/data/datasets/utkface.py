@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from train.data.datasets.base import Facts, Sample, some
+from train.data.datasets.base import Sample, facts_of, some
 
 # Of the published names two lack the race, one the gender, and one the dot before its first "jpg".
 NAME = re.compile(r"(\d{1,3})_(?:([01])_)?(?:([0-4])_)?\d{8,}\.?jpg(\.chip\.jpg)?")
@@ -15,15 +15,7 @@ class UTKFace:
     """Labels from the file names; files that do not follow the pattern are left out."""
 
     name = "utkface"
-    facts = Facts(
-        title="UTKFace",
-        paper="Zhang, Song, Qi: Age Progression/Regression by Conditional Adversarial Autoencoder, CVPR 2017",
-        licence="non-commercial research only; the photos' copyright stays with their owners",
-        source="https://susanqq.github.io/UTKFace/",
-        labels="file name; estimated by a program and checked by people",
-        subjects=None,
-        photos=23708,
-    )
+    facts = facts_of("utkface")
 
     def read(self, root: Path) -> list[Sample]:
         """Samples in the order of their names. Raises DatasetError when the folder holds none."""

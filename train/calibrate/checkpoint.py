@@ -1,0 +1,61 @@
+"""A finished training run becomes a checkpoint: weight averaging, calibration, record of the run, report page."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from cilf.checkpoint import CONFIG, Checkpoint, read_config, save
+from train.calibrate import run_report
+from train.calibrate.calibrate import Photos, calibrate, recalibrate
+from train.calibrate.weight_averaging import blend
+from train.data.run_data import RunData
+from train.fit import provenance
+from train.fit.loop import averaged_model
+from train.fit.recipe import AnyRecipe
+
+log = logging.getLogger(__name__)
+
+
+def save_run(
+    recipe: AnyRecipe,
+    data: RunData,
+    run: Path,
+    output: Path,
+    views: Path,
+    start: Checkpoint | None = None,
+    *,
+    processes: int = 1,
+) -> None:
+    """Calibrate the finished run in the folder `run` and save its checkpoint in `output`.
+
+    The network's outputs for all views of the photos, which `processes` processes cut out, are kept in `views`.
+    With `start`, the checkpoint that the run started from, the weights are averaged with those of `start` by the share
+    that is best on the validation photos (`train.calibrate.weight_averaging`).
+
+    Raises:
+        UsageError: the run is unfinished, or it or `start` is of another network than the recipe's.
+        DatasetError: a part of the data has no photos.
+    """
+    photos, tune = Photos.of(data), data.tune
+    model, step = averaged_model(recipe, run)
+    share = blend(model, start.model.state_dict(), tune, mirror=recipe.mirror) if start else 0.0
+    result = calibrate(model, recipe, photos, views, step, share, processes=processes)
+    config = replace(result.config, training=result.config.training | provenance.read(run))
+    save(output, model, result.errors, config, result.familiarity)
+    log.info("%s", run_report.after_calibration(result, tune, run))
+
+
+def is_checkpoint_of(run: Path, output: Path) -> bool:
+    """Whether `output` holds the checkpoint that `save_run` made of the run in the folder `run`."""
+    if not (output / CONFIG).is_file():
+        return False
+    training = read_config(output).training
+    return all(training.get(name) == value for name, value in provenance.read(run).items())
+
+
+def save_recalibrated(
+    checkpoint: Checkpoint, recipe: AnyRecipe, data: RunData, output: Path, views: Path, *, processes: int = 1
+) -> None:
+    """Calibrate the weights of a checkpoint again and save the result in `output`; `views` as in `save_run`."""
+    result = recalibrate(checkpoint, recipe, Photos.of(data), views, processes=processes)
+    save(output, checkpoint.model, result.errors, result.config, result.familiarity)

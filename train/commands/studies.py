@@ -1,0 +1,166 @@
+"""The commands for research: `ablate`, `correction`, `reproduce`, `cross-dataset` and `studies report`."""
+
+import argparse
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from train.commands.arguments import RECIPE_HELP, WEIGHTS_HELP, add_cache, add_protocol, add_views
+from train.data.datasets import read_samples
+from train.formatting import write_json
+
+
+def add(commands: Any) -> None:
+    """Add the parsers of these commands."""
+    ablate = commands.add_parser("ablate", help="add the method's parts one by one; compare age prompts")
+    ablate.add_argument("--recipe", default="compact", help=RECIPE_HELP)
+    add_cache(ablate)
+    ablate.add_argument(
+        "--run", dest="folder", type=Path, default=Path("runs/ablation"), help="kept between calls"
+    )
+    ablate.add_argument("--output", type=Path, default=Path("checkpoints/compact/ablation.json"))
+    ablate.add_argument("--epochs", type=int, default=4, help="of the contrastive training of the towers")
+    ablate.add_argument("--steps", type=int, default=300, help="of each fit on the frozen towers")
+    ablate.add_argument("--seeds", type=int, default=5, help="fits of each row")
+    ablate.add_argument("--prompt-seeds", type=int, default=1, help="fits of each family of prompts")
+    ablate.set_defaults(run=_ablate)
+
+    correction = commands.add_parser(
+        "correction", help="sweep the rule of correction; compare with three controls"
+    )
+    correction.add_argument("--weights", help=WEIGHTS_HELP)
+    add_cache(correction)
+    correction.add_argument("--output", type=Path, default=Path("checkpoints/compact/correction.json"))
+    correction.add_argument("--figure", type=Path, help="draw the figure into this PNG file")
+    add_views(correction)
+    correction.set_defaults(run=_correction)
+
+    reproduce = commands.add_parser("reproduce", help="train and measure every split of a protocol")
+    add_protocol(reproduce)
+    reproduce.add_argument("--recipe", default="compact", help=RECIPE_HELP)
+    reproduce.add_argument("--start", help="start each split from this checkpoint (folder or Hub repository)")
+    reproduce.add_argument(
+        "--output", type=Path, required=True, help="folder of the row; a second call goes on"
+    )
+    reproduce.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that cut out faces")
+    reproduce.set_defaults(run=_reproduce)
+
+    cross = commands.add_parser("cross-dataset", help="learn from one data set alone, measure on another")
+    cross.add_argument("--recipe", default="cross", help=RECIPE_HELP)
+    cross.add_argument("--train", required=True, metavar="NAME", help="the data set to learn from")
+    cross.add_argument("--measure", required=True, metavar="NAME", help="the data set to measure on")
+    add_cache(cross)
+    cross.add_argument(
+        "--part", action="append", default=[], help="measure on this part; without it on all but test"
+    )
+    cross.add_argument("--resume", action="store_true", help="continue where the run stopped")
+    cross.add_argument("--workers", type=int, help="as of fit")
+    cross.add_argument(
+        "--output", type=Path, required=True, help="folder of the run, report.json and predictions.csv"
+    )
+    cross.set_defaults(run=_cross_dataset)
+
+    studies = commands.add_parser("studies", help="write what the studies of a checkpoint measured")
+    what = studies.add_subparsers(required=True, metavar="what")
+    report = what.add_parser("report", help="write STUDIES.md from the checkpoint's JSON files")
+    report.add_argument("checkpoint", type=Path, nargs="?", default=Path("checkpoints/compact"))
+    report.set_defaults(run=_report)
+
+
+def _ablate(options: argparse.Namespace) -> int:
+    from train.data.run_data import RunData
+    from train.fit import provenance
+    from train.fit.recipe import read_cilf_recipe
+    from train.studies.ablation import ablate, compare_prompts, frozen_towers, prompt_table, table
+
+    recipe = read_cilf_recipe(options.recipe)
+    data = RunData.open(options.cache, options.split, recipe.shares)
+    parts = {"train": data.train, "held": data.held, "tune": [data.tune], "test": [data.test]}
+    trained, features = frozen_towers(recipe, parts, options.folder, options.epochs)
+    shared = (recipe, trained, features, options.folder)
+    rows = ablate(*shared, seeds=options.seeds, steps=options.steps)
+    prompts = compare_prompts(*shared, seeds=options.prompt_seeds, steps=options.steps)
+    made_of = provenance.describe(recipe, parts["train"], None, (), processes=1)
+    report = {"epochs_of_the_towers": options.epochs, "parts": rows, "prompts": prompts, "made_of": made_of}
+    write_json(report, options.output)
+    print(table(rows) + "\n\n" + prompt_table(prompts))
+    return 0
+
+
+def _correction(options: argparse.Namespace) -> int:
+    from cilf.checkpoint import load
+    from train.calibrate.predictions import outputs_of_checkpoint
+    from train.data.run_data import RunData
+    from train.evaluate.test_evaluations import with_looks
+    from train.studies.correction_report import figure, table
+    from train.studies.correction_sweep import sweep
+
+    checkpoint = load(options.weights)
+    names = checkpoint.config.training["data"]
+    data = RunData.open(options.cache, options.split, dict.fromkeys(names, 1.0))
+    on_known, on_test = (
+        outputs_of_checkpoint(checkpoint, samples, options.views, processes=options.processes)
+        for samples in ([*data.held_samples, *data.tune.samples], data.test.samples)
+    )
+    report = sweep(checkpoint, on_known, [data.groups.get(name, name) for name in on_known.names], on_test)
+    evaluation = {
+        "dataset": names[0],
+        "weights_sha256": report["weights_sha256"],
+        "mae": report["controls"]["test"]["base"]["mae"],
+    }
+    write_json(with_looks(report, options.output, evaluation), options.output)
+    if options.figure:
+        figure(report, options.figure)
+    print(table(report))
+    return 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from train.data.protocols import protocol
+    from train.evaluate.point_report import table
+    from train.fit.recipe import read_recipe
+    from train.studies.reproduce import reproduce, summary
+
+    report = reproduce(
+        protocol(options.protocol),
+        read_samples(options.data),
+        read_recipe(options.recipe),
+        options.output,
+        start=options.start,
+        seed=options.seed,
+        processes=options.processes,
+    )
+    print(table(report) + "\n\n" + summary(report))
+    return 0
+
+
+def _cross_dataset(options: argparse.Namespace) -> int:
+    from train.data.run_data import RunData
+    from train.fit.recipe import read_recipe
+    from train.studies.cross_dataset import cross_dataset, measured_photos
+
+    recipe = read_recipe(options.recipe)
+    data = RunData.open(options.cache, options.split, {options.train: 1.0}, recipe.crop_size)
+    [train] = data.train
+    shown = "tune" if "tune" in {data.splits.get(sample.name) for sample in train.cache.samples} else "held"
+    report, rows = cross_dataset(
+        recipe,
+        train,
+        data.of_first_set(shown),
+        measured_photos(options.cache / options.measure, data.splits, options.part),
+        options.output,
+        resume=options.resume,
+        workers=options.workers,
+    )
+    write_json({"recipe": options.recipe, **report}, options.output / "report.json")
+    rows.to_csv(options.output / "predictions.csv", index=False)
+    logging.info("MAE %.2f, bias %+.2f on %d photos", report["mae"], report["bias"], report["photos"])
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from train.studies.report import write
+
+    write(options.checkpoint)
+    return 0
