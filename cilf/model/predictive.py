@@ -19,7 +19,7 @@ from torch import Tensor
 
 Location = Literal["mean", "median", "head"]
 
-HALVINGS = 40  # of the bracket in which a root lies: beyond float32's precision
+HALVINGS = 50  # of the bracket in which a root lies: to double precision
 STEEPEST = 4.0  # |λ| of a tilt: e⁴ from one age to the next puts all probability on one end of the range
 
 
@@ -76,8 +76,8 @@ def moved(
     Among all distributions with a given mean the tilt has the smallest divergence KL(q ‖ p) (Csiszár, "I-divergence
     geometry", 1975). It orders distributions, so that the median, too, grows with λ, which is found by halving.
     """
-    ages = ages.to(probabilities)
-    logs = probabilities.clamp(min=1e-12).log()
+    ages = ages.double()  # between two summits the median runs over many years within a millionth of λ
+    logs = probabilities.double().clamp(min=1e-12).log()
     steps = torch.arange(probabilities.shape[1], dtype=logs.dtype, device=logs.device) - ages.unsqueeze(1)
     low = torch.full_like(ages, -STEEPEST)
     high = -low
@@ -85,7 +85,7 @@ def moved(
         tilt = (low + high) / 2
         small = location((logs + tilt.unsqueeze(1) * steps).softmax(dim=1), which) < ages
         low, high = torch.where(small, tilt, low), torch.where(small, high, tilt)
-    return (logs + ((low + high) / 2).unsqueeze(1) * steps).softmax(dim=1)
+    return (logs + ((low + high) / 2).unsqueeze(1) * steps).softmax(dim=1).to(probabilities)
 
 
 def expected_deviation(

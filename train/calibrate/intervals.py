@@ -33,7 +33,7 @@ EDGES = (
 LEAST_COVERED, ENOUGH = 0.87, 100  # share that a band of so many photos must hold of its true ages at 90 %
 HALVINGS = 20  # random halves, one to calibrate and one to count
 REFERENCES = 512  # photos whose embeddings tell what is familiar
-STRANGE = 0.005  # share of the calibration photos that are called unlike themselves
+STRANGE = 0.01  # share of the calibration photos that are called unlike themselves
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,12 @@ def add(commands: Any) -> None:
     )
     evaluate.add_argument("--clip", metavar="MODEL/WEIGHTS", help="any that open_clip knows")
     evaluate.add_argument("--device", default="cpu", help="as PyTorch names it")
+    evaluate.add_argument(
+        "--views",
+        type=Path,
+        metavar="FOLDER",
+        help="also keep the network's outputs for all views of every photo there, and report the correction's controls",
+    )
     evaluate.set_defaults(run=_evaluate)
 
     compare = commands.add_parser("compare", help="compare two models photo by photo (paired bootstrap)")
@@ -63,12 +69,24 @@ def _evaluate(options: argparse.Namespace) -> int:
     comparison.check_common((sample.name for sample in samples), rivals)  # before hours of inference
     predictions, report = measure(options.weights, samples, part, options.device)
     report |= {"rivals": comparison.compare(predictions, rivals)} if rivals else {}
+    if options.views:
+        report["controls"] = _controls(options.weights, samples, options.views)
     if options.predictions:
         comparison.write(predictions, options.predictions)
     if options.report:
         write(report, options.report)
     print(full_table(report))
     return 0
+
+
+def _controls(weights: str | None, samples: list[Sample], views: Path) -> dict[str, Any]:
+    """What the correction stands beside, read from the stored views of the photos."""
+    from cilf.checkpoint import load
+    from train.calibrate.predictions import outputs_of_checkpoint
+    from train.studies.correction_sweep import controls_of
+
+    checkpoint = load(weights)
+    return controls_of(checkpoint, outputs_of_checkpoint(checkpoint, samples, views))
 
 
 def _photos(options: argparse.Namespace) -> tuple[list[Sample], str]:

@@ -83,7 +83,7 @@ def sweep(
         "sweep": rows,
         "calibration": {name: calibration(part, predictive) for name, part in parts.items()},
         "controls": {
-            name: _controls(part, parts[CHOSEN_ON], config.correction, predictive)
+            name: controls(part, config.correction, predictive, parts[CHOSEN_ON])
             for name, part in parts.items()
         },
     }
@@ -127,25 +127,35 @@ def _smallest_error(part: Part, predictive: PredictiveConfig) -> Ages:
     return torch.cat(ages)[order].double().numpy()
 
 
-def _controls(
-    part: Part, known: Part, rule: CorrectionConfig, predictive: PredictiveConfig
+def controls_of(checkpoint: Checkpoint, outputs: ViewOutputs) -> dict[str, Any]:
+    """The controls of a checkpoint's own rule on some photos, all read from their stored views."""
+    everyone = torch.arange(len(outputs.names))
+    part = Part(outputs, [Fold(everyone, outputs, checkpoint.ensemble)])
+    return controls(part, checkpoint.config.correction, checkpoint.config.predictive)
+
+
+def controls(
+    part: Part, rule: CorrectionConfig, predictive: PredictiveConfig, known: Part | None = None
 ) -> dict[str, Any]:
+    """MAE and gain over the base in years, mean views a face and share of moved ages: of the rule, and of what it must
+    stand beside. Without `known` photos there is no monotone recalibration."""
     first = part.outputs.evidence(0, predictive)
     truth, base = part.truth, first.age.double().numpy()
     smallest, result = _smallest_error(part, predictive), corrected(part.folds, rule, predictive)
     everything = part.outputs.states(predictive)[-1]
     # age after it, and the mean number of views that it takes
-    controls = {
+    ways = {
         "base": (base, 1.0),
         "correction": (result.age.double().numpy(), float(result.views.mean())),
         "all views for every face": (everything.age.double().numpy(), float(everything.views.mean())),
-        "monotone recalibration on held and tune": (_monotone(part, known, predictive), 1.0),
         "mean of base and ensemble": ((base + smallest) / 2, 1.0),
         "ensemble alone": (smallest, 1.0),
     }
+    if known is not None:
+        ways["monotone recalibration on held and tune"] = (_monotone(part, known, predictive), 1.0)
     widest = first.spread.numpy() >= np.quantile(first.spread.numpy(), 2 / 3)
     rows = {}
-    for name, (age, views) in controls.items():
+    for name, (age, views) in ways.items():
         fall = np.abs(base - truth) - np.abs(age - truth)
         rows[name] = {
             "mae": mean_absolute_error(truth, age),
