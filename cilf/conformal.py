@@ -3,10 +3,16 @@
 The score of a calibration photo is |2F(y) − 1|, how far out on its own predictive distribution F its true age y lies
 (Chernozhukov, Wüthrich and Zhu, "Distributional conformal prediction", PNAS 2021). The interval at a coverage of c
 holds the ages whose scores do not exceed the k-th smallest of n calibration scores, k = ⌈(n + 1)c⌉ (METHOD 9).
+
+Each band of true ages may have calibration scores of its own (Vovk, 2013, class-conditional conformal prediction): then
+the promise holds in each of them. Bands of estimated ages promise less and were wider: on 1,852 photos kept for choices
+intervals of 19.1 years held 87 % of the 45- to 59-year-old, with bands of true ages 19.4 years 92 %, and with the one
+division at 60 years 17.9 years 90 % of all.
 """
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -59,8 +65,7 @@ class ConformalConfig:
         truth: true ages in years.
         age, spread: the estimated ages and their predictive distributions' standard deviations, in years.
         score: |2F(truth) − 1|.
-        edges: ascending estimated ages in years that divide the photos into bands, each with quantiles of its own: one
-            quantile for all would hold too few of the old. No edge = one band.
+        edges: ascending true ages in years at which a band ends and the next begins; no edge = one band.
         coverage: of `interval`, where no other is asked for.
     """
 
@@ -73,19 +78,25 @@ class ConformalConfig:
     kind: Literal["distributional"] = "distributional"
 
     def interval(self, forecast: Forecast, coverage: float | None = None) -> tuple[float, float]:
-        """Lowest and highest age in years of the interval round an estimated age.
+        """Lowest and highest age in years that can be the true one: an age can be whose score is within the quantile of
+        its own band.
 
-        Of photos like the calibration photos, estimated in the same band, a share of at least `coverage` has its true
-        age within. The whole range of ages where a band has too few photos to promise that.
+        Of photos like the calibration photos a share of at least `coverage` has its true age within, in each band. A
+        band with too few photos to promise that is never ruled out.
         """
-        probabilities, age = forecast.probabilities, forecast.age
-        band = np.digitize(age, self.edges)
-        scores = np.array(self.score)[np.digitize(self.age, self.edges) == band]
-        reach = conformal_quantile(scores, self.coverage if coverage is None else coverage)
-        if not reach < 1:
-            return 0.0, float(len(probabilities) - 1)
-        low, high = (quantile_age(probabilities, (1 + side * reach) / 2) for side in (-1, 1))
-        return min(low, age), max(high, age)
+        level = self.coverage if coverage is None else coverage
+        last = float(len(forecast.probabilities) - 1)
+        reached = [(forecast.age, forecast.age)]
+        scores, band = np.array(self.score), np.digitize(self.truth, self.edges)
+        for index, (start, end) in enumerate(pairwise((0.0, *self.edges, last))):
+            reach = min(conformal_quantile(scores[band == index], level), 1.0)
+            low, high = (quantile_age(forecast.probabilities, (1 + side * reach) / 2) for side in (-1, 1))
+            if reach == 1.0:
+                low, high = start, end
+            if max(start, low) <= min(end, high):
+                reached.append((max(start, low), min(end, high)))
+        lows, highs = zip(*reached, strict=True)
+        return min(lows), max(highs)
 
     def answer(self, forecast: Forecast, limit: float, confidence: float) -> Answer:
         """Whether a person of whom the forecast speaks has reached `limit` years.

@@ -78,8 +78,8 @@ def test_intervals_hold_their_share_though_the_distributions_are_too_narrow(
     ends = np.array([config.interval(row, level) for row in rows])
     inside = (ends[:, 0] <= truth) & (truth <= ends[:, 1])
     for band in range(len(edges) + 1):
-        of_band = np.digitize([row.age for row in rows], edges) == band
-        assert inside[of_band].mean() == pytest.approx(level, abs=0.05)
+        of_band = np.digitize(truth, edges) == band
+        assert inside[of_band].mean() >= level - 0.05
 
 
 @settings(deadline=None)

@@ -130,7 +130,7 @@ def test_each_band_of_true_ages_has_its_quantile(age: float, interval: tuple[flo
 def test_answers_are_those_of_the_ages_alone() -> None:
     truth = tuple(float(age) for age in range(100))
     config = EarlierConformal((), (1.0,), 1.0, truth, truth)
-    said = [config.answer(Forecast(np.full(101, 1 / 101), age, 4.0), 18, 0.8) for age in (2.0, 18.0, 60.0)]
+    said = [config.answer(Forecast(np.full(101, 1 / 101), age, 4.0), 18, 0.8) for age in (2.0, 17.6, 60.0)]
     assert said == ["no", "unsure", "yes"]
 
 

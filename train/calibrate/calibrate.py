@@ -142,6 +142,9 @@ def calibrate(
         views = ()
     chosen_on = cross_forecast(folds, rule, predictive)
     on_cal = forecast(errors, cal, rule, predictive)
+    sets = {sample.name: sample.dataset for sample in (*photos.held, *photos.tune)}
+    like_cal = [row for row, name in enumerate(known.names) if sets[name] == photos.cal[0].dataset]
+    edges = choose_edges(chosen_on.at(np.array(like_cal, dtype=int)))
     familiarity = fit_familiarity(known, cal)
     validation = torch.arange(len(held.names), len(known.names))
     training = {
@@ -158,7 +161,7 @@ def calibrate(
         ensemble=ensemble,
         correction=rule,
         predictive=predictive,
-        conformal=calibrate_conformal(on_cal, choose_edges(chosen_on)),
+        conformal=calibrate_conformal(on_cal, edges),
         views=views,
         familiarity=familiarity.config,
         mirror=recipe.mirror,

@@ -1,6 +1,6 @@
 """Conformal calibration on photos that nothing else was fitted to or chosen on, and what tells a strange picture.
 
-METHOD 9. The bands of estimated ages are chosen on held-out and validation photos; quantiles come from `cal` alone.
+METHOD 9. The bands of true ages are chosen on held-out and validation photos; quantiles come from `cal` alone.
 """
 
 import logging
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cilf.conformal import ConformalConfig, Forecast, conformal_quantile, score
+from cilf.conformal import ConformalConfig, Forecast, enough, score
 from cilf.model.correction import CorrectionConfig, ErrorModel, correct
 from cilf.model.familiarity import Familiarity, FamiliarityConfig
 from cilf.model.predictive import PredictiveConfig, moved
@@ -31,7 +31,8 @@ EDGES = (
     BANDS,
 )  # estimated ages that may divide the quantiles
 LEAST_COVERED, ENOUGH = 0.87, 100  # share that a band of so many photos must hold of its true ages at 90 %
-HALVINGS = 20  # random halves, one to calibrate and one to count
+HIGHEST = 0.95  # coverage that every band must be able to promise
+HALVINGS = 5  # random halves, one to calibrate and one to count
 REFERENCES = 512  # photos whose embeddings tell what is familiar
 STRANGE = 0.01  # share of the calibration photos that are called unlike themselves
 
@@ -43,6 +44,12 @@ class Forecasts:
     rows: tuple[Forecast, ...]
     truth: Float[np.ndarray, " photo"]
     names: tuple[str, ...]
+
+    def at(self, index: Int[np.ndarray, " row"]) -> "Forecasts":
+        """The photos at these positions."""
+        return Forecasts(
+            tuple(self.rows[row] for row in index), self.truth[index], tuple(self.names[row] for row in index)
+        )
 
     @property
     def age(self) -> Float[np.ndarray, " photo"]:
@@ -82,16 +89,12 @@ def forecast(
 def cross_forecast(folds: Sequence[Fold], rule: CorrectionConfig, predictive: PredictiveConfig) -> Forecasts:
     """As `forecast`, each photo with the error model that was fitted without it."""
     parts = [forecast(fold.errors, fold.outputs, rule, predictive) for fold in folds]
-    return _reordered(parts, torch.cat([fold.rows for fold in folds]).argsort().tolist())
-
-
-def _reordered(parts: Sequence[Forecasts], order: Sequence[int]) -> Forecasts:
-    rows = [row for part in parts for row in part.rows]
-    names = [name for part in parts for name in part.names]
-    truth = np.concatenate([part.truth for part in parts])
-    return Forecasts(
-        tuple(rows[index] for index in order), truth[list(order)], tuple(names[index] for index in order)
+    joined = Forecasts(
+        tuple(row for part in parts for row in part.rows),
+        np.concatenate([part.truth for part in parts]),
+        tuple(name for part in parts for name in part.names),
     )
+    return joined.at(torch.cat([fold.rows for fold in folds]).argsort().numpy())
 
 
 def covered(
@@ -106,47 +109,56 @@ def covered(
 
 
 def choose_edges(forecasts: Forecasts, coverage: float = 0.9) -> tuple[float, ...]:
-    """The first of `EDGES` with which every band of true ages holds `LEAST_COVERED`, or the one whose worst band holds
-    most; each counted on halves that the quantiles do not come from."""
-    worst: dict[tuple[float, ...], float] = {}
-    for edges in EDGES:
-        worst[edges] = _worst_band(forecasts, edges, coverage)
-        if worst[edges] >= LEAST_COVERED:
-            break
-    best = max(worst, key=worst.__getitem__)
-    log.info("interval: divided at %s, worst band of true ages holds %.1f %%", best, 100 * worst[best])
+    """Of `EDGES` those with the narrowest intervals with which every band of true ages holds `LEAST_COVERED`, or else
+    those whose worst band holds most; each counted on halves that the quantiles do not come from."""
+    measured = {edges: _held(forecasts, edges, coverage) for edges in EDGES}
+    # The share that counts is cut off where it is enough: from there on the narrower is the better.
+    best = max(EDGES, key=lambda edges: (min(measured[edges][0], LEAST_COVERED), -measured[edges][1]))
+    worst, width = measured[best]
+    log.info("interval: divided at %s, %.1f years wide, worst band holds %.1f %%", best, width, 100 * worst)
     return best
 
 
-def _worst_band(forecasts: Forecasts, edges: tuple[float, ...], coverage: float) -> float:
-    scores, truth = forecasts.score, forecasts.truth
-    band, true_band = np.digitize(forecasts.age, edges), np.digitize(truth, BANDS)
-    inside = np.zeros((HALVINGS, len(truth)))
-    counted = np.zeros((HALVINGS, len(truth)), dtype=bool)
+def _held(forecasts: Forecasts, edges: tuple[float, ...], coverage: float) -> tuple[float, float]:
+    """The share that the worst band of true ages holds, of bands with `ENOUGH` photos, and the mean width in years."""
+    truth = forecasts.truth
+    inside, widths = np.full((HALVINGS, len(truth)), np.nan), []
     for number in range(HALVINGS):
         half = np.random.default_rng(number).random(len(truth)) < 0.5
-        quantiles = [
-            conformal_quantile(scores[half & (band == index)], coverage) for index in range(len(edges) + 1)
-        ]
-        inside[number] = scores <= np.array(quantiles)[band]
-        counted[number] = ~half
+        conformal = calibrate_conformal(forecasts.at(np.flatnonzero(half)), edges)
+        rest = np.flatnonzero(~half)
+        ends = np.array([conformal.interval(forecasts.rows[row], coverage) for row in rest]).reshape(-1, 2)
+        inside[number, rest] = (ends[:, 0] <= truth[rest]) & (truth[rest] <= ends[:, 1])
+        widths.append(float((ends[:, 1] - ends[:, 0]).mean()))
+    bands = np.digitize(truth, BANDS)
     shares = [
-        inside[:, of_band][counted[:, of_band]].mean()
-        for of_band in (true_band == index for index in range(len(BANDS) + 1))
-        if of_band.sum() >= ENOUGH
+        float(np.nanmean(inside[:, bands == band]))
+        for band in range(len(BANDS) + 1)
+        if (bands == band).sum() >= ENOUGH
     ]
-    return float(min(shares, default=1.0))
+    return min(shares, default=1.0), float(np.mean(widths))
 
 
 def calibrate_conformal(forecasts: Forecasts, edges: tuple[float, ...]) -> ConformalConfig:
-    """The calibration photos as numbers; rounded, so that the configuration stays small."""
+    """The calibration photos as numbers, rounded, so that the configuration stays small. Ages of which there is hardly
+    a photo (MORPH has no children) count with their neighbours: by themselves they would never be ruled out."""
     return ConformalConfig(
         truth=_rounded(forecasts.truth, 2),
         age=_rounded(forecasts.age, 2),
         spread=_rounded(forecasts.spread, 3),
         score=_rounded(forecasts.score, 5),
-        edges=edges,
+        edges=_with_enough(forecasts.truth, edges),
     )
+
+
+def _with_enough(truth: Float[np.ndarray, " photo"], edges: tuple[float, ...]) -> tuple[float, ...]:
+    """Those edges between which lie enough photos for quantiles up to `HIGHEST`."""
+    kept: list[float] = []
+    for edge in edges:
+        between = truth[(truth >= max(kept, default=-np.inf)) & (truth < edge)]
+        if enough(len(between), HIGHEST) and enough(int((truth >= edge).sum()), HIGHEST):
+            kept.append(edge)
+    return tuple(kept)
 
 
 def _rounded(values: Float[np.ndarray, " photo"], digits: int) -> tuple[float, ...]:

@@ -248,8 +248,7 @@ def _promise(interval: ConformalConfig | EarlierConformal) -> str:
         return f"{share} over all of them, not in every group: see the table."
     *others, last = (f"{edge:g}" for edge in interval.edges)
     edges = f"{', '.join(others)} and {last}" if others else last
-    kind = "estimated" if isinstance(interval, ConformalConfig) else "true"
     return (
-        f"{share} in each band of {kind} ages, with a band's quantile of its own (bands divided at {edges} years): the "
+        f"{share} in each band of true ages, with a band's quantile of its own (bands divided at {edges} years): the "
         "promise is conditional on age alone, not on gender or race, in whose groups the share differs: see the table."
     )
