@@ -35,7 +35,7 @@ from cilf.demo.uploads import url_download as fetching
 from cilf.errors import PhotoError
 from cilf.photo_set import COLUMNS
 from tests.browser.running import Site, serve
-from tests.demo.photo.test_tab import FakeEstimator, make_face
+from tests.stand_in import FakeEstimator, make_face
 
 Answer = TypeVar("Answer")
 

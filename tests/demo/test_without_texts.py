@@ -18,7 +18,7 @@ from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
 from tests import tiny
-from tests.demo.photo.test_tab import look, request
+from tests.demo.conftest import look, request
 
 ROW = {"mae": 4.6437, "mae_range": [4.44, 4.83], "cs5": 0.661, "interval": {"coverage": 0.888}}
 

@@ -19,7 +19,7 @@ from starlette.types import Message
 from cilf.demo.server import gradio_patches as gradio_changes
 from cilf.demo.uploads import api_inputs as handed_in
 from cilf.errors import PhotoError
-from tests.demo.photo.test_tab import wait_for, wait_until
+from tests.demo.conftest import wait_for, wait_until
 
 # The start of a file on its way.
 BEGUN = b'--b\r\nContent-Disposition: form-data; name="files"; filename="me.jpg"\r\n\r\n' + bytes(1000)
