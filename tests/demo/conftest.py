@@ -15,6 +15,12 @@ from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.server.model_host import ModelHost
 
 
+@pytest.fixture(autouse=True)
+def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uploads lie in the test's own folder."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+
 @pytest.fixture
 def photo() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)

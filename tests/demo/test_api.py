@@ -28,10 +28,8 @@ from cilf.demo.api import MAX_FILES, Endpoints
 from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
-from cilf.demo.uploads import api_inputs as handed_in
+from cilf.demo.uploads import api_inputs, images, url_download
 from cilf.demo.uploads import folder as upload_folder
-from cilf.demo.uploads import images as pictures
-from cilf.demo.uploads import url_download as fetching
 from cilf.errors import PhotoError
 from cilf.photo_set import COLUMNS
 from tests.browser.running import Site, serve
@@ -120,19 +118,19 @@ class TestBounds:
         """A full set of 5 MB each comes over 10 Mbit/s, and stands in line behind another one's addresses."""
         first = tmp_path / "first.jpg"
         first.touch()
-        then = time.time() - MAX_FILES * 5 * 8 / 10 - fetching.SECONDS_TOGETHER
+        then = time.time() - MAX_FILES * 5 * 8 / 10 - url_download.SECONDS_TOGETHER
         os.utime(first, (then, then))
-        upload_folder.sweep(tmp_path, app.CACHE_AGE)
+        upload_folder.sweep(tmp_path, app.UPLOAD_AGE)
         assert first.exists()
 
     def test_the_addresses_of_a_set_share_their_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        budgets: list[fetching.Budget] = []
+        budgets: list[url_download.Budget] = []
 
-        async def fetch(address: str, name: str, most: int, budget: fetching.Budget) -> bytes:
+        async def fetch(address: str, name: str, most: int, budget: url_download.Budget) -> bytes:
             budgets.append(budget)
             raise PhotoError("not now")
 
-        monkeypatch.setattr(handed_in, "fetch", fetch)
+        monkeypatch.setattr(api_inputs, "fetch", fetch)
         host = ModelHost(FakeEstimator)
         host.start()
         with gr.Blocks(analytics_enabled=False):
@@ -143,9 +141,9 @@ class TestBounds:
         assert len({id(budget) for budget in budgets}) == 2
 
     def test_an_address_is_no_larger_than_an_upload(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pictures, "MAX_PHOTO", 1000)
+        monkeypatch.setattr(images, "MAX_PHOTO", 1000)
         with pytest.raises(PhotoError, match="larger"):
-            handed_in.read("data:image/jpeg;base64," + "A" * 2000)
+            api_inputs.read("data:image/jpeg;base64," + "A" * 2000)
 
     def test_programs_take_turns_in_a_line_of_their_own(self, endpoints: Endpoints) -> None:
         assert Context.root_block is not None

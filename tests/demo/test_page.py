@@ -18,7 +18,7 @@ import app
 from cilf.demo import texts, theme
 from cilf.demo.live.streams import Streams
 from cilf.demo.photo_set.sets import PhotoSets
-from cilf.demo.server import gradio_patches as gradio_changes
+from cilf.demo.server import gradio_patches
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visit, Visits
 from cilf.demo.server.settings import Settings
@@ -84,10 +84,11 @@ def test_gradio_keeps_nothing_of_a_program_that_was_answered() -> None:
 def test_no_font_comes_from_elsewhere() -> None:
     look = theme.make_theme()
     assert not look._stylesheets
-    addresses = re.findall(r"https?://[^\s\"'%]+", look._get_theme_css() + theme.HEAD)
-    assert {address.split("/")[2] for address in addresses} == {
-        "www.w3.org"
-    }  # names a format, is never fetched
+    addresses = re.findall(
+        r"https?://[^\s\"'%]+", look._get_theme_css() + theme.HEAD + theme.FAVICON.read_text()
+    )
+    # It names a format, and is never fetched.
+    assert {address.split("/")[2] for address in addresses} == {"www.w3.org"}
 
 
 def test_the_browser_tells_prompts_apart_as_the_server_does() -> None:
@@ -124,7 +125,7 @@ def test_a_page_that_opens_while_the_line_is_full_lacks_nothing() -> None:
         body = {"data": ["" for _ in each.inputs], "fn_index": each._id, "session_hash": "me"}
         said += client.post("/gradio_api/run/predict", json=body).raise_for_status().text
     assert "a stand-in" in said  # the model in use
-    assert "/predict_set" in said  # the way in for programs
+    assert "/predict_set" in str(page.get_config_file()["components"])  # the way in for programs
     assert "data-token" in said  # the Photo set's
 
 
@@ -156,7 +157,7 @@ def test_a_full_queue_asks_the_visitor_to_come_back(
     with gr.Blocks(analytics_enabled=False) as page:
         gr.Button().click(lambda: None, api_visibility=visibility)
     page.queue(max_size=0)  # full from the start
-    gradio_changes.ask_to_come_back(page)
+    gradio_patches.ask_to_come_back(page)
     body = {"data": [], "fn_index": 0, "session_hash": "me"}
     answer = TestClient(page.app).post("/gradio_api/queue/join", json=body)
     assert answer.status_code == status

@@ -11,7 +11,6 @@ from cilf.demo import texts
 from cilf.demo.model import tab as model_tab
 from cilf.demo.model.tab import ModelTab
 from cilf.demo.panel import panel
-from cilf.demo.photo import charts
 from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.server.settings import Settings
 from cilf.errors import WeightsError
@@ -45,16 +44,14 @@ def test_what_was_asked_for_is_loaded() -> None:
 def test_an_open_page_follows_what_another_one_loaded() -> None:
     host = hosting(Documented("old"))
     tab = model_tab_of(host, lambda *_: Documented("new"), Settings())
-    page = gr.Request(headers={"host": "here"})
-    first = tab.on_glance("", page)
+    first = tab.on_glance("")
     assert "old" in first[tab.state]
-    assert "http://here" in first[tab.programs]
-    assert tab.on_glance(first[tab.facts], page) == {tab.facts: gr.skip()}
+    assert tab.on_glance(first[tab.facts]) == {tab.facts: gr.skip()}
     host.replace(lambda: Documented("new"))
-    answer = tab.on_glance(first[tab.facts], page)
+    answer = tab.on_glance(first[tab.facts])
     assert "new" in answer[tab.facts]
     assert "new" in answer[tab.state]
-    assert tab.on_glance(answer[tab.facts], page) == {tab.facts: gr.skip()}
+    assert tab.on_glance(answer[tab.facts]) == {tab.facts: gr.skip()}
 
 
 @pytest.mark.parametrize(
@@ -72,12 +69,11 @@ def test_a_page_looks_on_where_the_weights_may_change(settings: Settings, on: bo
     host = ModelHost(load)
     host.start()
     tab = model_tab_of(host, load, settings)
-    page = gr.Request(headers={"host": "here"})
     assert tab.clock.active
-    assert tab.on_glance("", page) == {tab.facts: gr.skip()}
+    assert tab.on_glance("") == {tab.facts: gr.skip()}
     gate.set()
     host.wait()
-    assert tab.on_glance("", page)[tab.clock].active == on
+    assert tab.on_glance("")[tab.clock].active == on
 
 
 def test_a_missing_model_is_said() -> None:
@@ -88,7 +84,7 @@ def test_a_missing_model_is_said() -> None:
     host.start()
     host.wait()
     tab = model_tab_of(host, lambda *_: Documented("new"), Settings())
-    answer = tab.on_glance("", gr.Request(headers={"host": "here"}))
+    answer = tab.on_glance("")
     assert "is empty" in answer[tab.state]
     assert "is empty" in answer[tab.facts]
 
@@ -137,7 +133,7 @@ def test_an_error_names_what_stays_in_use() -> None:
 
     tab = model_tab_of(hosting(Documented("old")), load, Settings())
     *_, last = tab.on_load("<b>", "")
-    assert last[tab.message] == charts.message("'<b>' is empty. Still in use: old.")
+    assert last[tab.message] == message("'<b>' is empty. Still in use: old.")
     assert tab.state not in last
 
 

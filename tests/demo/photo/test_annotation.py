@@ -5,31 +5,31 @@ import time
 import numpy as np
 import pytest
 
-from cilf.demo.photo import annotation as drawing
+from cilf.demo.photo import annotation
 from cilf.prediction import FacePrediction
 from tests.stand_in import make_face
 
 
 def test_boxes_are_drawn_on_a_copy_at_full_size(photo: np.ndarray) -> None:
     before = photo.copy()
-    drawn = drawing.annotate(photo, [make_face()])
+    drawn = annotation.annotate(photo, [make_face()])
     assert drawn.shape == photo.shape
     assert np.array_equal(photo, before)
     x0, _, x1, y1 = make_face().box
     edge = drawn[int(y1), int(x0) + 20 : int(x1) - 20]
-    assert (edge == drawing.CHOSEN).all(axis=-1).mean() > 0.9
+    assert (edge == annotation.CHOSEN).all(axis=-1).mean() > 0.9
 
 
 def test_the_chosen_face_differs_from_the_others(photo: np.ndarray) -> None:
     faces = [make_face(30.0), make_face(50.0, box=(250.0, 80.0, 350.0, 180.0))]
-    assert not np.array_equal(drawing.annotate(photo, faces, 0), drawing.annotate(photo, faces, 1))
+    assert not np.array_equal(annotation.annotate(photo, faces, 0), annotation.annotate(photo, faces, 1))
 
 
 @pytest.mark.parametrize(
     "box", [(0.0, 0.0, 400.0, 300.0), (390.0, 290.0, 400.0, 300.0), (0.0, 0.0, 9.0, 9.0)]
 )
 def test_faces_at_the_edge_are_drawn(photo: np.ndarray, box: tuple[float, float, float, float]) -> None:
-    assert not np.array_equal(drawing.annotate(photo, [make_face(box=box)]), photo)
+    assert not np.array_equal(annotation.annotate(photo, [make_face(box=box)]), photo)
 
 
 def rows_of_faces(count: int, columns: int) -> list[FacePrediction]:
@@ -45,7 +45,7 @@ def rows_of_faces(count: int, columns: int) -> list[FacePrediction]:
     ]
 
 
-def shared(one: drawing.Box, other: drawing.Box) -> float:
+def shared(one: annotation.Box, other: annotation.Box) -> float:
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     return max(width, 0.0) * max(height, 0.0)
@@ -56,7 +56,7 @@ def shared(one: drawing.Box, other: drawing.Box) -> float:
 )
 def test_labels_can_be_read_on_a_phone_and_cover_nothing(count: int, columns: int, pixels: float) -> None:
     faces = rows_of_faces(count, columns)
-    labels = drawing.lay_out((1600, 900), faces, chosen=None)
+    labels = annotation.lay_out((1600, 900), faces, chosen=None)
     places = [each.place for each in labels.values()]
     assert len(places) == count
     # The photo is 330 pixels wide on a phone of 360.
@@ -68,8 +68,8 @@ def test_labels_can_be_read_on_a_phone_and_cover_nothing(count: int, columns: in
 
 def test_labels_shrink_where_they_would_cover_each_other() -> None:
     faces = rows_of_faces(50, 25)
-    labels = list(drawing.lay_out((1600, 900), faces).values())
-    roomy = drawing.lay_out((1600, 900), rows_of_faces(50, 10))
+    labels = list(annotation.lay_out((1600, 900), faces).values())
+    roomy = annotation.lay_out((1600, 900), rows_of_faces(50, 10))
     assert max(each.size for each in labels) < min(each.size for each in roomy.values())
     covered = sum(
         shared(each.place, other.place) for index, each in enumerate(labels) for other in labels[:index]
@@ -79,17 +79,17 @@ def test_labels_shrink_where_they_would_cover_each_other() -> None:
 
 def test_every_label_of_a_crowd_is_drawn() -> None:
     photo, faces = np.zeros((900, 1600, 3), np.uint8), rows_of_faces(50, 10)
-    drawn = drawing.annotate(photo, faces, chosen=None)
-    for each in drawing.lay_out((1600, 900), faces, chosen=None).values():
+    drawn = annotation.annotate(photo, faces, chosen=None)
+    for each in annotation.lay_out((1600, 900), faces, chosen=None).values():
         x0, y0, x1, y1 = map(round, each.place)
         patch = drawn[y0:y1, x0:x1]
-        assert (patch == drawing.OTHER).all(axis=-1).mean() > 0.5
+        assert (patch == annotation.OTHER).all(axis=-1).mean() > 0.5
 
 
 def test_the_labels_of_a_great_crowd_take_no_seconds() -> None:
     faces = rows_of_faces(300, 25)
     start = time.thread_time()
-    assert len(drawing.lay_out((1600, 900), faces)) == 300
+    assert len(annotation.lay_out((1600, 900), faces)) == 300
     assert (
         time.thread_time() - start < 5
     )  # compared one by one they take three times as much, at once a tenth
@@ -97,15 +97,15 @@ def test_the_labels_of_a_great_crowd_take_no_seconds() -> None:
 
 def test_a_click_hits_the_smallest_face_around_it() -> None:
     faces = [make_face(box=(0.0, 0.0, 100.0, 100.0)), make_face(box=(40.0, 40.0, 60.0, 60.0))]
-    assert drawing.face_at(faces, 50.0, 50.0) == 1
-    assert drawing.face_at(faces, 10.0, 10.0) == 0
-    assert drawing.face_at(faces, 500.0, 10.0) is None
+    assert annotation.face_at(faces, 50.0, 50.0) == 1
+    assert annotation.face_at(faces, 10.0, 10.0) == 0
+    assert annotation.face_at(faces, 500.0, 10.0) is None
 
 
 def test_the_heat_map_runs_from_blue_to_yellow() -> None:
     crop = np.full((112, 112, 3), 128, np.uint8)
-    cold = drawing.overlay_heat(crop, np.zeros((7, 7), np.float32), size=64)
-    hot = drawing.overlay_heat(crop, np.ones((7, 7), np.float32), size=64)
+    cold = annotation.overlay_heat(crop, np.zeros((7, 7), np.float32), size=64)
+    hot = annotation.overlay_heat(crop, np.ones((7, 7), np.float32), size=64)
     assert cold.shape == hot.shape == (64, 64, 3)
     assert cold[32, 32, 2] > cold[32, 32, 0]
     assert hot[32, 32, 0] > hot[32, 32, 2]

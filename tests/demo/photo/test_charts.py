@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cilf.demo import texts
-from cilf.demo.photo.tab import charts
+from cilf.demo.charts import message, model_state
+from cilf.demo.photo import charts
 from cilf.prediction import TraceStep
 from tests.stand_in import EPSILON, make_face
 
@@ -52,8 +53,8 @@ def test_what_a_visitor_writes_is_escaped() -> None:
     assert "<img" not in table
     assert "<b>" not in table
     assert "<i>" not in table.replace('<i class="', "")
-    assert "<img" not in charts.message(prompt)
-    assert "<img" not in charts.model_state("failed", prompt)
+    assert "<img" not in message(prompt)
+    assert "<img" not in model_state("failed", prompt)
 
 
 def test_cosine_and_share_stand_beside_unknown_words() -> None:

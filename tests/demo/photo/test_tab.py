@@ -101,15 +101,15 @@ def test_prompts_that_were_edited_during_the_look_are_scored_after_it(
     during_a_look(estimator, monkeypatch, lambda: meanwhile.append(tab.on_prompts("a zebra", 1, request())))
     last(look(tab, file, "a child", request()))
     assert meanwhile == [{tab.message: gr.skip()}]
-    assert tab.on_looked("a child", 0, request()) == {tab.message: gr.skip()}
-    assert "zebra" in tab.on_looked("a zebra", 0, request())[tab.scores]
+    assert tab.on_answered("a child", 0, request()) == {tab.message: gr.skip()}
+    assert "zebra" in tab.on_answered("a zebra", 0, request())[tab.scores]
 
 
 def test_prompts_are_scored_after_every_look(tab: PhotoTab) -> None:
     assert Context.root_block is not None
     events = Context.root_block.fns.values()
     looks = {each._id for each in events if each.concurrency_id == "predict"}
-    scorings = [each for each in events if each.name == "on_looked"]
+    scorings = [each for each in events if each.name == "on_answered"]
     assert looks == {each.trigger_after for each in scorings}
     assert not any(each.preprocess for each in events if tab.picker in each.inputs)
 

@@ -23,11 +23,11 @@ from starlette.testclient import TestClient
 from cilf import AgeEstimator
 from cilf.demo import texts
 from cilf.demo.photo_set import tab as photo_set
-from cilf.demo.photo_set import views as set_views
+from cilf.demo.photo_set import views
 from cilf.demo.photo_set.sets import TABLE_KINDS, PhotoSet, PhotoSets
 from cilf.demo.photo_set.tab import Room, SetRoutes
 from cilf.demo.server.model_host import ModelHost
-from cilf.demo.uploads.images import Sent
+from cilf.demo.uploads.images import Upload
 from cilf.errors import DetectorError, WeightsError
 from cilf.photo_set import COLUMNS
 from cilf.prediction import FacePrediction
@@ -230,7 +230,7 @@ class TestSet:
             return drawing
 
         for name in ("faces", "histogram"):
-            monkeypatch.setattr(set_views, name, off_the_loop(name, getattr(set_views, name)))
+            monkeypatch.setattr(views, name, off_the_loop(name, getattr(views, name)))
         visitor.photo("a.png", png(1), 0)
         visitor.archive("b.zip", packed({"b.png": png(1)}).getvalue())
         visitor.archive("c.zip", b"no zip file")
@@ -436,5 +436,5 @@ def test_forty_photos_two_of_them_broken(real: PhotoSets) -> None:
     assert failed["path"].tolist() == ["0007.jpg", "0023.jpg"]
     assert failed["error"].notna().all()
     assert table["age"].notna().sum() == 38
-    again = real.host.get().predict(Sent("x", next(generated_photos(1))[1]).take())
+    again = real.host.get().predict(Upload("x", next(generated_photos(1))[1]).decode())
     assert table["age"][0] == pytest.approx(again[0].age, abs=1e-3)

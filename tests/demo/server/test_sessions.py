@@ -9,7 +9,7 @@ import pytest
 
 from cilf.demo.server.sessions import Visit, Visits
 from cilf.demo.uploads import folder as upload_folder
-from cilf.demo.uploads.images import Sent
+from cilf.demo.uploads.images import Upload
 from tests.demo.conftest import wait_until
 from tests.stand_in import FakeEstimator, make_face
 
@@ -41,7 +41,7 @@ def test_photos_left_lying_are_forgotten_though_nobody_comes() -> None:
     now = 0.0
     visits = Visits(seconds=60.0, clock=lambda: now)
     ticket = visits.begin("left")  # its file came when the page had been left
-    sent = Sent("x", b"x")
+    sent = Upload("x", b"x")
     visits.arrive("left", ticket, sent)
     alive = weakref.ref(sent)
     del sent
@@ -82,7 +82,7 @@ def test_photos_that_wait_are_bounded_too() -> None:
     visits = Visits(seconds=60.0, max_bytes=10, clock=lambda: now)
     tickets = {page: visits.begin(page) for page in "abc"}
     for page, ticket in tickets.items():
-        assert visits.arrive(page, ticket, Sent(page, bytes(5)))
+        assert visits.arrive(page, ticket, Upload(page, bytes(5)))
         assert visits.claim(page) is ticket
     assert visits.collect("a", tickets["a"]) is not None  # who is nearest to the turn keeps it
     assert visits.collect("b", tickets["b"]) is None
@@ -94,7 +94,7 @@ def test_a_waiting_photo_is_handed_out_once() -> None:
     visits = Visits()
     ticket = visits.begin("me")
     assert visits.claim("me") is None  # not there yet
-    assert visits.arrive("me", ticket, Sent("x", b"x"))
+    assert visits.arrive("me", ticket, Upload("x", b"x"))
     assert visits.claim("me") is ticket
     assert visits.claim("me") is None
     assert visits.collect("me", ticket) is not None
@@ -105,10 +105,10 @@ def test_a_waiting_photo_is_handed_out_once() -> None:
 def test_a_waiting_photo_goes_with_its_page_or_comes_too_late(forget: Callable[[Visits], object]) -> None:
     visits = Visits()
     ticket = visits.begin("me")
-    assert visits.arrive("me", ticket, Sent("x", b"x"))
+    assert visits.arrive("me", ticket, Upload("x", b"x"))
     forget(visits)
     assert visits.collect("me", ticket) is None
-    assert not visits.arrive("me", ticket, Sent("x", b"x"))
+    assert not visits.arrive("me", ticket, Upload("x", b"x"))
 
 
 def test_a_photo_is_not_remembered_after_its_page_was_left(photo: np.ndarray) -> None:

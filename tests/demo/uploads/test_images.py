@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cilf.demo.uploads import images as pictures
+from cilf.demo.uploads import images
 from cilf.errors import PhotoError
 
 
@@ -15,9 +15,9 @@ def test_an_upload_is_read_and_removed(tmp_path: Path, photo: np.ndarray) -> Non
     file = tmp_path / "upload" / "me.png"
     file.parent.mkdir()
     Image.fromarray(photo).save(file)
-    upload = pictures.Upload.from_payload({"path": str(file), "orig_name": "me.png", "url": "/file=me.png"})
+    upload = images.Upload.from_payload({"path": str(file), "orig_name": "me.png", "url": "/file=me.png"})
     assert upload is not None
-    assert np.array_equal(upload.take(), photo)
+    assert np.array_equal(upload.decode(), photo)
     assert not file.parent.exists()
 
 
@@ -25,24 +25,24 @@ def test_a_broken_upload_is_removed_and_named_as_the_visitor_names_it(tmp_path: 
     file = tmp_path / "upload" / "3f2a.jpg"
     file.parent.mkdir()
     file.write_text("hello")
-    upload = pictures.Upload("holiday.jpg", path=file)
+    upload = images.Upload.from_file("holiday.jpg", file)
     with pytest.raises(PhotoError, match="holiday") as caught:
-        upload.take()
+        upload.decode()
     assert str(tmp_path) not in str(caught.value)
     assert not file.parent.exists()
 
 
 def test_a_vanished_upload_gives_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match="me"):
-        pictures.Upload("me.jpg", path=tmp_path / "gone" / "me.jpg").take()
+        images.Upload.from_file("me.jpg", tmp_path / "gone" / "me.jpg").decode()
 
 
 def test_what_is_shown_can_be_read_back(photo: np.ndarray) -> None:
     smooth = np.full_like(photo, 90)
-    payload = pictures.shown(smooth)
-    upload = pictures.Upload.from_payload(payload)
+    payload = images.shown(smooth)
+    upload = images.Upload.from_payload(payload)
     assert upload is not None
-    assert np.abs(upload.take().astype(int) - smooth).max() <= 2
+    assert np.abs(upload.decode().astype(int) - smooth).max() <= 2
 
 
 @pytest.mark.parametrize(
@@ -55,21 +55,34 @@ def test_what_is_shown_can_be_read_back(photo: np.ndarray) -> None:
     ],
 )
 def test_an_address_without_a_picture_gives_a_sentence(url: str) -> None:
-    upload = pictures.Upload.from_payload({"path": None, "url": url, "orig_name": "x"})
+    upload = images.Upload.from_payload({"path": None, "url": url, "orig_name": "x"})
     assert upload is not None
     with pytest.raises(PhotoError):
-        upload.take()
+        upload.decode()
 
 
 def test_an_address_is_bounded_before_it_is_decoded() -> None:
     ten = "data:;base64," + base64.b64encode(b"0123456789").decode()
-    assert pictures.decoded(ten, "x", 10) == b"0123456789"
+    assert images.decode_address(ten, "x", 10) == b"0123456789"
     with pytest.raises(PhotoError, match="larger"):
-        pictures.decoded(ten, "x", 9)
+        images.decode_address(ten, "x", 9)
     with pytest.raises(PhotoError, match="larger"):
-        pictures.decoded("data:;base64," + "!" * 20, "x", 9)
+        images.decode_address("data:;base64," + "!" * 20, "x", 9)
 
 
 def test_the_empty_area_is_no_upload() -> None:
-    assert pictures.Upload.from_payload(None) is None
-    assert pictures.shown(None) is None
+    assert images.Upload.from_payload(None) is None
+
+
+def test_no_other_file_of_this_computer_is_read_or_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    file = tmp_path / "private.png"
+    Image.new("RGB", (64, 48)).save(file)
+    upload = images.Upload.from_payload({"path": str(file), "orig_name": "me.png"})
+    assert upload is not None
+    assert upload.data == b""
+    with pytest.raises(PhotoError, match="me"):
+        upload.decode()
+    assert file.exists()
