@@ -81,12 +81,12 @@ class TestFindPhotos:
         picture(tmp_path / "locked" / "b.png")
         scandir = os.scandir
 
-        def refuse_one(folder: str) -> object:
+        def refuse_locked(folder: str) -> object:
             if folder.endswith("locked"):
                 raise PermissionError(13, "Permission denied", folder)
             return scandir(folder)
 
-        monkeypatch.setattr(os, "scandir", refuse_one)
+        monkeypatch.setattr(os, "scandir", refuse_locked)
         rows = list(predict_paths(CountingEstimator(), tmp_path))
         assert [(row["path"], row["status"]) for row in rows] == [
             (str(tmp_path / "a.png"), "no_face"),

@@ -55,7 +55,7 @@ def wait_for(work: Coroutine[Any, Any, Any]) -> Any:
         return pool.submit(asyncio.run, work).result()
 
 
-def look(tab: PhotoTab, file: Path, prompts: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
-    """A photo is sent; the answers when it is looked at."""
+def send(tab: PhotoTab, file: Path, prompts: str, request: gr.Request) -> Iterator[dict[Any, Any]]:
+    """Send a photo; the answers when its turn comes."""
     wait_for(tab.on_arrived(file_payload(file), request))
     return tab.on_photo(prompts, request)

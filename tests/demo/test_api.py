@@ -182,12 +182,12 @@ class TestGradioClient:
     def test_similarity(self, client: Client, family: Path, faces: list[FacePrediction]) -> None:
         answer = client.predict(handle_file(family), PROMPTS, 1, api_name="/similarity")
         records = json.loads(answer)
-        found = {record["prompt"]: record["similarity"] for record in records}
-        assert found == pytest.approx(faces[1].similarities, abs=1e-5)
+        similarities = {record["prompt"]: record["similarity"] for record in records}
+        assert similarities == pytest.approx(faces[1].similarities, abs=1e-5)
         assert sum(record["share"] for record in records) == pytest.approx(1)
 
     @pytest.mark.parametrize(
-        ("call", "said"),
+        ("call", "sentence"),
         [
             (lambda client, photo, bad: client.predict(handle_file(bad), api_name="/predict"), "bad.jpg"),
             (
@@ -216,13 +216,13 @@ class TestGradioClient:
         family: Path,
         tmp_path: Path,
         call: Callable[[Client, Path, Path], str],
-        said: str,
+        sentence: str,
     ) -> None:
         bad = tmp_path / "bad.jpg"
         bad.write_text("no picture")
         with pytest.raises(AppError) as caught:
             call(client, family, bad)
-        assert said in str(caught.value)
+        assert sentence in str(caught.value)
         assert str(caught.value).endswith(".")
         assert "\n" not in str(caught.value)
         assert site.files() == []
@@ -291,8 +291,8 @@ class TestMcp:
         assert not answer.isError, answer
         (content,) = answer.content
         assert isinstance(content, TextContent)
-        found: list[dict[str, Any]] = json.loads(content.text)
-        return found
+        records: list[dict[str, Any]] = json.loads(content.text)
+        return records
 
     def test_the_tools_say_what_they_do(self, site: Site) -> None:
         async def listed() -> dict[str, Any]:
@@ -337,11 +337,11 @@ class TestMcp:
     def test_similarity(self, site: Site, family: Path, faces: list[FacePrediction]) -> None:
         address = "data:image/png;base64," + base64.b64encode(family.read_bytes()).decode()
         arguments = {"photo": address, "prompts": PROMPTS, "face": 1}
-        found = {
+        similarities = {
             record["prompt"]: record["similarity"]
             for record in self.records(self.call(site, "similarity", arguments))
         }
-        assert found == pytest.approx(faces[1].similarities, abs=1e-5)
+        assert similarities == pytest.approx(faces[1].similarities, abs=1e-5)
 
     def test_an_error_is_one_sentence(self, site: Site) -> None:
         answer = self.call(site, "predict", {"photo": "data:image/png;base64,aGVsbG8="})

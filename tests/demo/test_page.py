@@ -82,10 +82,10 @@ def test_gradio_keeps_nothing_of_a_program_that_was_answered() -> None:
 
 
 def test_no_font_comes_from_elsewhere() -> None:
-    look = theme.make_theme()
-    assert not look._stylesheets
+    page_theme = theme.make_theme()
+    assert not page_theme._stylesheets
     addresses = re.findall(
-        r"https?://[^\s\"'%]+", look._get_theme_css() + theme.HEAD + theme.FAVICON.read_text()
+        r"https?://[^\s\"'%]+", page_theme._get_theme_css() + theme.HEAD + theme.FAVICON.read_text()
     )
     # It names a format, and is never fetched.
     assert {address.split("/")[2] for address in addresses} == {"www.w3.org"}
@@ -95,9 +95,9 @@ def test_the_browser_tells_prompts_apart_as_the_server_does() -> None:
     """Else the cross beside a prompt could not find its line in the text box."""
     every = [chr(code) for code in range(sys.maxunicode + 1)]
     blank, ends = (
-        re.compile(found[1])
+        re.compile(match[1])
         for name in ("blanks", "breaks")
-        if (found := re.search(rf"const {name} = /(.+)/g?;", theme.HEAD))
+        if (match := re.search(rf"const {name} = /(.+)/g?;", theme.HEAD))
     )
     assert [each for each in every if blank.fullmatch(each)] == [each for each in every if each.isspace()]
     assert [each for each in every if ends.fullmatch(each)] == [
@@ -119,14 +119,14 @@ def test_a_page_that_opens_while_the_line_is_full_lacks_nothing() -> None:
     host.wait()
     client = TestClient(page.app)
     opening = [each for each in page.fns.values() if "load" in {event for _, event in each.targets}]
-    said = ""
+    shown = ""
     for each in opening:
         assert not each.queue
         body = {"data": ["" for _ in each.inputs], "fn_index": each._id, "session_hash": "me"}
-        said += client.post("/gradio_api/run/predict", json=body).raise_for_status().text
-    assert "a stand-in" in said  # the model in use
+        shown += client.post("/gradio_api/run/predict", json=body).raise_for_status().text
+    assert "a stand-in" in shown  # the model in use
     assert "/predict_set" in str(page.get_config_file()["components"])  # the way in for programs
-    assert "data-token" in said  # the Photo set's
+    assert "data-token" in shown  # the Photo set's
 
 
 def test_the_page_is_built_before_the_model_is_loaded() -> None:

@@ -47,7 +47,7 @@ def test_the_longest_one_makes_room_after_its_turn() -> None:
     streams.tracker("one")
     now[0] = 60.0
     streams.tracker("two", first=True)
-    streams.tracker("one", first=True)  # a start anew is no new turn
+    streams.tracker("one", first=True)  # a new start is no new turn
     now[0] = 119.0
     with pytest.raises(CilfError, match="try again"):
         streams.tracker("three", first=True)

@@ -83,7 +83,7 @@ def test_each_visitor_has_faces_of_his_own(page: Page, streams: Streams) -> None
         assert [face["number"] for face in page.send(frame(0.1), visitor)["faces"]] == [1]
     page.call("live_stop", None, "one")
     assert len(streams) == 1
-    assert page.send(frame(0.2), "one")["faces"] == []  # begins anew
+    assert page.send(frame(0.2), "one")["faces"] == []  # begins again
     assert page.send(frame(0.2), "two")["faces"] != []
 
 

@@ -14,18 +14,18 @@ from tests.stand_in import Documented
 @pytest.fixture
 def report() -> dict[str, Any]:
     """The report of the bundled weights."""
-    found: dict[str, Any] = json.loads((bundled() / REPORT).read_text(encoding="utf-8"))
-    return found
+    pieces: dict[str, Any] = json.loads((bundled() / REPORT).read_text(encoding="utf-8"))
+    return pieces
 
 
 def test_the_figures_are_those_of_the_report(report: dict[str, Any]) -> None:
-    found = evidence.of(Documented("here", report))
-    assert f"{report['all']['mae']:.1f} years" in found.facts
+    pieces = evidence.of(Documented("here", report))
+    assert f"{report['all']['mae']:.1f} years" in pieces.facts
     for name, row in report["groups"].items():
         if len(name.split()) == 2:
-            assert f'<th scope="row">{name.split()[1]}</th><td>{row["count"]:,}</td>' in found.measured
-    assert "under 18" in found.adult
-    assert "too young" in found.limits
+            assert f'<th scope="row">{name.split()[1]}</th><td>{row["count"]:,}</td>' in pieces.measured
+    assert "under 18" in pieces.adult
+    assert "too young" in pieces.limits
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ def test_the_figures_are_those_of_the_report(report: dict[str, Any]) -> None:
     ],
 )
 def test_a_report_that_is_not_ours_counts_as_none(report: Any) -> None:
-    found = evidence.of(Documented("here", report))
-    assert texts.NO_REPORT in found.measured
-    assert "<b>" not in found.facts
+    pieces = evidence.of(Documented("here", report))
+    assert texts.NO_REPORT in pieces.measured
+    assert "<b>" not in pieces.facts
 
 
 def test_words_of_a_report_are_escaped(report: dict[str, Any]) -> None:
     groups = {"age <i>": report["groups"]["age 0–12"], "race <u>": report["groups"]["age 60+"]}
-    found = evidence.of(Documented("<b>", report | {"groups": groups, "dataset": "<s>"}))
-    for piece in (found.facts, found.measured, found.limits):
+    pieces = evidence.of(Documented("<b>", report | {"groups": groups, "dataset": "<s>"}))
+    for piece in (pieces.facts, pieces.measured, pieces.limits):
         assert not any(tag in piece for tag in ("<b>x", "<i>", "<u>", "<s>"))
-    assert "&lt;b&gt;" in found.facts
+    assert "&lt;b&gt;" in pieces.facts

@@ -45,9 +45,9 @@ def rows_of_faces(count: int, columns: int) -> list[FacePrediction]:
     ]
 
 
-def shared(one: annotation.Box, other: annotation.Box) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
+def shared(box: annotation.Box, other: annotation.Box) -> float:
+    width = min(box[2], other[2]) - max(box[0], other[0])
+    height = min(box[3], other[3]) - max(box[1], other[1])
     return max(width, 0.0) * max(height, 0.0)
 
 

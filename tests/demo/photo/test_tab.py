@@ -19,7 +19,7 @@ from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
 from cilf.errors import WeightsError
 from cilf.prediction import FacePrediction
-from tests.demo.conftest import file_payload, look, request, wait_for
+from tests.demo.conftest import file_payload, request, send, wait_for
 from tests.stand_in import FakeEstimator, make_face
 
 
@@ -55,7 +55,7 @@ def last(answers: Iterator[dict[Any, Any]]) -> dict[Any, Any]:
 
 
 def test_a_photo_is_answered_and_its_file_removed(tab: PhotoTab, file: Path) -> None:
-    answer = last(look(tab, file, "a child\na zebra", request()))
+    answer = last(send(tab, file, "a child\na zebra", request()))
     assert "Face 1 of 2" in answer[tab.age]
     assert "2 faces" in answer[tab.message]
     assert [index for _, index in answer[tab.picker].choices] == [0, 1]
@@ -66,7 +66,7 @@ def test_a_photo_is_answered_and_its_file_removed(tab: PhotoTab, file: Path) -> 
 
 
 def test_a_click_and_the_picker_choose_the_face(tab: PhotoTab, file: Path) -> None:
-    last(look(tab, file, "a child", request()))
+    last(send(tab, file, "a child", request()))
     click = gr.SelectData(None, {"index": [300, 100], "value": None})
     assert "Face 2 of 2" in tab.on_click("a child", request(), click)[tab.age]
     assert "Face 1 of 2" in tab.on_pick(0, "a child", request())[tab.age]
@@ -78,8 +78,8 @@ def test_a_click_and_the_picker_say_that_a_photo_is_forgotten(
     tab: PhotoTab, file: Path, visits: Visits
 ) -> None:
     click = gr.SelectData(None, {"index": [300, 100], "value": None})
-    last(look(tab, file, "a child", request()))
-    visits.begin("page")  # the next photo is being looked at
+    last(send(tab, file, "a child", request()))
+    visits.begin("page")  # the next photo is being predicted
     assert tab.on_click("a child", request(), click) == {tab.message: gr.skip()}
     visits.forget("page")
     assert texts.FORGOTTEN in tab.on_click("a child", request(), click)[tab.message]
@@ -87,7 +87,7 @@ def test_a_click_and_the_picker_say_that_a_photo_is_forgotten(
 
 
 def test_prompts_are_scored_without_the_photo(tab: PhotoTab, file: Path, estimator: FakeEstimator) -> None:
-    last(look(tab, file, "a child", request()))
+    last(send(tab, file, "a child", request()))
     answer = tab.on_prompts("an old man\na zebra", 1, request())
     assert "an old man" in answer[tab.scores]
     assert "Not seen in training" in answer[tab.scores]
@@ -98,8 +98,10 @@ def test_prompts_that_were_edited_during_the_look_are_scored_after_it(
     tab: PhotoTab, file: Path, estimator: FakeEstimator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meanwhile: list[dict[Any, Any]] = []
-    during_a_look(estimator, monkeypatch, lambda: meanwhile.append(tab.on_prompts("a zebra", 1, request())))
-    last(look(tab, file, "a child", request()))
+    during_a_prediction(
+        estimator, monkeypatch, lambda: meanwhile.append(tab.on_prompts("a zebra", 1, request()))
+    )
+    last(send(tab, file, "a child", request()))
     assert meanwhile == [{tab.message: gr.skip()}]
     assert tab.on_answered("a child", 0, request()) == {tab.message: gr.skip()}
     assert "zebra" in tab.on_answered("a zebra", 0, request())[tab.scores]
@@ -108,21 +110,21 @@ def test_prompts_that_were_edited_during_the_look_are_scored_after_it(
 def test_prompts_are_scored_after_every_look(tab: PhotoTab) -> None:
     assert Context.root_block is not None
     events = Context.root_block.fns.values()
-    looks = {each._id for each in events if each.concurrency_id == "predict"}
+    predictions = {each._id for each in events if each.concurrency_id == "predict"}
     scorings = [each for each in events if each.name == "on_answered"]
-    assert looks == {each.trigger_after for each in scorings}
+    assert predictions == {each.trigger_after for each in scorings}
     assert not any(each.preprocess for each in events if tab.picker in each.inputs)
 
 
 @pytest.mark.parametrize("choice", [2, -1])
 def test_a_face_that_the_photo_does_not_have_changes_nothing(tab: PhotoTab, file: Path, choice: int) -> None:
-    last(look(tab, file, "a child", request()))
+    last(send(tab, file, "a child", request()))
     assert tab.on_pick(choice, "a child", request()) == {tab.message: gr.skip()}
     assert tab.on_prompts("a zebra", choice, request()) == {tab.message: gr.skip()}
 
 
 def test_more_prompts_than_are_scored_are_counted_out(tab: PhotoTab, file: Path) -> None:
-    last(look(tab, file, "a child", request()))
+    last(send(tab, file, "a child", request()))
     many = "\n".join(f"prompt {index}" for index in range(texts.MAX_PROMPTS + 5))
     scores = tab.on_prompts(many, 0, request())[tab.scores]
     assert scores.count('<th scope="row">') == texts.MAX_PROMPTS
@@ -133,7 +135,7 @@ def test_more_prompts_than_are_scored_are_counted_out(tab: PhotoTab, file: Path)
 def test_no_face_offers_the_whole_picture(tab: PhotoTab, tmp_path: Path) -> None:
     file = tmp_path / "plain.png"
     Image.new("RGB", (80, 60), "green").save(file)
-    answer = last(look(tab, file, "a child", request()))
+    answer = last(send(tab, file, "a child", request()))
     assert texts.NO_FACE in answer[tab.message]
     assert answer[tab.whole].visible
     answer = last(tab.on_whole("a child", request()))
@@ -141,7 +143,7 @@ def test_no_face_offers_the_whole_picture(tab: PhotoTab, tmp_path: Path) -> None
 
 
 def test_a_photo_of_another_page_is_not_shown(tab: PhotoTab, file: Path) -> None:
-    last(look(tab, file, "a child", request("mine")))
+    last(send(tab, file, "a child", request("mine")))
     assert texts.FORGOTTEN in tab.on_pick(0, "a child", request("yours"))[tab.message]
     assert texts.FORGOTTEN in last(tab.on_whole("a child", request("yours")))[tab.message]
 
@@ -160,12 +162,12 @@ def test_bad_files_give_a_sentence_and_the_page_goes_on(
         bad.write_bytes(bad.read_bytes()[:2000])
     elif kind == "one pixel":
         Image.new("RGB", (1, 1)).save(bad)
-    answer = last(look(tab, bad, "a child", request()))
+    answer = last(send(tab, bad, "a child", request()))
     assert "bad.jpg" in answer[tab.message]
     assert str(tmp_path) not in answer[tab.message]
     assert answer[tab.photo] is None
     assert not bad.exists()
-    assert "Face 1" in last(look(tab, file, "a child", request()))[tab.age]
+    assert "Face 1" in last(send(tab, file, "a child", request()))[tab.age]
 
 
 def test_the_unexpected_becomes_a_sentence_too(
@@ -179,13 +181,13 @@ def test_the_unexpected_becomes_a_sentence_too(
         raise RuntimeError("out of order")
 
     monkeypatch.setattr(estimator, "predict", broken)
-    answer = last(look(tab, file, "a child", request()))
+    answer = last(send(tab, file, "a child", request()))
     assert texts.UNEXPECTED in answer[tab.message]
     assert "family" not in caplog.text  # nothing of the visitor's in the log
 
 
 def test_an_emptied_area_empties_the_page_and_the_memory(tab: PhotoTab, file: Path, visits: Visits) -> None:
-    last(look(tab, file, "a child", request()))
+    last(send(tab, file, "a child", request()))
     answer = wait_for(tab.on_empty(request()))
     assert not answer[tab.results].visible
     assert visits.get("page") is None
@@ -201,7 +203,7 @@ def test_what_is_no_longer_in_view_is_not_kept_by_gradio(
     visits = Visits()
     with gr.Blocks(analytics_enabled=False):
         tab = PhotoTab(host, visits, forgotten.append)
-    last(look(tab, file, "a child", request()))
+    last(send(tab, file, "a child", request()))
     forgotten.clear()
     if way == "emptied":
         wait_for(tab.on_empty(request()))
@@ -220,16 +222,16 @@ def test_what_is_no_longer_in_view_is_not_kept_by_gradio(
     assert forgotten == ["page"]
 
 
-def during_a_look(
+def during_a_prediction(
     estimator: FakeEstimator, monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]
 ) -> None:
-    """Let the visitor `do` something while the next photo is being looked at."""
-    look = estimator.predict
+    """Let the visitor `do` something while the next photo is being predicted."""
+    predict_now = estimator.predict
 
     def predict(*arguments: Any, **options: Any) -> list[FacePrediction]:
-        monkeypatch.setattr(estimator, "predict", look)
+        monkeypatch.setattr(estimator, "predict", predict_now)
         do()
-        return look(*arguments, **options)
+        return predict_now(*arguments, **options)
 
     monkeypatch.setattr(estimator, "predict", predict)
 
@@ -250,8 +252,8 @@ def test_a_late_answer_does_not_override_what_the_visitor_did(
         "left": lambda: visits.forget("page"),
         "another": lambda: list(another("a child", request())),
     }
-    during_a_look(estimator, monkeypatch, ways[way])
-    answer = last(look(tab, file, "a child", request()))
+    during_a_prediction(estimator, monkeypatch, ways[way])
+    answer = last(send(tab, file, "a child", request()))
     assert answer == {tab.message: gr.skip()}
     visit = visits.get("page")
     assert (visit is not None) == (way == "another")
@@ -277,7 +279,7 @@ def test_a_second_choice_is_not_dropped(tab: PhotoTab) -> None:
 def test_a_late_choice_does_not_override_a_newer_one(
     tab: PhotoTab, file: Path, estimator: FakeEstimator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    last(look(tab, file, "a child", request()))
+    last(send(tab, file, "a child", request()))
     newer: list[dict[Any, Any]] = []
     score = estimator.similarity
 
@@ -307,7 +309,7 @@ def test_a_photo_leaves_the_disk_before_its_turn_and_is_shown_meanwhile(
 def test_a_waiting_photo_that_was_taken_away_is_not_looked_at(
     tab: PhotoTab, file: Path, visits: Visits, estimator: FakeEstimator, way: str
 ) -> None:
-    answers = look(tab, file, "a child", request())
+    answers = send(tab, file, "a child", request())
     if way == "emptied":
         wait_for(tab.on_empty(request()))
     else:
@@ -321,7 +323,7 @@ def test_of_two_photos_that_wait_the_newer_one_is_looked_at_once(
 ) -> None:
     newer = tmp_path / "newer.png"
     Image.fromarray(photo[::2]).save(newer)
-    turns = [look(tab, each, "a child", request()) for each in (file, newer)]
+    turns = [send(tab, each, "a child", request()) for each in (file, newer)]
     first, second = (list(turn) for turn in turns)
     assert "Face 1 of 2" in first[-1][tab.age]
     assert second == [{tab.message: gr.skip()}]
@@ -338,8 +340,8 @@ def test_a_photo_that_had_to_make_room_is_said_to_be_forgotten(
     host.start()
     with gr.Blocks(analytics_enabled=False):
         tab = PhotoTab(host, Visits(max_bytes=1))
-    answers = look(tab, file, "a child", request())
-    newest = look(tab, other, "a child", request("another"))
+    answers = send(tab, file, "a child", request())
+    newest = send(tab, other, "a child", request("another"))
     assert texts.FORGOTTEN in last(answers)[tab.message]
     assert "Face 1 of 2" in last(newest)[tab.age]
 
@@ -358,7 +360,7 @@ def test_a_photo_that_the_full_line_refuses_leaves_nothing_behind(
     """Neither its bytes, nor beside its preview the result of the photo before."""
     other = tmp_path / "other.png"
     Image.fromarray(photo).save(other)
-    last(look(tab, file, "a child", request()))
+    last(send(tab, file, "a child", request()))
     wait_for(tab.on_arrived(file_payload(other), request()))  # and `on_photo` is refused
     answer = tab.on_refused(request())
     assert texts.REFUSED in answer[tab.message]
@@ -370,8 +372,8 @@ def test_a_photo_that_the_full_line_refuses_leaves_nothing_behind(
 
 
 def test_a_refusal_does_not_override_what_came_of_the_photo(tab: PhotoTab, file: Path) -> None:
-    """A call that was in line already has looked at it."""
-    answers = look(tab, file, "a child", request())
+    """A call that was in line already has answered it."""
+    answers = send(tab, file, "a child", request())
     assert "Face 1 of 2" in last(answers)[tab.age]
     assert tab.on_refused(request()) == {tab.message: gr.skip()}
     assert "Face 2 of 2" in tab.on_pick(1, "a child", request())[tab.age]
@@ -398,7 +400,7 @@ def test_a_photo_that_comes_before_the_model_waits_for_it(file: Path) -> None:
     host.start()
     with gr.Blocks(analytics_enabled=False):
         tab = PhotoTab(host, Visits())
-    answers = look(tab, file, "a child", request())
+    answers = send(tab, file, "a child", request())
     assert texts.MODEL_FIRST in next(answers)[tab.message]
     gate.set()
     assert "40" in next(answers)[tab.age]
@@ -412,4 +414,4 @@ def test_a_missing_model_is_said_at_every_photo(file: Path) -> None:
     host.start()
     with gr.Blocks(analytics_enabled=False):
         tab = PhotoTab(host, Visits())
-    assert "is empty" in last(look(tab, file, "a child", request()))[tab.message]
+    assert "is empty" in last(send(tab, file, "a child", request()))[tab.message]

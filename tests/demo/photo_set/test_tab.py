@@ -106,13 +106,13 @@ class TestSet:
         assert table["error"].notna().tolist() == [True] * 4 + [False]
 
     @pytest.mark.parametrize(
-        ("problem", "said"), [("large", "larger than 64 MB"), ("gone", "choose it again")]
+        ("problem", "sentence"), [("large", "larger than 64 MB"), ("gone", "choose it again")]
     )
     def test_what_the_browser_could_not_send_has_a_row(
-        self, visitor: Visitor, problem: str, said: str
+        self, visitor: Visitor, problem: str, sentence: str
     ) -> None:
         answer = visitor.photo("x.jpg", b"", 0, problem=problem)
-        assert said in answer["failures"]
+        assert sentence in answer["failures"]
         assert visitor.table()["status"].tolist() == ["unreadable"]
 
     def test_a_body_over_the_limit_is_not_kept(
@@ -287,7 +287,7 @@ class TestVisitors:
         assert old.call("next")["code"] == 404
 
     def test_photos_of_two_sets_take_turns(self) -> None:
-        """While the one's photo is looked at, the other's waits; none is lost."""
+        """While a photo of the first is predicted, that of the second waits; none is lost."""
 
         class Slow(StandIn):
             inside = most = 0

@@ -1,4 +1,5 @@
-"""What the page changes in Gradio's inside or answers in its place, asked through Gradio's own routes: where that is another one, tests fail.
+"""What the page changes in Gradio's inside or answers in its place, asked through Gradio's own routes: where that is
+another one, tests fail.
 
 `tests/demo/uploads/test_url_download.py` has those about addresses, `tests/demo/test_api.py` the upload in a folder
 of its own.
@@ -146,7 +147,7 @@ def test_a_file_that_was_removed_when_it_is_asked_for_is_not_found(
 
 def test_what_nobody_reads_is_removed_whatever_else_was_named(page: gr.Blocks, folder: Path) -> None:
     client = TestClient(page.app)
-    for address, said in (
+    for address, sentence in (
         ("http://127.0.0.1/a.png?" + "a" * 5000, "has 5,023 characters; give one of at most 2,000"),
         (
             "http://127.0.0.1/a.png?" + "/" * 1900,
@@ -156,7 +157,7 @@ def test_what_nobody_reads_is_removed_whatever_else_was_named(page: gr.Blocks, f
     ):
         record = {"path": address, "meta": {"_type": "gradio.FileData"}}
         answer = client.post("/gradio_api/run/read", json={"data": [record]})
-        assert said in answer.json()["data"][0]
+        assert sentence in answer.json()["data"][0]
     first, left = upload(client, b"first"), upload(client, b"left")
     first.unlink()  # as somebody who read it
     upload_folder.sweep(folder, 60)
@@ -172,5 +173,7 @@ def test_what_nobody_reads_is_removed_whatever_else_was_named(page: gr.Blocks, f
 
 def test_another_gradio_is_named(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(route_utils, "GradioUploadFile")
-    with pytest.raises(RuntimeError, match=r"has no gradio\.route_utils\.GradioUploadFile.*requirements\.txt"):
+    with pytest.raises(
+        RuntimeError, match=r"has no gradio\.route_utils\.GradioUploadFile.*requirements\.txt"
+    ):
         gradio_patches.apply(page)

@@ -36,8 +36,8 @@ def test_gradio_has_a_folder_of_ours_alone(tmp_path: Path) -> None:
         "assert Path(folder()).is_dir(); print(folder())"
     )
     command = [sys.executable, "-c", script]
-    said = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-    folder = Path(said.stdout.splitlines()[-1])
+    output = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    folder = Path(output.stdout.splitlines()[-1])
     assert folder.parent == tmp_path
     assert folder.name != "gradio"
     assert not folder.exists()  # removed at the program's end
