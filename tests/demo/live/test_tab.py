@@ -122,13 +122,13 @@ def test_another_model_begins_anew() -> None:
 def test_a_second_frame_is_not_kept_in_line(page: Page) -> None:
     """Who sends on without an answer is not served twice."""
     gate, begun = threading.Event(), threading.Event()
-    look = FakeEstimator.predict
+    predict_now = FakeEstimator.predict
 
     class Slow(FakeEstimator):
         def predict(self, *arguments: Any, **options: Any) -> list[FacePrediction]:
             begun.set()
             gate.wait(60)
-            return look(self, *arguments, **options)
+            return predict_now(self, *arguments, **options)
 
     slow = Slow([make_face()])
     host = ModelHost(lambda: slow)
