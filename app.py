@@ -20,24 +20,24 @@ import gradio as gr
 
 from cilf.demo import texts
 from cilf.demo.api import Endpoints
+from cilf.demo.charts import model_state
 from cilf.demo.live.streams import Streams
 from cilf.demo.live.tab import LiveTab
 from cilf.demo.model.tab import LOADING_S, Load, ModelTab
 from cilf.demo.panel import panel
-from cilf.demo.photo.tab import PhotoTab, charts
+from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.photo_set.sets import PhotoSets
 from cilf.demo.photo_set.tab import PhotoSetTab, SetRoutes
 from cilf.demo.server import launch as serving
 from cilf.demo.server import zero_gpu
 from cilf.demo.server.model_host import ModelHost, age_estimator
-from cilf.demo.server.sessions import Visits
+from cilf.demo.server.sessions import SessionStore, Visits
 from cilf.demo.server.settings import Settings, read
 from cilf.errors import UsageError
 
-# Uploads are removed as soon as they are read. Of those that nobody reads, Gradio removes the whole ones, and
-# `upload_folder` what a connection that broke in mid-upload leaves as well. In seconds: how often, and how old. A
-# program uploads all photos of a set before it asks, and then stands in line with them.
-CACHE_CHECK, CACHE_AGE = 10, 1800
+# Uploads are removed as soon as they are read, and `upload_folder` sweeps those that nobody reads. In seconds: how
+# often, and how old. A program uploads all photos of a set before it asks, and then stands in line with them.
+SWEEP_EVERY, UPLOAD_AGE = 10, 1800
 
 
 def build_page(
@@ -62,12 +62,10 @@ def build_page(
             held.session_data.pop(session, None)
             held.time_last_used.pop(session, None)
 
-    with gr.Blocks(
-        title="CILF: age from a face", analytics_enabled=False, delete_cache=(CACHE_CHECK, CACHE_AGE)
-    ) as page:
+    with gr.Blocks(title="CILF: age from a face", analytics_enabled=False) as page:
         with gr.Row(elem_classes="cilf-header"):
             panel(f"<h1>{texts.TITLE}</h1><p>{texts.SUBTITLE}</p>")
-            state = panel(charts.model_state("loading"), live=True, elem_id="model-state")
+            state = panel(model_state("loading"), live=True, elem_id="model-state")
         clock = gr.Timer(LOADING_S)
         if settings.where:
             panel(f'<p class="cilf-where" id="where">{settings.where}</p>')
@@ -101,18 +99,15 @@ def build_page(
     return page
 
 
-def leave(session: str, visits: Visits, streams: Streams, sets: PhotoSets) -> None:
-    """Forget a visitor who left the page: the photo in view, the faces that are followed, and the photo set.
+def leave(session: str, *stores: SessionStore) -> None:
+    """Forget a visitor who left the page: the photo in view, the faces that are tracked, and the photo set.
 
     Args:
         session: the page that was left, as Gradio names it.
-        visits: holds the photos in view.
-        streams: holds the live pictures in progress.
-        sets: holds the photo sets.
+        stores: hold what the page remembers.
     """
-    visits.forget(session)
-    streams.forget(session)
-    sets.forget(session)
+    for store in stores:
+        store.forget(session)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -131,7 +126,9 @@ def _serve(settings: Settings) -> None:
     host = ModelHost(partial(load, settings.weights))
     sets, visits, streams = PhotoSets(host), Visits(), Streams()
     page = build_page(host, load, settings, sets, visits, streams)
-    upload_folder.keep_swept(CACHE_CHECK, CACHE_AGE, visits.forget_old, streams.forget_old)
+    # Gradio lists the names of uploads in order to remove them itself, which it is not asked to.
+    forgets = visits.forget_old, streams.forget_old, page.upload_file_set.clear
+    upload_folder.keep_swept(SWEEP_EVERY, UPLOAD_AGE, *forgets)
     host.start()  # not earlier: PyTorch's import would hold up the page's
     if zero_gpu.is_here():
         host.wait()  # what lies on a lent GPU has to be there when the page starts
@@ -139,6 +136,6 @@ def _serve(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    # Ended like Ctrl-C, by whatever runs it, so that our folder of uploads is removed.
+    # Ended like Ctrl-C, whatever runs it, so that our folder of uploads is removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     main()

@@ -1,4 +1,4 @@
-"""`python -m cilf`: a thin skin over `AgeEstimator` and `photoset`."""
+"""`python -m cilf`: the command line over `AgeEstimator` and `cilf.photo_set`."""
 
 import argparse
 import logging
@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Never
 
@@ -21,15 +22,15 @@ _OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code.
 
-    0: every file got its row, be it one that says why there is no age. 2: a usage or model error, told in one
-    sentence on stderr. 130: stopped by Ctrl-C.
+    0: every file has its row, be it one that says why there is no age. 2: a usage or model error, in one sentence on
+    stderr. 130: stopped by Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
     if arguments.verbose:
         logging.basicConfig()
         logging.getLogger("cilf").setLevel(logging.DEBUG)
     else:
-        # The Hub's client, which reads this when it is imported, would tell of each retry; the outcome is enough.
+        # The Hub's client, which reads this when it is imported, would report each retry; the outcome is enough.
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     rows_by_status: Counter[str] = Counter()
     try:
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         default="skip",
         help="a photo without a face gives a row that says so (skip), or is itself taken as the face (whole)",
     )
-    predict.add_argument("--verbose", action="store_true", help="tell on stderr what went wrong inside")
+    predict.add_argument("--verbose", action="store_true", help="report on stderr what went wrong inside")
     return parser
 
 
@@ -107,12 +108,14 @@ def _predict(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> Non
         device=arguments.device,
         face_model=arguments.face_model,
     )
-    if arguments.output is None:
-        _print_table(_counted(predict_photos(estimator, photos, no_face=arguments.no_face), rows_by_status))
-        return
-    with tqdm(photos, unit="photo", disable=None) as progress:  # None: only where stderr is a terminal
-        rows = predict_photos(estimator, progress, no_face=arguments.no_face)
-        write_table(_counted(rows, rows_by_status), arguments.output)
+    # None: a bar only where stderr is a terminal; none between the lines of a printed table.
+    with tqdm(photos, unit="photo", disable=None if arguments.output else True) as progress:
+        results = predict_photos(estimator, progress, no_face=arguments.no_face)
+        rows = _counted(chain.from_iterable(result.rows for result in results), rows_by_status)
+        if arguments.output is None:
+            _print_table(rows)
+            return
+        write_table(rows, arguments.output)
     _say(
         f"{rows_by_status.total()} rows from {len(photos)} photos in '{arguments.output}'; without a face "
         f"{rows_by_status['no_face']}, unreadable {rows_by_status['unreadable']}"

@@ -1,4 +1,4 @@
-"""Fetch files of a Hugging Face Hub repository into the Hub's cache; whatever goes wrong is said in one sentence."""
+"""Fetch files of a Hugging Face Hub repository into the Hub's cache; whatever goes wrong becomes one sentence."""
 
 import logging
 import time
@@ -31,8 +31,8 @@ def fetch(name: str, revision: str | None, files: Sequence[str], progress: Progr
     Args:
         name: `user/repository`.
         revision: branch, tag or commit; None for the newest commit of `main`.
-        files: names of those wanted; one that the repository does not have is left out.
-        progress: told how far the download is; None draws a bar where stderr is a terminal.
+        files: names of the files; any that the repository does not have is left out.
+        progress: called with how far the download is; None draws a bar where stderr is a terminal.
 
     Returns:
         The commit's folder in the cache; the folder's own name is the commit.
@@ -57,7 +57,7 @@ def fetch(name: str, revision: str | None, files: Sequence[str], progress: Progr
 
 
 def forget(file: Path) -> None:
-    """Remove a file from the cache, with the content that it points to, so that it is downloaded anew.
+    """Remove a file from the cache, with the content that it points to, so that it is downloaded again.
 
     The client's `force_download` is not enough: where the cache cannot have symbolic links it leaves the file.
 
@@ -82,15 +82,16 @@ def _snapshot(name: str, revision: str | None, files: Sequence[str], progress: P
     # Imported when needed: the bundled weights do without.
     from huggingface_hub import snapshot_download
 
-    found = snapshot_download(name, revision=revision, allow_patterns=list(files), tqdm_class=_bar(progress))
-    return Path(found)
+    return Path(
+        snapshot_download(name, revision=revision, allow_patterns=list(files), tqdm_class=_bar(progress))
+    )
 
 
 def _bar(progress: Progress) -> type[Any]:
     """A progress bar for the client that draws nothing and passes on the count of bytes.
 
     The client makes several: of files, of bytes from the network and, in newer versions, of bytes on the disk. Those of
-    bytes count alike but for what the Hub's storage need not send twice; the one further on is told.
+    bytes count alike but for what the Hub's storage need not send twice; the larger count is reported.
     """
     from huggingface_hub.utils import tqdm as base
 

@@ -9,8 +9,9 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.prediction import FacePrediction, NoFace
@@ -36,19 +37,26 @@ COLUMNS = (
     "error",
 )
 
-# Only these are taken from a folder, so that the notes and films beside the photos give no rows; a file that
-# is named itself is always tried, whatever its name.
+# Only these are read from a folder, so that notes and films among the photos give no rows; a file that is named itself
+# is always tried, whatever its name.
 PHOTO_SUFFIXES = frozenset(
     ".avif .bmp .gif .heic .heif .hif .jfif .jpe .jpeg .jpg .png .tif .tiff .webp".split()
 )
 
 
 @runtime_checkable
-class Estimator(Protocol):
-    """What a photo set needs of `cilf.AgeEstimator`; `photo` is whatever the set hands over, most often a path."""
+class Predictor(Protocol):
+    """What a photo set needs of `cilf.AgeEstimator`."""
 
-    def predict(self, photo: Any, *, no_face: NoFace) -> list[FacePrediction]:
-        """Predict every face of one photo, left to right; none gives an empty list."""
+    def predict(self, photo: Any, prompts: Sequence[str] | None, *, no_face: NoFace) -> list[FacePrediction]:
+        """Predict every face of one photo, left to right; an empty list where there is none."""
+
+
+class PhotoResult(NamedTuple):
+    """What a photo gave: its faces, left to right, and its rows: one per face, or one that says why there is none."""
+
+    faces: tuple[FacePrediction, ...]
+    rows: tuple[Row, ...]
 
 
 def find_photos(paths: str | Path | Sequence[str | Path]) -> Iterator[tuple[str, Path]]:
@@ -69,15 +77,15 @@ def find_photos(paths: str | Path | Sequence[str | Path]) -> Iterator[tuple[str,
     for path in [paths] if isinstance(paths, str | Path) else paths:
         name = os.fspath(path)
         if os.path.isdir(name):  # noqa: PTH112 - `Path` raises where a parent may not be searched
-            yield from ((found, Path(found)) for found in _walk(name))
+            yield from ((file, Path(file)) for file in _walk(name))
         else:
             yield name, Path(name)
 
 
 def _walk(folder: str) -> Iterator[str]:
     try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
     except OSError:
         yield folder
         return
@@ -93,51 +101,59 @@ def _walk(folder: str) -> Iterator[str]:
 
 
 def predict_paths(
-    estimator: Estimator, paths: str | Path | Sequence[str | Path], *, no_face: NoFace = "skip"
+    estimator: Predictor, paths: str | Path | Sequence[str | Path], *, no_face: NoFace = "skip"
 ) -> Iterator[Row]:
-    """Find the photos behind `paths` as `find_photos` does, and give their rows as `predict_photos` does."""
-    return predict_photos(estimator, find_photos(paths), no_face=no_face)
+    """Find the photos behind `paths` as `find_photos` does, and give the rows of `predict_photos`."""
+    results = predict_photos(estimator, find_photos(paths), no_face=no_face)
+    return chain.from_iterable(result.rows for result in results)
 
 
 def predict_photos(
-    estimator: Estimator, photos: Iterable[tuple[str, Any]], *, no_face: NoFace = "skip"
-) -> Iterator[Row]:
-    """Predict photo after photo and give the rows of the table; one bad file does not stop the others.
+    estimator: Predictor,
+    photos: Iterable[tuple[str, Any]],
+    prompts: Sequence[str] | None = None,
+    *,
+    no_face: NoFace = "skip",
+) -> Iterator[PhotoResult]:
+    """Predict photo after photo; one bad file does not stop the others.
 
     Args:
         estimator: `cilf.AgeEstimator`, or anything with its `predict`.
-        photos: (name, path) of each file, as from `find_photos`; or (name, anything that the estimator takes).
+        photos: (name, path) of each file, as from `find_photos`; or (name, anything that the estimator takes), or
+            (name, a function without arguments that gives it), called when the photo's turn comes.
+        prompts: texts to compare with each face.
         no_face: what to do with a photo without a face: `skip` gives a row with the status `no_face`; `whole`
             takes the whole picture as the face.
 
     Yields:
-        One row per face, left to right, and one row for each file without a face or that cannot be read, with
-        the keys `COLUMNS`. Numbers are plain and unrounded: box in pixels of the upright photo, ages in
-        years. What a row does not know is None.
+        The faces and rows of each photo. Rows have the keys `COLUMNS`. Numbers are plain and unrounded: box in pixels
+        of the upright photo, ages in years. What a row does not know is None.
 
     Raises:
         CilfError: the detector or the weights fail, which no other photo would survive either.
     """
-    for name, path in photos:
+    for name, photo in photos:
         try:
-            faces = estimator.predict(path, no_face=no_face)
+            faces = estimator.predict(photo() if callable(photo) else photo, prompts, no_face=no_face)
         except PhotoError as error:
-            yield _row(name, status="unreadable", error=str(error))
+            yield _without_faces(name, "unreadable", str(error))
         except CilfError:
             raise
-        except (
-            Exception
-        ) as error:  # whatever a strange file sets off in a library, the other files are still to come
+        # Whatever a strange file sets off in a library, the other files are still to come.
+        except Exception as error:
             log.debug("failed on %r", name, exc_info=True)
             what = " ".join(f"{type(error).__name__}: {error}".split())
-            yield _row(
-                name, status="unreadable", error=f"'{name}' cannot be processed ({what}); leave it out"
-            )
+            yield _without_faces(name, "unreadable", f"'{name}' cannot be processed ({what}); leave it out")
         else:
-            if not faces:
-                yield _row(name, status="no_face", error=f"no face was found in '{name}'")
-            for number, face in enumerate(faces):
-                yield _face_row(name, number, face)
+            if faces:
+                rows = (_face_row(name, number, face) for number, face in enumerate(faces))
+                yield PhotoResult(tuple(faces), tuple(rows))
+            else:
+                yield _without_faces(name, "no_face", f"no face was found in '{name}'")
+
+
+def _without_faces(name: str, status: str, error: str) -> PhotoResult:
+    return PhotoResult((), (_row(name, status=status, error=error),))
 
 
 def _row(name: str, **known: Any) -> Row:
@@ -188,7 +204,7 @@ def check_output(output: str | Path) -> Path:
 
 
 def partial_path(output: Path) -> Path:
-    """Where the rows of a table stand until it is complete: beside it, `ages.csv` in `ages.partial.csv`."""
+    """Where the rows of a table stand until it is complete: in its folder, `ages.csv` in `ages.partial.csv`."""
     return output.with_suffix(f".partial{output.suffix}")
 
 
@@ -235,12 +251,12 @@ RowWriter = Callable[[Row], None]
 
 
 @contextmanager
-def _csv_table(path: Path) -> Iterator[RowWriter]:
+def _write_csv(path: Path) -> Iterator[RowWriter]:
     # Line-buffered, like JSON below, so that finished rows are on the disk even if the process is killed.
     with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
-        table = csv.writer(file)
-        table.writerow(COLUMNS)
-        yield lambda row: table.writerow(map(_csv_cell, row, row.values()))
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        yield lambda row: writer.writerow(map(_csv_cell, row, row.values()))
 
 
 def _csv_cell(column: str, value: Any) -> Any:
@@ -251,7 +267,7 @@ def _csv_cell(column: str, value: Any) -> Any:
 
 
 @contextmanager
-def _json_table(path: Path) -> Iterator[RowWriter]:
+def _write_json(path: Path) -> Iterator[RowWriter]:
     with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
         before = "[\n"
 
@@ -271,7 +287,7 @@ _PARQUET_GROUP = 4096
 
 
 @contextmanager
-def _parquet_table(path: Path) -> Iterator[RowWriter]:
+def _write_parquet(path: Path) -> Iterator[RowWriter]:
     import pandas
     import pyarrow
     from pyarrow import parquet
@@ -304,7 +320,7 @@ def _parquet_table(path: Path) -> Iterator[RowWriter]:
 
 
 _WRITERS: dict[str, Callable[[Path], AbstractContextManager[RowWriter]]] = {
-    ".csv": _csv_table,
-    ".json": _json_table,
-    ".parquet": _parquet_table,
+    ".csv": _write_csv,
+    ".json": _write_json,
+    ".parquet": _write_parquet,
 }

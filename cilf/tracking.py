@@ -1,8 +1,8 @@
-"""One face from frame to frame of a live picture, and its calm age.
+"""Faces tracked from frame to frame of a live picture, and their temporally smoothed ages.
 
-A model that looks at every frame anew gives every frame another age. Here the frames of one face are averaged over some
-seconds, and the average starts anew when several frames in a row show somebody else. All times are seconds as the
-caller gives them, so that the result is alike at every frame rate.
+A model that sees each frame by itself gives every frame another age. Here the frames of a face are averaged over some
+seconds, and the average is replaced when several frames in a row show somebody else. All times are seconds as the
+caller gives them, so that the result is the same at every frame rate.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,11 @@ from math import exp, pi
 
 import numpy as np
 
+from cilf.face.boxes import Box
 from cilf.prediction import FacePrediction
 
-Box = tuple[float, float, float, float]
-
-# Frames fade from a face's average with this time constant. A person's age does not change, so a longer one would only
-# be calmer; but light and pose do, and nobody should wait long for the age to follow them.
+# Frames fade from a face's average with this time constant. A person's age does not change, so a longer one would
+# smooth more; but light and pose do, and nobody should wait long for the age to follow them.
 FADE_S = 2.0
 
 # A frame shows somebody else when its age is off by so much of the interval's half width, some years at least, ...
@@ -26,19 +25,19 @@ LEAST_JUMP = 3.0
 # scaled, no frame came under 0.94 of its own average or over 0.79 of a frame of the other.
 SAME_PERSON = 0.85
 
-# So long, and in so many frames, somebody else must be seen before the average starts anew: a blink of the model is
+# So long, and in so many frames, somebody else must be seen before the average is replaced: a blink of the model is
 # shorter. The promise is to follow within a second, at 6 frames a second too.
 CONFIRM_S = 0.3
 CONFIRM_FRAMES = 3
 
-# A face that is not found in a frame (turned away, blurred) keeps its place so long.
+# A face that is not detected in a frame (turned away, blurred) keeps its place so long.
 GAP_S = 0.7
 
 # A face is shown from its second frame on: chance hits of the detector hardly ever come twice at one place.
 SIGHTINGS = 2
 
-# The least overlap, as a share of the union, of one face's boxes in two frames.
-OVERLAP = 0.1
+# The least intersection over union of a face's boxes in two frames.
+MIN_IOU = 0.1
 
 # One Euro filter of the box (Casiez, Roussel and Vogel, CHI 2012): cut-off in Hz for a face at rest, its growth with
 # the speed in box sides per second, and the cut-off of the speed.
@@ -46,7 +45,7 @@ BOX_CUTOFF = 1.2
 BOX_GROWTH = 6.0
 SPEED_CUTOFF = 2.0
 
-# The age in whole years changes only when the calm one is so far away: half a year is where rounding would flicker.
+# The age in whole years changes only when the smoothed one is so far away: half a year is where rounding would flicker.
 STEADY_YEARS = 0.75
 
 
@@ -57,8 +56,8 @@ class TrackedFace:
     Attributes:
         number: counts the faces of this tracker from 1; a face keeps its number while it is in view.
         box: x0, y0, x1, y1 in pixels of the frame, smoothed.
-        age: years, calm.
-        interval: low and high age in years, as calm as the age.
+        age: years, temporally smoothed.
+        interval: low and high age in years, smoothed like the age.
         years: `age` in whole years, not flickering between two.
     """
 
@@ -70,7 +69,7 @@ class TrackedFace:
 
 
 class FaceTracker:
-    """Follows the faces of one live picture. Not safe to share between threads."""
+    """Tracks the faces of one live picture. Not safe to share between threads."""
 
     def __init__(self) -> None:
         self._tracks: list[_Track] = []
@@ -78,14 +77,14 @@ class FaceTracker:
         self._at = float("-inf")
 
     def update(self, faces: Sequence[FacePrediction], at: float) -> list[TrackedFace]:
-        """Take in what the next frame shows.
+        """Track the faces into the next frame.
 
         Args:
-            faces: the faces found in it.
+            faces: the faces detected in it.
             at: when it was taken, in seconds; a frame from before the last one counts as taken with it.
 
         Returns:
-            The faces in view, longest in view first; one that was lost a moment ago is still among them.
+            The faces in view, longest in view first; a face that was lost a moment ago is still among them.
         """
         self._at = at = max(at, self._at)
         new = list(range(len(faces)))
@@ -103,47 +102,47 @@ class FaceTracker:
 
 
 class _Track:
-    """One face: where it is and how old it looks."""
+    """A face: its smoothed box, and the average of its frames."""
 
     def __init__(self, face: FacePrediction, at: float) -> None:
         self.number = 0  # until it is shown
         self.seen = at
         self.sightings = 1
-        self.box = np.array(face.box)  # where it was found last; what is shown is smoothed
+        self.box = np.array(face.box)  # unsmoothed, of the last frame that shows it
         self._smooth = _OneEuro(self.box, at)
-        self._looks = _Looks(face, at)
-        self._rival: _Looks | None = None  # somebody else, perhaps
+        self._average = _Average(face, at)
+        self._rival: _Average | None = None  # somebody else, perhaps
         self._years = round(face.age)
 
     def see(self, face: FacePrediction, at: float) -> None:
-        """The face was found again."""
+        """Take in a frame that shows the face."""
         self.seen = at
         self.sightings += 1
         self.box = np.array(face.box)
         self._smooth.add(self.box, at)
         self._judge(face, at)
-        if abs(self._looks.age - self._years) > STEADY_YEARS:
-            self._years = round(self._looks.age)
+        if abs(self._average.age - self._years) > STEADY_YEARS:
+            self._years = round(self._average.age)
 
     def face(self) -> TrackedFace:
-        x0, y0, x1, y1 = self._smooth.value.tolist()
-        return TrackedFace(self.number, (x0, y0, x1, y1), self._looks.age, self._looks.interval, self._years)
+        box = Box(*self._smooth.value.tolist())
+        return TrackedFace(self.number, box, self._average.age, self._average.interval, self._years)
 
     def _judge(self, face: FacePrediction, at: float) -> None:
         """Average the frame in, or hold it against the face as a sign of somebody else."""
-        if self._looks.fits(face):
-            self._looks.add(face, at)
+        if self._average.fits(face):
+            self._average.add(face, at)
             self._rival = None
         elif self._rival is None or not self._rival.fits(face):
-            self._rival = _Looks(face, at)
+            self._rival = _Average(face, at)
         else:
             self._rival.add(face, at)
             if self._rival.confirmed(at):
-                self._looks, self._rival = self._rival, None
+                self._average, self._rival = self._rival, None
 
 
-class _Looks:
-    """The fading average of what the frames of one person said: age, interval and embedding."""
+class _Average:
+    """The fading average of the frames of one person: age, interval and embedding."""
 
     def __init__(self, face: FacePrediction, at: float) -> None:
         self._sum = _values(face)
@@ -181,7 +180,7 @@ class _Looks:
 
 
 class _OneEuro:
-    """One Euro filter of a box, whose speed is measured in its own sides, so that near and far faces are as calm."""
+    """One Euro filter of a box. Its speed is in box sides, so that near and far faces are smoothed equally."""
 
     def __init__(self, box: np.ndarray, at: float) -> None:
         self.value = box.astype(float)
@@ -211,31 +210,18 @@ def _values(face: FacePrediction) -> np.ndarray:
 
 
 def _matches(tracks: Sequence[_Track], faces: Sequence[FacePrediction]) -> list[tuple[_Track, int]]:
-    """Which track goes on in which face: the pairs of largest overlap first, each track and each face once."""
+    """Match tracks with faces: the pairs of largest overlap first, each track and each face once."""
     overlaps = [
-        (_union_share(track.box.tolist(), face.box), row, index)
+        (Box(*track.box.tolist()).iou(Box(*face.box)), row, index)
         for row, track in enumerate(tracks)
         for index, face in enumerate(faces)
     ]
     pairs: list[tuple[_Track, int]] = []
     rows: set[int] = set()
     indices: set[int] = set()
-    for overlap, row, index in sorted(overlaps, reverse=True):
-        if overlap >= OVERLAP and row not in rows and index not in indices:
+    for iou, row, index in sorted(overlaps, reverse=True):
+        if iou >= MIN_IOU and row not in rows and index not in indices:
             rows.add(row)
             indices.add(index)
             pairs.append((tracks[row], index))
     return pairs
-
-
-def _union_share(one: Sequence[float], other: Sequence[float]) -> float:
-    """The area that both boxes cover, as a share of the area that either covers."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    either = _area(one) + _area(other) - shared
-    return shared / either if either > 0 else 0.0
-
-
-def _area(box: Sequence[float]) -> float:
-    return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)

@@ -1,6 +1,10 @@
 """An estimator without a model, for tests of what stands round the real one."""
 
+import io
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -33,6 +37,21 @@ def face(left: float, score: float | None = 0.9) -> FacePrediction:
     )
 
 
+def png(faces: int = 0) -> bytes:
+    """A plain picture in which the stand-in sees so many faces."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), (faces, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def packed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.BytesIO:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return buffer
+
+
 class CountingEstimator:
     """Sees as many faces as the first pixel's red says; opens photos as the real one does."""
 
@@ -44,3 +63,80 @@ class CountingEstimator:
         pixels = open_photo(photo)
         faces = [face(left=12.0 * number) for number in range(int(pixels[0, 0, 0]))]
         return faces or ([face(0.0, score=None)] if no_face == "whole" else [])
+
+
+EPSILON = 4.5
+
+
+def make_face(
+    age: float = 40.0, box: tuple[float, float, float, float] = (100.0, 80.0, 200.0, 180.0)
+) -> FacePrediction:
+    distribution = np.zeros(101)
+    distribution[round(age)] = 1.0
+    return FacePrediction(
+        box=box,
+        detection_score=0.9,
+        age=age,
+        interval=(age - 8.0, age + 9.0),
+        initial_age=age,
+        trace=(TraceStep(0, age, 3.0, True),),
+        status="accepted",
+        distribution=distribution,
+        similarities={},
+        heatmap=np.eye(4, dtype=np.float32),
+        crop=np.full((112, 112, 3), 128, np.uint8),
+        embedding=np.ones(4, np.float32),
+    )
+
+
+class FakeEstimator:
+    """Finds `faces` in every photo, or none in a plain one; the cosine of a prompt grows with its length."""
+
+    epsilon = EPSILON
+    kind = "cilf"
+    compares_texts = True
+    source = "a stand-in"
+    sha256 = "0123456789abcdef"
+    report = None
+    card = ""
+
+    def __init__(self, faces: Sequence[FacePrediction] = ()) -> None:
+        self.faces = list(faces)
+        self.photos: list[np.ndarray] = []
+
+    def predict(
+        self,
+        photo: np.ndarray,
+        prompts: None = None,
+        *,
+        no_face: Literal["skip", "whole"] = "skip",
+        tiles: bool = True,
+        max_faces: int | None = None,
+        max_views: int | None = None,
+    ) -> list[FacePrediction]:
+        self.photos.append(photo)
+        if np.ptp(photo, axis=(0, 1)).any():
+            return self.faces
+        return [make_face()] if no_face == "whole" else []
+
+    def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
+        return {prompt: min(1.0, len(prompt) / 100) for prompt in prompts}
+
+    def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
+        return {prompt: 1 / len(similarities) for prompt in similarities}
+
+    def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
+        return {prompt: ["zebra"] for prompt in prompts if "zebra" in prompt}
+
+
+class Documented(FakeEstimator):
+    def __init__(self, source: str, report: dict[str, Any] | None = None, card: str = "") -> None:
+        super().__init__([make_face()])
+        self.source, self.report, self.card = source, report, card  # type: ignore[misc]
+
+
+class StandIn(FakeEstimator):
+    """Sees as many faces as the first pixel's red says, in arrays as the page hands them over."""
+
+    def predict(self, photo: np.ndarray, prompts: None = None, **_: Any) -> list[FacePrediction]:
+        return [face(left=12.0 * number) for number in range(int(photo[0, 0, 0]))]

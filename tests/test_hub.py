@@ -54,17 +54,17 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "hub"
 
 
-def seed(found: Checkpoint) -> int:
-    return int(found.config.training["seed"])
+def seed(checkpoint: Checkpoint) -> int:
+    return int(checkpoint.config.training["seed"])
 
 
 def refused(name: str = NAME, revision: str | None = None) -> str:
     """What is said when the checkpoint cannot be had: one sentence."""
     with pytest.raises(WeightsError) as caught:
         load(name, revision=revision)
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
 
 
 def half_files(cache: Path) -> list[Path]:
@@ -79,17 +79,17 @@ def bend(file: Path) -> None:
 
 
 def weights_in(cache: Path) -> Path:
-    [found] = cache.rglob(f"snapshots/*/{WEIGHTS}")
-    return found
+    [file] = cache.rglob(f"snapshots/*/{WEIGHTS}")
+    return file
 
 
 class TestArriving:
     def test_weights_configuration_report_and_card(self, there: Hub) -> None:
-        found = load(NAME)
-        assert seed(found) == 1
-        assert found.report == {"all": {"mae": 4.5}}
-        assert found.card == "# Age of faces\n"
-        assert NAME in found.source
+        checkpoint = load(NAME)
+        assert seed(checkpoint) == 1
+        assert checkpoint.report == {"all": {"mae": 4.5}}
+        assert checkpoint.card == "# Age of faces\n"
+        assert NAME in checkpoint.source
 
     def test_what_is_there_is_not_downloaded_again(self, there: Hub) -> None:
         load(NAME)
@@ -109,8 +109,8 @@ class TestArriving:
         first = there.repositories[f"models/{NAME}"].head
         there.repositories[f"models/{NAME}"].tags["v1"] = first
         second = there.add(NAME, other)
-        wanted = {None: 2, "main": 2, "v1": 1, first: 1, second: 2}
-        assert {revision: seed(load(NAME, revision=revision)) for revision in wanted} == wanted
+        seeds = {None: 2, "main": 2, "v1": 1, first: 1, second: 2}
+        assert {revision: seed(load(NAME, revision=revision)) for revision in seeds} == seeds
 
     def test_progress_is_told_in_bytes(self, there: Hub, folder: Path) -> None:
         told: list[tuple[int, int]] = []
@@ -178,9 +178,9 @@ class TestDamage:
     def test_on_the_hub_is_said_and_is_no_trap_once_it_is_mended(self, there: Hub) -> None:
         fault = Fault(CONTENT, altered=True)
         there.faults.append(fault)
-        said = refused()
-        assert "on the Hugging Face Hub itself" in said
-        assert "another revision" in said
+        sentence = refused()
+        assert "on the Hugging Face Hub itself" in sentence
+        assert "another revision" in sentence
         fault.times = 0
         assert seed(load(NAME)) == 1
 
@@ -207,9 +207,9 @@ class TestDamage:
         bend(weights_in(cache))
         with monkeypatch.context() as offline:
             offline.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-            said = refused()
-        assert "was damaged and is removed" in said
-        assert "HF_HUB_OFFLINE" in said
+            sentence = refused()
+        assert "was damaged and is removed" in sentence
+        assert "HF_HUB_OFFLINE" in sentence
         assert seed(load(NAME)) == 1
 
     def test_in_a_cache_that_may_not_be_written(
@@ -276,11 +276,11 @@ class TestRefusals:
         assert "does not accept the access token" in refused()
 
     @pytest.mark.parametrize(
-        ("status", "said"), [(403, "refuses"), (429, "no more requests"), (418, "it answers 418")]
+        ("status", "sentence"), [(403, "refuses"), (429, "no more requests"), (418, "it answers 418")]
     )
-    def test_other_answers(self, there: Hub, status: int, said: str) -> None:
+    def test_other_answers(self, there: Hub, status: int, sentence: str) -> None:
         there.faults.append(Fault("GET /api/models/", status=status))
-        assert said in refused()
+        assert sentence in refused()
 
     def test_a_revision_of_what_has_none(self, folder: Path) -> None:
         assert "has no revision 'v1'" in refused(str(folder), "v1")
@@ -289,10 +289,10 @@ class TestRefusals:
 
 
 @pytest.mark.parametrize(
-    ("address", "said"), [("", "has no revision 'v9'"), ("http://127.0.0.1:9", "cannot be reached")]
+    ("address", "sentence"), [("", "has no revision 'v9'"), ("http://127.0.0.1:9", "cannot be reached")]
 )
 def test_on_the_command_line_it_is_one_line_without_a_stack_trace(
-    address: str, said: str, folder: Path, tmp_path: Path
+    address: str, sentence: str, folder: Path, tmp_path: Path
 ) -> None:
     with hub() as held:
         held.add(NAME, folder)
@@ -311,5 +311,5 @@ def test_on_the_command_line_it_is_one_line_without_a_stack_trace(
             check=False,
         )
     assert done.returncode == 2
-    assert said in done.stderr
+    assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cilf import photo_set as photoset
+from cilf import photo_set
 from cilf.errors import DetectorError, UsageError
-from cilf.photo_set import COLUMNS, find_photos, partial_path, predict_paths, predict_photos, write_table
+from cilf.photo_set import COLUMNS, find_photos, partial_path, predict_paths, write_table
 from cilf.prediction import FacePrediction
 from tests.stand_in import CountingEstimator, picture
 
@@ -64,8 +64,8 @@ class TestFindPhotos:
         (tmp_path / "a" / "up").symlink_to(tmp_path)
         (tmp_path / "a" / "self.png").symlink_to("self.png")
         (tmp_path / "a" / "other.png").symlink_to("1.png")
-        found = names([tmp_path])
-        assert found == [str(tmp_path / "a" / name) for name in ("1.png", "other.png", "self.png")]
+        listed = names([tmp_path])
+        assert listed == [str(tmp_path / "a" / name) for name in ("1.png", "other.png", "self.png")]
         rows = list(predict_paths(CountingEstimator(), tmp_path))
         assert [row["status"] for row in rows] == ["no_face", "no_face", "unreadable"]
 
@@ -81,12 +81,12 @@ class TestFindPhotos:
         picture(tmp_path / "locked" / "b.png")
         scandir = os.scandir
 
-        def refuse_one(folder: str) -> object:
+        def refuse_locked(folder: str) -> object:
             if folder.endswith("locked"):
                 raise PermissionError(13, "Permission denied", folder)
             return scandir(folder)
 
-        monkeypatch.setattr(os, "scandir", refuse_one)
+        monkeypatch.setattr(os, "scandir", refuse_locked)
         rows = list(predict_paths(CountingEstimator(), tmp_path))
         assert [(row["path"], row["status"]) for row in rows] == [
             (str(tmp_path / "a.png"), "no_face"),
@@ -176,7 +176,7 @@ class TestRows:
         picture(tmp_path / "a.png", faces=2)
         picture(tmp_path / "b.png", faces=1)
         estimator = CountingEstimator()
-        rows = predict_photos(estimator, find_photos(tmp_path))
+        rows = predict_paths(estimator, tmp_path)
         next(rows)
         next(rows)
         assert estimator.opened == ["a.png"]
@@ -228,7 +228,7 @@ class TestTable:
         assert set(types[["x0", "y0", "x1", "y1", "detection_score", "age", "initial_age"]]) == {"Float64"}
 
     def test_parquet_of_several_groups(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(photoset, "_PARQUET_GROUP", 3)
+        monkeypatch.setattr(photo_set, "_PARQUET_GROUP", 3)
         rows = [measured(number=number) for number in range(7)]
         assert write_table(rows, tmp_path / "ages.parquet") == 7
         assert read(tmp_path / "ages.parquet") == rows

@@ -1,4 +1,4 @@
-"""Faces from frame to frame: calm ages, quick to follow somebody new, at every frame rate."""
+"""Faces from frame to frame: smoothed ages, quick to follow somebody new, at every frame rate."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,7 +16,7 @@ HERE = (100.0, 80.0, 180.0, 160.0)
 THERE = (300.0, 80.0, 380.0, 160.0)
 
 # A busy machine is no failure.
-calmly = settings(deadline=None, max_examples=50)
+patient = settings(deadline=None, max_examples=50)
 
 rates = st.floats(6, 30)
 ages = st.floats(5, 90)
@@ -47,7 +47,7 @@ def play(
     return shown
 
 
-@calmly
+@patient
 @given(age=ages, noise=st.floats(0.5, 3), rate=rates, seed=seeds)
 def test_a_still_face_has_at_most_half_the_raw_deviation(
     age: float, noise: float, rate: float, seed: int
@@ -58,7 +58,7 @@ def test_a_still_face_has_at_most_half_the_raw_deviation(
     assert np.std([face.age for face in shown[settled:]]) <= 0.5 * np.std(raw[settled:])
 
 
-@calmly
+@patient
 @given(before=ages, after=ages, noise=st.floats(0, 2), rate=rates, seed=seeds)
 def test_a_new_face_in_the_old_place_is_followed_within_a_second(
     before: float, after: float, noise: float, rate: float, seed: int
@@ -73,7 +73,7 @@ def test_a_new_face_in_the_old_place_is_followed_within_a_second(
     assert abs(last.age - before) >= 0.9 * abs(after - before) - 3 * noise / np.sqrt(3)
 
 
-@calmly
+@patient
 @given(before=ages, after=ages, rate=rates)
 def test_a_leap_in_age_is_followed_even_where_the_embeddings_agree(
     before: float, after: float, rate: float
@@ -85,7 +85,7 @@ def test_a_leap_in_age_is_followed_even_where_the_embeddings_agree(
     assert abs(last.age - before) >= 0.9 * abs(after - before)
 
 
-@calmly
+@patient
 @given(age=ages, rate=st.floats(6, 30), seed=seeds)
 def test_a_single_odd_frame_changes_nothing(age: float, rate: float, seed: int) -> None:
     frames = [make(age)] * 60
@@ -93,10 +93,10 @@ def test_a_single_odd_frame_changes_nothing(age: float, rate: float, seed: int) 
     assert all(abs(face.age - age) < 1e-6 for face in play(FaceTracker(), frames, rate))
 
 
-@calmly
+@patient
 @given(rate=rates, seed=seeds)
 def test_the_frame_rate_does_not_change_what_is_shown(rate: float, seed: int) -> None:
-    """A slow drift of the age, seen more or less often, leads to about the same calm age."""
+    """A slow drift of the age, seen more or less often, leads to about the same age."""
     drift = [make(40 + 2 * np.sin(0.8 * index / rate)) for index in range(round(8 * rate))]
     often = [make(40 + 2 * np.sin(0.8 * index / 30)) for index in range(240)]
     *_, seldom_seen = play(FaceTracker(), drift, rate)
@@ -104,7 +104,7 @@ def test_the_frame_rate_does_not_change_what_is_shown(rate: float, seed: int) ->
     assert abs(seldom_seen.age - often_seen.age) < 0.5
 
 
-@calmly
+@patient
 @given(rate=rates, noise=st.floats(0.2, 3), seed=seeds)
 def test_a_still_box_trembles_less(rate: float, noise: float, seed: int) -> None:
     tremble = np.random.default_rng(seed).normal(0, noise, (round(6 * rate), 4))
@@ -113,7 +113,7 @@ def test_a_still_box_trembles_less(rate: float, noise: float, seed: int) -> None
     assert shown.std(axis=0).mean() < tremble.std(axis=0).mean()
 
 
-@calmly
+@patient
 @given(rate=rates, speed=st.floats(0.2, 1.0))
 def test_a_moving_box_is_kept_up_with(rate: float, speed: float) -> None:
     """At up to a box side per second the smoothed box trails by less than a sixth of a side."""
@@ -123,7 +123,7 @@ def test_a_moving_box_is_kept_up_with(rate: float, speed: float) -> None:
     assert abs(last.box[0] - boxes[-1][0]) < side / 6
 
 
-@calmly
+@patient
 @given(rate=rates, seed=seeds)
 def test_two_faces_keep_their_numbers_in_any_order(rate: float, seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -1,1 +1,1 @@
-"""The page: one file a tab, and the drawings, charts and texts that they share. `app.py` puts it together."""
+"""The page: a folder for each tab, and the charts, texts and style that tabs share. `app.py` puts it together."""

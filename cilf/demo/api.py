@@ -9,18 +9,19 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from cilf.demo import texts
-from cilf.demo.photo import charts
+from cilf.demo.charts import ADULT
 from cilf.demo.server.model_host import Estimator, ModelHost
-from cilf.demo.uploads import api_inputs as handed_in
+from cilf.demo.uploads import api_inputs
 from cilf.demo.uploads.url_download import Budget
 from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.photo_set import Row, predict_photos
-from cilf.prediction import FacePrediction, NoFace
+from cilf.prediction import FacePrediction
 from cilf.texts import distinct_texts
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 MAX_FILES = 100
 
 # A file as `gradio_client.handle_file` sends it, or an address as language models write it.
-Photo = str | gr.FileData
+PhotoInput = str | gr.FileData
 
 
 class Endpoints:
@@ -48,14 +49,14 @@ class Endpoints:
             gr.api(endpoint, concurrency_limit=1, concurrency_id="programs")
 
     def predict(
-        self, photo: Photo, prompts: list[str] | None = None, request: gr.Request | None = None
+        self, photo: PhotoInput, prompts: list[str] | None = None, request: gr.Request | None = None
     ) -> str:
         """Estimate the age of every face in one photo, with its 90 % interval and the steps of its correction.
 
         The answer is JSON: a list with one record per face, left to right. Its keys: path (the photo's name), face (0
         is the leftmost), x0, y0, x1, y1 (the face's box in pixels), detection_score, age, age_low, age_high (years; the
         true age lies between low and high for 90 of 100 faces), initial_age, iterations, status ("accepted",
-        "corrected" or "low_confidence"), error, trace (each step's iteration, age, estimated_error and accepted),
+        "corrected" or "low_confidence"), error, trace (each step's iteration, age, estimated_error, accepted, view and kept_error),
         distribution (the probabilities of the ages 0 to 100), similarities (prompt to cosine; empty where the weights
         have no text tower) and over_18 ("yes", "no" or "unsure"). A photo without a face gives one record with the
         status "no_face". An estimate from a picture is no fact about a person and must not be used to decide about
@@ -77,10 +78,10 @@ class Endpoints:
 
         return self._answer(answer, [photo], request)
 
-    def predict_set(self, files: list[Photo], request: gr.Request | None = None) -> str:
+    def predict_set(self, files: list[PhotoInput], request: gr.Request | None = None) -> str:
         """Estimate the ages of the faces in several photos; one bad file does not stop the others.
 
-        Addresses have two minutes together; whichever do not come in this time are listed as unreadable.
+        Addresses have two minutes together; those that do not come in this time are listed as unreadable.
 
         The answer is JSON: a list of records like those of predict: one per face, and one for each file without a face
         (status "no_face") or that cannot be read (status "unreadable"), with the reason as its error.
@@ -103,7 +104,7 @@ class Endpoints:
         return self._answer(answer, files, request)
 
     def similarity(
-        self, photo: Photo, prompts: list[str], face: int = 0, request: gr.Request | None = None
+        self, photo: PhotoInput, prompts: list[str], face: int = 0, request: gr.Request | None = None
     ) -> str:
         """Say how well texts fit one face of a photo, such as "a child" or "an old man".
 
@@ -123,7 +124,7 @@ class Endpoints:
         def answer() -> list[Row]:
             chosen_texts = _checked(prompts)
             estimator = self._host.get()
-            chosen = _chosen(estimator.predict(handed_in.read(photo)), face, handed_in.name_of(photo))
+            chosen = _chosen(estimator.predict(api_inputs.read(photo)), face, api_inputs.name_of(photo))
             similarities = estimator.similarity(chosen, chosen_texts)
             shares = estimator.softmax(similarities)
             unknown = estimator.unknown_words(list(similarities))
@@ -140,7 +141,7 @@ class Endpoints:
         return self._answer(answer, [photo], request)
 
     def _answer(self, work: Callable[[], list[Row]], photos: Any, request: gr.Request | None) -> str:
-        """Do the work; whatever goes wrong reaches the program as one sentence, and nothing of it the log."""
+        """Do the work; an error reaches the program as one sentence, and nothing of a photo the log."""
         try:
             records = work()
         except CilfError as error:
@@ -149,32 +150,17 @@ class Endpoints:
             log.exception("a program's request could not be answered")
             raise gr.Error(texts.UNEXPECTED, print_exception=False) from error
         finally:
-            handed_in.discard(photos)
+            api_inputs.discard(photos)
             if request is not None:
                 self._forget(str(request.session_hash))
         return json.dumps(records)
 
 
-class _Reader:
-    """Reads what a program handed in and keeps its faces for the records; `predict_photos` asks it for predictions."""
-
-    def __init__(self, estimator: Estimator, prompts: list[str], budget: Budget) -> None:
-        self._estimator = estimator
-        self._prompts = prompts
-        self._budget = budget
-        self.faces: list[FacePrediction] = []
-
-    def predict(self, photo: Any, *, no_face: NoFace) -> list[FacePrediction]:
-        pixels = handed_in.read(photo, self._budget)
-        self.faces = self._estimator.predict(pixels, self._prompts, no_face=no_face)
-        return self.faces
-
-
 def _records(estimator: Estimator, photo: Any, prompts: list[str], budget: Budget) -> list[Row]:
     """The command line's rows of one photo, each with what else is known of the face; None where there is no face."""
-    reader = _Reader(estimator, prompts, budget)
-    rows = predict_photos(reader, [(handed_in.name_of(photo), photo)])
-    return [row | _details(None if row["face"] is None else reader.faces[row["face"]]) for row in rows]
+    photos = [(api_inputs.name_of(photo), partial(api_inputs.read, photo, budget))]
+    [(faces, rows)] = predict_photos(estimator, photos, prompts)
+    return [row | _details(face) for row, face in zip(rows, faces or (None,), strict=True)]
 
 
 def _details(face: FacePrediction | None) -> Row:
@@ -182,7 +168,7 @@ def _details(face: FacePrediction | None) -> Row:
         "trace": face and [asdict(step) for step in face.trace],
         "distribution": face and face.distribution.astype(float).tolist(),
         "similarities": face and face.similarities,
-        "over_18": face and face.over(charts.ADULT),
+        "over_18": face and face.over(ADULT),
     }
 
 

@@ -9,10 +9,10 @@ LIVE = '<div role="status" aria-live="polite">${value}</div>'
 
 
 def panel(value: str = "", *, live: bool = False, **options: Any) -> gr.HTML:
-    """A `gr.HTML` that looks as our style sheet says.
+    """A `gr.HTML` under our style sheet alone.
 
     Args:
-        value: HTML; whatever comes from a visitor must be escaped in it.
+        value: HTML; text from a visitor must be escaped in it.
         live: changes are read aloud by screen readers.
         options: passed on to `gr.HTML`.
     """

@@ -18,9 +18,9 @@ LIMITS = (
 DROP_HERE = "Drop a photo here\n– or –\nclick to choose one"
 FIRST_STEP = "Choose a photo, paste one, take a snapshot, or try a portrait."
 WAITING = (
-    "Each face gets its age, a 90 % interval, the steps of its correction and a look at what the model saw."
+    "Each face gets its age, a 90 % interval, the steps of its correction and a map of what the model saw."
 )
-PROMPTS_LEAD = "The model compares the face with sentences. Change them; the photo is not looked at again."
+PROMPTS_LEAD = "The model compares the face with sentences. Change them; the photo is not read again."
 PRESETS_LEAD = "Start from a set:"
 RESET_PROMPTS = "Reset"
 ADD_PROMPT = "Add a prompt, then Enter"
@@ -30,7 +30,7 @@ WHOLE_PICTURE = "Take the whole picture as one face"
 FORGOTTEN = "This photo is no longer in memory. Please choose it again."
 UNEXPECTED = "Something went wrong with this picture. Please try another one."
 BUSY = "Many people are here right now; try again in a minute."
-REFUSED = "This photo was not looked at. Please choose it again later."
+REFUSED = "This photo got no place in line. Please choose it again later."
 NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
 UNFAMILIAR = (
     "This picture is unlike the photos that the estimates were calibrated on; no promise holds for it."
@@ -56,7 +56,7 @@ def sentence(error: Exception) -> str:
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
-def found(count: int) -> str:
+def face_count(count: int) -> str:
     """How many faces there are, for the line above the picker."""
     return "1 face found" if count == 1 else f"{count} faces found, numbered from left to right"
 
@@ -81,18 +81,20 @@ def story(face: FacePrediction, epsilon: float) -> str:
     opening = f"First guess {first.age:.1f} years, expected to be {off}"
     if face.status == "accepted":
         return f"{opening}. That is within the limit of {epsilon:.1f}, so it was kept."
-    taken = [step for step in face.trace[1:] if step.accepted]
+    accepted = [step for step in face.trace[1:] if step.accepted]
     opening += f", more than the limit of {epsilon:.1f}."
     if not face.iterations:
         return f"{opening} No further view of the face was taken. Take it with care."
     views = "One further view" if face.iterations == 1 else f"{face.iterations} further views"
     error = f"{face.estimated_error:.1f}"
-    if not taken and face.status == "corrected":
+    if not accepted and face.status == "corrected":
         return f"{opening} {views} confirmed it: an expected error of {error}, within the limit."
-    if not taken:
+    if not accepted:
         return f"{opening} {views} pointed to no better age, so the guess was kept. Take it with care."
-    moves = "One correction" if len(taken) == 1 else f"{len(taken)} corrections"
-    moved = f"{moves} by {views.lower()} led to {taken[-1].age:.1f} years with an expected error of {error}"
+    moves = "One correction" if len(accepted) == 1 else f"{len(accepted)} corrections"
+    moved = (
+        f"{moves} by {views.lower()} led to {accepted[-1].age:.1f} years with an expected error of {error}"
+    )
     if face.status == "corrected":
         return f"{opening} {moved}, within the limit."
     return f"{opening} {moved}, still above the limit. Take it with care."
@@ -124,13 +126,13 @@ def outcome(face: FacePrediction, index: int) -> str:
 
 
 def unknown_words(words: list[str]) -> str:
-    """Note beside a prompt whose words the text tower did not meet in training."""
+    """Note on a prompt whose words the text tower did not meet in training."""
     quoted = ", ".join(f"“{word}”" for word in words)
     return f"Not seen in training: {quoted}"
 
 
 def remove_prompt(prompt: str) -> str:
-    """What the cross beside a prompt does."""
+    """What the cross of a prompt does."""
     return f"Remove “{prompt}”"
 
 
@@ -153,9 +155,9 @@ LIVE_CAMERA = "Camera"
 LIVE_FACES = "Faces in view"
 LIVE_REST = "Press Start and look into the camera."
 LIVE_EMPTY_TITLE = "The ages appear here"
-LIVE_EMPTY = "Each face in view gets a calm age and its 90 % interval, averaged over the last seconds."
+LIVE_EMPTY = "Each face in view gets an age and its 90 % interval, averaged over the last seconds."
 LIVE_PRIVACY = (
-    "Frames of your camera go to the program behind this page, are looked at in memory and forgotten at once. None is "
+    "Frames of your camera go to the program behind this page, are read in memory and forgotten at once. None is "
     "written to a disk or logged. The camera is switched off when you press Stop, open another tab or leave the page."
 )
 LIVE_MODEL_FIRST = "The model is still loading; the ages appear as soon as it is ready."
@@ -170,7 +172,7 @@ LIVE_SENTENCES = {
     "noFace": "No face in view. Come a little closer, with light on your face.",
     "insecure": "Browsers open a camera only on a secure address. Open this page with https://, or as http://localhost.",
     "denied": (
-        "The browser does not let this page use the camera. Allow it with the camera sign beside the address, then "
+        "The browser does not let this page use the camera. Allow it with the camera sign at the address, then "
         "press Start again."
     ),
     "missing": "No camera was found. Connect one and press Start again, or use the Photo tab.",
@@ -195,8 +197,8 @@ ON_A_SPACE = (
     "This page runs on a computer of Hugging Face: your photo travels there, is read, and is deleted at once."
 )
 SHARED = (
-    "This page is shared by a link: your photo travels through Gradio's servers to the computer of whoever sent you "
-    "the link, and is deleted there as soon as it is read."
+    "This page is shared by a link: your photo travels through Gradio's servers to the computer of the person who sent "
+    "you the link, and is deleted there as soon as it is read."
 )
 ON_THE_NETWORK = (
     "Your photo travels to the computer that serves this page, and is deleted there as soon as it is read."
@@ -205,7 +207,7 @@ ON_THE_NETWORK = (
 # The Model tab
 
 NO_MODEL_YET = "The model is still loading; this takes a few seconds."
-OWNER_CHOOSES = "Whoever runs this page chooses its weights, when they start it with --weights."
+OWNER_CHOOSES = "The owner of this page chooses its weights, by starting it with --weights."
 LOAD_LEAD = (
     "A folder with a CILF checkpoint, the name of one on the Hugging Face Hub, or “mtmsa” for the second system. The "
     "model in use stays until the new one works, and photos in view keep theirs."
@@ -237,11 +239,11 @@ LIMITS_PLAIN = (
 )
 CARD_LEAD = "What the makers of the weights wrote, as it came with them."
 PROGRAMS_LEAD = (
-    "Programs get the same numbers, as JSON: a list of records, one per face. A photo without a face has one with the "
-    "status no_face and no age; one that cannot be read has one in <code>/predict_set</code>, and is an error in "
-    "<code>/predict</code>. <code>/similarity</code>, for weights that compare texts, gives one per prompt: prompt, "
-    "similarity, share, unknown_words."
+    "Programs get the same numbers as JSON, through <code>/predict</code>, <code>/predict_set</code> and "
+    "<code>/similarity</code>. Their parameters, and examples to copy, stand behind “Use via API” at the page's foot."
 )
+MCP_ON = '<p class="cilf-small">Language models reach the same as tools (MCP) at <code>/gradio_api/mcp/</code>.</p>'
+MCP_OFF = '<p class="cilf-small">Started with <code>--mcp</code>, the page offers them to language models as tools.</p>'
 
 
 def downloading(done: int, total: int) -> str:
@@ -250,7 +252,7 @@ def downloading(done: int, total: int) -> str:
 
 
 def new_weights(source: str) -> str:
-    """Other weights have taken the model's place."""
+    """Other weights are in use now."""
     return f"Now in use: {source}."
 
 
@@ -273,7 +275,7 @@ SET_PRIVACY = (
     "Photos go one by one into memory and never onto the disk. A zip file lies on the disk without a name until it is "
     "read. The figures are forgotten when you leave."
 )
-SET_FORGOTTEN = "This set is no longer in memory. Please load the page anew and choose the photos again."
+SET_FORGOTTEN = "This set is no longer in memory. Please reload the page and choose the photos again."
 SET_UNEXPECTED = (
     "Something went wrong with this set. What is done is kept; please choose the other photos again."
 )

@@ -1,4 +1,4 @@
-"""The look of the page: a quiet theme with the system's own fonts, and what stands in the page's head."""
+"""The appearance of the page: a plain theme with the system's own fonts, and what stands in the page's head."""
 
 import json
 from pathlib import Path
@@ -20,14 +20,11 @@ _SCRIPT = (
     .replace("__LENGTH__", str(texts.MAX_PROMPT_LENGTH))
 )
 
-# Browsers draw no icon of ours otherwise; a data address needs no request.
+FAVICON = Path(__file__).with_name("favicon.svg")
+
 HEAD = (
     '<meta name="description" content="Age from a face, with its interval and the steps of its correction.">'
-    '<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns=%22http://www.w3.org/2000/svg%22 viewBox=%220 0 32 32%22%3E'
-    "%3Crect width=%2232%22 height=%2232%22 rx=%228%22 fill=%22%230b5d8f%22/%3E"
-    "%3Cpath d=%22M5 16h22M9 12v8M23 12v8%22 stroke=%22%23fff%22 stroke-width=%222.5%22 stroke-linecap=%22round%22/%3E"
-    "%3Ccircle cx=%2216%22 cy=%2216%22 r=%224.5%22 fill=%22%23f0a830%22/%3E"
-    '%3C/svg%3E">'
+    '<link rel="icon" type="image/svg+xml" href="favicon.ico">'
     f'<script type="module">{_SCRIPT}</script>'
 )
 

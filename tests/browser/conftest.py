@@ -76,7 +76,7 @@ def shoot(request: pytest.FixtureRequest) -> Callable[..., None]:
     test = re.sub(r"\W+", "-", request.node.name).removeprefix("test_").strip("-")
     name = f"{request.path.stem.removeprefix('test_')}-{test}"
 
-    def taken(page: Page, suffix: str = "") -> None:
+    def save_picture(page: Page, suffix: str = "") -> None:
         page.screenshot(path=SCREENSHOTS / f"{name}{suffix}.png", full_page=True, animations="disabled")
 
-    return taken
+    return save_picture

@@ -14,7 +14,7 @@ PICTURE = ROOT / "assets" / "page.png"
 
 
 def main() -> None:
-    """Start the page, let it look at the portrait, and take the picture."""
+    """Start the page, let it predict the portrait, and save the picture."""
     with (
         tempfile.TemporaryDirectory() as folder,
         serve(Path(folder)) as site,

@@ -113,10 +113,10 @@ def upload(page: Page, file: Path) -> None:
 
 def findings(page: Page) -> list[str]:
     """What axe-core calls serious or critical: rule and element, with what is wrong."""
-    found: dict[str, Any] = Axe().run(page).response
+    response: dict[str, Any] = Axe().run(page).response
     return [
         f"{rule['id']} at {node['target']}: {node['failureSummary']}"
-        for rule in found["violations"]
+        for rule in response["violations"]
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
     ]

@@ -1,5 +1,4 @@
-"""What is left of a visitor on the disk and in the log: nothing. Of the memory speaks
-`tests/demo/photo/test_tab.py`."""
+"""What is left of a visitor on the disk and in the log: nothing. `tests/demo/test_page.py` is about the memory."""
 
 import threading
 import zipfile
@@ -70,7 +69,7 @@ def test_nothing_stays(playwright: Playwright, grace_hopper: np.ndarray, tmp_pat
     assert list(site.temporary.iterdir()) == []  # when the program has ended, not even a folder
 
 
-def test_nothing_stays_of_photos_that_were_never_looked_at(
+def test_nothing_stays_of_photos_that_were_never_predicted(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / f"{NAME}.jpg"

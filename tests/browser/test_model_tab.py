@@ -77,6 +77,14 @@ def test_what_is_loaded_and_how_well_it_does(visit: Visit, shoot: Shoot) -> None
     assert findings(page) == []
 
 
+def test_the_api_page_shows_how_to_call_the_endpoints(visit: Visit) -> None:
+    page = visit()
+    page.get_by_role("button", name="Use via API").click()
+    for name in ("/predict", "/predict_set", "/similarity"):
+        expect(page.locator(".api-docs").get_by_text(name, exact=True).first).to_be_visible()
+    expect(page.locator(".api-docs")).to_contain_text("gradio_client")
+
+
 def test_wrong_weights_leave_the_old_ones_in_use(
     own_page: Callable[[], Page], shoot: Shoot, tmp_path: Path
 ) -> None:

@@ -112,10 +112,10 @@ def test_a_set_with_a_broken_file(visit: Visit, shoot: Shoot, site: Site, album:
     expected: list[tuple[str, float | None]] = []
     for path in album:
         try:
-            found = real.predict(path)
+            faces = real.predict(path)
         except Exception:
-            found = []
-        expected += [(path.name, face.age) for face in found] or [(path.name, None)]
+            faces = []
+        expected += [(path.name, face.age) for face in faces] or [(path.name, None)]
     assert [row["path"] for row in rows] == [name for name, _ in expected]
     for row, (_, age) in zip(rows, expected, strict=True):
         assert float(row["age"]) == pytest.approx(age, abs=1e-3) if age is not None else row["age"] == ""

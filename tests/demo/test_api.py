@@ -28,14 +28,12 @@ from cilf.demo.api import MAX_FILES, Endpoints
 from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
-from cilf.demo.uploads import api_inputs as handed_in
+from cilf.demo.uploads import api_inputs, images, url_download
 from cilf.demo.uploads import folder as upload_folder
-from cilf.demo.uploads import images as pictures
-from cilf.demo.uploads import url_download as fetching
 from cilf.errors import PhotoError
 from cilf.photo_set import COLUMNS
 from tests.browser.running import Site, serve
-from tests.demo.photo.test_tab import FakeEstimator, make_face
+from tests.stand_in import FakeEstimator, make_face
 
 Answer = TypeVar("Answer")
 
@@ -115,7 +113,7 @@ class TestBounds:
     def test_prompts_are_refused_before_the_photo_is_read(
         self, prompts: Any, words: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(handed_in, "read", lambda *_: pytest.fail("the photo was read"))
+        monkeypatch.setattr(api_inputs, "read", lambda *_: pytest.fail("the photo was read"))
         host = ModelHost(lambda: FakeEstimator([make_face()]))
         host.start()
         with gr.Blocks(analytics_enabled=False):
@@ -141,19 +139,19 @@ class TestBounds:
         """A full set of 5 MB each comes over 10 Mbit/s, and stands in line behind another one's addresses."""
         first = tmp_path / "first.jpg"
         first.touch()
-        then = time.time() - MAX_FILES * 5 * 8 / 10 - fetching.SECONDS_TOGETHER
+        then = time.time() - MAX_FILES * 5 * 8 / 10 - url_download.SECONDS_TOGETHER
         os.utime(first, (then, then))
-        upload_folder.sweep(tmp_path, app.CACHE_AGE)
+        upload_folder.sweep(tmp_path, app.UPLOAD_AGE)
         assert first.exists()
 
     def test_the_addresses_of_a_set_share_their_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        budgets: list[fetching.Budget] = []
+        budgets: list[url_download.Budget] = []
 
-        async def fetch(address: str, name: str, most: int, budget: fetching.Budget) -> bytes:
+        async def fetch(address: str, name: str, most: int, budget: url_download.Budget) -> bytes:
             budgets.append(budget)
             raise PhotoError("not now")
 
-        monkeypatch.setattr(handed_in, "fetch", fetch)
+        monkeypatch.setattr(api_inputs, "fetch", fetch)
         host = ModelHost(FakeEstimator)
         host.start()
         with gr.Blocks(analytics_enabled=False):
@@ -164,9 +162,9 @@ class TestBounds:
         assert len({id(budget) for budget in budgets}) == 2
 
     def test_an_address_is_no_larger_than_an_upload(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pictures, "MAX_PHOTO", 1000)
+        monkeypatch.setattr(images, "MAX_PHOTO", 1000)
         with pytest.raises(PhotoError, match="larger"):
-            handed_in.read("data:image/jpeg;base64," + "A" * 2000)
+            api_inputs.read("data:image/jpeg;base64," + "A" * 2000)
 
     def test_programs_take_turns_in_a_line_of_their_own(self, endpoints: Endpoints) -> None:
         assert Context.root_block is not None
@@ -205,12 +203,12 @@ class TestGradioClient:
     def test_similarity(self, client: Client, family: Path, faces: list[FacePrediction]) -> None:
         answer = client.predict(handle_file(family), PROMPTS, 1, api_name="/similarity")
         records = json.loads(answer)
-        found = {record["prompt"]: record["similarity"] for record in records}
-        assert found == pytest.approx(faces[1].similarities, abs=1e-5)
+        similarities = {record["prompt"]: record["similarity"] for record in records}
+        assert similarities == pytest.approx(faces[1].similarities, abs=1e-5)
         assert sum(record["share"] for record in records) == pytest.approx(1)
 
     @pytest.mark.parametrize(
-        ("call", "said"),
+        ("call", "sentence"),
         [
             (lambda client, photo, bad: client.predict(handle_file(bad), api_name="/predict"), "bad.jpg"),
             (
@@ -239,13 +237,13 @@ class TestGradioClient:
         family: Path,
         tmp_path: Path,
         call: Callable[[Client, Path, Path], str],
-        said: str,
+        sentence: str,
     ) -> None:
         bad = tmp_path / "bad.jpg"
         bad.write_text("no picture")
         with pytest.raises(AppError) as caught:
             call(client, family, bad)
-        assert said in str(caught.value)
+        assert sentence in str(caught.value)
         assert str(caught.value).endswith(".")
         assert "\n" not in str(caught.value)
         assert site.files() == []
@@ -314,8 +312,8 @@ class TestMcp:
         assert not answer.isError, answer
         (content,) = answer.content
         assert isinstance(content, TextContent)
-        found: list[dict[str, Any]] = json.loads(content.text)
-        return found
+        records: list[dict[str, Any]] = json.loads(content.text)
+        return records
 
     def test_the_tools_say_what_they_do(self, site: Site) -> None:
         async def listed() -> dict[str, Any]:
@@ -360,11 +358,11 @@ class TestMcp:
     def test_similarity(self, site: Site, family: Path, faces: list[FacePrediction]) -> None:
         address = "data:image/png;base64," + base64.b64encode(family.read_bytes()).decode()
         arguments = {"photo": address, "prompts": PROMPTS, "face": 1}
-        found = {
+        similarities = {
             record["prompt"]: record["similarity"]
             for record in self.records(self.call(site, "similarity", arguments))
         }
-        assert found == pytest.approx(faces[1].similarities, abs=1e-5)
+        assert similarities == pytest.approx(faces[1].similarities, abs=1e-5)
 
     def test_an_error_is_one_sentence(self, site: Site) -> None:
         answer = self.call(site, "predict", {"photo": "data:image/png;base64,aGVsbG8="})

@@ -18,7 +18,7 @@ from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
 from tests import tiny
-from tests.demo.photo.test_tab import look, request
+from tests.demo.conftest import request, send
 
 ROW = {"mae": 4.6437, "mae_range": [4.44, 4.83], "cs5": 0.661, "interval": {"coverage": 0.888}}
 
@@ -42,7 +42,7 @@ def answer(tab: PhotoTab, tmp_path: Path, grace_hopper: np.ndarray) -> dict[Any,
     path = tmp_path / "upload" / "portrait.png"
     path.parent.mkdir()
     Image.fromarray(grace_hopper).save(path)
-    return list(look(tab, path, "a child\nan old woman", request()))[-1]
+    return list(send(tab, path, "a child\nan old woman", request()))[-1]
 
 
 def test_age_trace_distribution_and_heat_map_are_shown(tab: PhotoTab, answer: dict[Any, Any]) -> None:
@@ -65,10 +65,10 @@ def test_neither_gender_nor_race_is_guessed_on_the_page(answer: dict[Any, Any]) 
 
 
 def test_the_model_tab_says_which_system_it_is(estimator: AgeEstimator) -> None:
-    found = evidence.of(estimator)
-    assert "MTMSA" in found.facts
-    assert "no text tower" in found.facts
-    assert "not measured" in found.facts
+    pieces = evidence.of(estimator)
+    assert "MTMSA" in pieces.facts
+    assert "no text tower" in pieces.facts
+    assert "not measured" in pieces.facts
 
 
 def test_both_systems_stand_side_by_side() -> None:
@@ -84,6 +84,6 @@ def test_one_system_alone_needs_no_table() -> None:
 
 
 def test_the_reports_are_those_of_the_bundled_checkpoints() -> None:
-    found = bundled_reports()
-    assert found["compact"] is not None
-    assert found["compact"]["all"]["mae"] > 0
+    pieces = bundled_reports()
+    assert pieces["compact"] is not None
+    assert pieces["compact"]["all"]["mae"] > 0

@@ -1,18 +1,18 @@
 // The camera's side of the Live tab. Gradio runs this once the tab's markup (`element`) stands on the page; `server` calls
-// the functions of live.py and `props.sentences` holds what can be said.
+// the functions of tab.py and `props.sentences` holds the sentences.
 //
 // The live picture is the camera's own video; only boxes and ages are drawn over it. A frame is sent when the last one
 // is answered, and it is the newest then: nothing ever waits in a line.
 
-const LONGEST_SIDE = 640; // of a sent frame; faces are found from a fifth of it on
+const LONGEST_SIDE = 640; // of a sent frame; faces are detected from a fifth of it on
 const QUALITY = 0.8; // of its JPEG
 const PATIENCE_MS = 30000; // for an answer
-const FIGURES_MS = 1000; // frame rate and delay are told so often,
+const FIGURES_MS = 1000; // frame rate and delay are shown so often,
 const WINDOW_MS = 3000; // over so long
 const LONELY_MS = 2500; // without a face until a hint is given
 const SPOKEN_MS = 6000; // between two announcements to a screen reader
 
-const say = props.sentences;
+const sentences = props.sentences;
 const find = (selector) => element.querySelector(selector);
 const stage = find(".cilf-stage"),
   video = find("video"),
@@ -56,11 +56,11 @@ function make(parent, tag, name, text = "") {
 function why(error) {
   return (
     {
-      NotAllowedError: say.denied,
-      SecurityError: say.denied,
-      NotFoundError: say.missing,
-      OverconstrainedError: say.missing,
-    }[error.name] ?? say.busy
+      NotAllowedError: sentences.denied,
+      SecurityError: sentences.denied,
+      NotFoundError: sentences.missing,
+      OverconstrainedError: sentences.missing,
+    }[error.name] ?? sentences.busy
   );
 }
 
@@ -69,10 +69,10 @@ async function start() {
   run = mine;
   mine.over = new Promise((resolve) => (mine.end = resolve));
   element.querySelector(".cilf-live").dataset.state = "running";
-  button.textContent = say.stop;
-  tell(say.asking);
+  button.textContent = sentences.stop;
+  tell(sentences.asking);
   try {
-    if (!navigator.mediaDevices?.getUserMedia) return stop(say.insecure);
+    if (!navigator.mediaDevices?.getUserMedia) return stop(sentences.insecure);
     const wish = camera ? { deviceId: { exact: camera } } : { facingMode: "user" };
     const stream = await navigator.mediaDevices.getUserMedia({
       audio: false,
@@ -81,12 +81,12 @@ async function start() {
     if (!mine.active) return switchOff(stream); // stopped while asking
     mine.stream = stream;
     const [track] = stream.getVideoTracks();
-    track.addEventListener("ended", () => mine.active && stop(say.ended));
-    // People expect a mirror; a camera that looks away from them is none.
+    track.addEventListener("ended", () => mine.active && stop(sentences.ended));
+    // People expect a mirror; a camera that points away from them is none.
     mine.mirror = track.getSettings().facingMode !== "environment";
     stage.classList.toggle("cilf-mirror", mine.mirror);
     video.srcObject = stream;
-    tell(say.starting);
+    tell(sentences.starting);
     await video.play();
   } catch (error) {
     if (mine.active) stop(why(error));
@@ -110,7 +110,7 @@ function stop(text = "", kind = "problem") {
   }
   video.srcObject = null;
   element.querySelector(".cilf-live").dataset.state = "idle";
-  button.textContent = say.start;
+  button.textContent = sentences.start;
   figures.textContent = "";
   spoken.textContent = "";
   draw([]);
@@ -125,7 +125,7 @@ async function offerCameras() {
     ...devices.map(
       (device, index) =>
         new Option(
-          device.label || fill(say.camera, { number: index + 1 }),
+          device.label || fill(sentences.camera, { number: index + 1 }),
           device.deviceId,
           false,
           device.deviceId === current,
@@ -145,7 +145,7 @@ function newFrame(mine) {
   return Promise.race([next, mine.over]);
 }
 
-function take() {
+function snapshot() {
   const scale = Math.min(1, LONGEST_SIDE / Math.max(video.videoWidth, video.videoHeight));
   const width = Math.round(video.videoWidth * scale),
     height = Math.round(video.videoHeight * scale);
@@ -166,48 +166,48 @@ function answer(frame) {
 async function follow(mine) {
   let first = true,
     lastFace = performance.now(),
-    told = 0,
-    saidAt = 0;
+    shownAt = 0,
+    spokenAt = 0;
   const times = []; // of the last answers: when, and how late after the camera
   while (mine.active) {
-    const taken = await newFrame(mine);
+    const captured = await newFrame(mine);
     if (!mine.active) break;
     if (!video.videoWidth) continue;
-    let found;
+    let result;
     try {
-      found = await answer({ picture: take(), at: taken / 1000, first });
+      result = await answer({ picture: snapshot(), at: captured / 1000, first });
     } catch {
-      if (mine.active) stop(say.silent);
+      if (mine.active) stop(sentences.silent);
       break;
     }
     if (!mine.active) break;
-    if (found.problem) {
-      stop(found.problem);
+    if (result.problem) {
+      stop(result.problem);
       break;
     }
-    if (found.busy) continue; // with the last frame of the run before
-    if (found.wait) {
-      tell(found.wait);
+    if (result.busy) continue; // with the last frame of the run before
+    if (result.wait) {
+      tell(result.wait);
       await Promise.race([new Promise((resolve) => setTimeout(resolve, 500)), mine.over]);
       continue;
     }
     first = false;
-    draw(found.faces, mine.mirror);
+    draw(result.faces, mine.mirror);
     const now = performance.now();
-    times.push([now, now - taken]);
+    times.push([now, now - captured]);
     while (times[0][0] < now - WINDOW_MS) times.shift();
-    if (now - told > FIGURES_MS && times.length > 2) {
-      told = now;
+    if (now - shownAt > FIGURES_MS && times.length > 2) {
+      shownAt = now;
       const rate = ((times.length - 1) * 1000) / (now - times[0][0]);
       const delays = times.map((time) => time[1]).sort((a, b) => a - b);
       const delay = Math.round(delays[delays.length >> 1] / 10) * 10;
-      figures.textContent = fill(say.figures, { rate: rate.toFixed(rate < 10 ? 1 : 0), delay });
+      figures.textContent = fill(sentences.figures, { rate: rate.toFixed(rate < 10 ? 1 : 0), delay });
     }
-    if (found.faces.length) lastFace = now;
-    tell(now - lastFace > LONELY_MS ? say.noFace : "");
-    if (now - saidAt > SPOKEN_MS && speak(found.faces)) saidAt = now;
+    if (result.faces.length) lastFace = now;
+    tell(now - lastFace > LONELY_MS ? sentences.noFace : "");
+    if (now - spokenAt > SPOKEN_MS && speak(result.faces)) spokenAt = now;
   }
-  // After the last frame, which would begin anew; a new run has taken over the place.
+  // After the last frame, which would begin a new stream; a new run has taken over the place.
   if (!run) server.live_stop(null).catch(() => {});
 }
 
@@ -234,7 +234,7 @@ function draw(faces, mirror) {
     parts.age.textContent = years;
     const low = Math.round(face.low),
       high = Math.round(face.high);
-    parts.interval.textContent = fill(say.interval, { low, high });
+    parts.interval.textContent = fill(sentences.interval, { low, high });
     const within = (age) => Math.min(Math.max(age, 0), 100);
     parts.range.style.left = `${within(face.low)}%`;
     parts.range.style.width = `${within(face.high) - within(face.low)}%`;
@@ -252,11 +252,11 @@ function newFace(number) {
   const label = make(box, "span", "cilf-live-label");
   const card = make(list, "li", "cilf-card cilf-live-card");
   const text = make(card, "div", "cilf-live-text");
-  make(text, "p", "cilf-over", fill(say.face, { number }));
+  make(text, "p", "cilf-over", fill(sentences.face, { number }));
   const big = make(text, "p", "cilf-big");
   const age = make(big, "span", "cilf-live-age");
   big.append(" ");
-  make(big, "span", "cilf-unit", say.years);
+  make(big, "span", "cilf-unit", sentences.years);
   const interval = make(text, "p", "cilf-sub");
   const ruler = make(card, "div", "cilf-ruler");
   ruler.setAttribute("aria-hidden", "true");
@@ -270,9 +270,9 @@ function newFace(number) {
 
 function speak(faces) {
   if (!faces.length) return false;
-  const ages = faces.map((face) => fill(say.spokenAge, { years: face.years })).join(", ");
-  const count = faces.length === 1 ? say.one : fill(say.many, { count: faces.length });
-  const text = fill(say.spoken, { count, ages });
+  const ages = faces.map((face) => fill(sentences.spokenAge, { years: face.years })).join(", ");
+  const count = faces.length === 1 ? sentences.one : fill(sentences.many, { count: faces.length });
+  const text = fill(sentences.spoken, { count, ages });
   if (spoken.textContent === text) return false;
   spoken.textContent = text;
   return true;
@@ -286,7 +286,7 @@ choice.addEventListener("change", () => {
   stop();
   start();
 });
-// Another tab was opened, or this page left: the camera must not look on.
+// Another tab was opened, or this page left: the camera must not stay on.
 new IntersectionObserver(() => run && stage.offsetParent === null && stop()).observe(stage);
 window.addEventListener("pagehide", () => run && stop());
 // So does another tab of the browser. Without a stream the browser may just be asking for leave to use the camera.

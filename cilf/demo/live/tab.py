@@ -1,7 +1,7 @@
-"""The Live tab: the camera's picture with every face's calm age on it.
+"""The Live tab: the camera's picture with every face's smoothed age on it.
 
 The picture never comes back: the browser shows the camera itself and draws the boxes that we answer with over it. It
-sends its newest frame when the last one is answered, so that a slow machine drops frames instead of falling behind.
+sends its newest frame when the last is answered, so that a slow machine drops frames instead of falling behind.
 Frames travel as a call of a server function: Gradio's own streaming would put each through its queue and, coming and
 going, through a file.
 """
@@ -25,7 +25,7 @@ from cilf.demo import texts
 from cilf.demo.live.streams import Streams
 from cilf.demo.panel import panel
 from cilf.demo.server.model_host import Estimator, ModelHost
-from cilf.demo.uploads.images import decoded
+from cilf.demo.uploads.images import decode_address
 from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.face.images import open_photo
 from cilf.tracking import TrackedFace
@@ -59,14 +59,13 @@ class LiveTab:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="live")
         self._single_threaded = False
         self._in_line: set[str] = set()
-        self._looks: weakref.ref[Estimator] | None = None  # who looked at the last frame
+        self._last_estimator: weakref.ref[Estimator] | None = None  # it predicted the last frame
 
         async def live_frame(frame: dict[str, Any], request: gr.Request) -> Answer:
             page = await _page(request)
             if page in self._in_line:
-                return {
-                    "busy": True
-                }  # our script waits for its answer, unless it was stopped and started again
+                # Our script waits for its answer, unless it was stopped and started again.
+                return {"busy": True}
             self._in_line.add(page)
             try:
                 return await asyncio.get_running_loop().run_in_executor(
@@ -99,7 +98,7 @@ class LiveTab:
         Returns:
             `faces`, each with its number, box (shares of the frame's width and height), years and interval, and
             `spent`, our part of the delay in milliseconds; or `wait`, a sentence, while the model is loading; or
-            `problem`, a sentence with which the stream ends. Who sends another frame meanwhile hears `busy`.
+            `problem`, a sentence with which the stream ends. A page that sends another frame meanwhile gets `busy`.
         """
         start = time.perf_counter()
         if self._host.state == "loading":
@@ -107,7 +106,7 @@ class LiveTab:
         try:
             estimator = self._host.get()
             self._keep_to_one_core()
-            faces = self._look(estimator, frame, page)
+            faces = self._predict(estimator, frame, page)
             return {"faces": faces, "spent": 1000 * (time.perf_counter() - start)}
         except CilfError as error:
             return {"problem": texts.sentence(error)}
@@ -115,7 +114,7 @@ class LiveTab:
             log.exception("a frame could not be handled")
             return {"problem": texts.LIVE_UNEXPECTED}
 
-    def _look(self, estimator: Estimator, frame: dict[str, Any], page: str) -> list[dict[str, Any]]:
+    def _predict(self, estimator: Estimator, frame: dict[str, Any], page: str) -> list[dict[str, Any]]:
         picture = _opened(str(frame.get("picture")))
         at = float(frame["at"])
         if not math.isfinite(at):
@@ -129,9 +128,11 @@ class LiveTab:
 
     def _follow_exchanges(self, estimator: Estimator) -> None:
         """Another model's ages and embeddings cannot be averaged with those before."""
-        if self._looks is None or self._looks() is not estimator:
-            self._streams.begin_anew()
-            self._looks = weakref.ref(estimator)  # the old model leaves the memory before a frame comes
+        if self._last_estimator is None or self._last_estimator() is not estimator:
+            self._streams.restart()
+            self._last_estimator = weakref.ref(
+                estimator
+            )  # the old model leaves the memory before a frame comes
 
     def _keep_to_one_core(self) -> None:
         """Compute in the worker's own thread; the other core is the browser's, or another visitor's.
@@ -162,7 +163,7 @@ def _opened(address: str) -> np.ndarray:
     Raises:
         PhotoError: it is none, or larger than a frame.
     """
-    data = decoded(address, "the frame", MAX_FRAME_BYTES)
+    data = decode_address(address, "the frame", MAX_FRAME_BYTES)
     try:
         image = Image.open(io.BytesIO(data), formats=["JPEG"])
     except OSError:

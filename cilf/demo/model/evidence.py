@@ -1,6 +1,6 @@
 """What is known of the weights in use, in plain words: where they come from, how well they do, what they are unfit for.
 
-The figures are those of the report that lies beside the weights (`python -m train evaluate`).
+The figures are those of the report in the folder of the weights (`python -m train evaluate`).
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from cilf.demo import texts
+from cilf.demo.charts import card, wide_table
 from cilf.demo.model.model_card import to_html
 from cilf.demo.server.model_host import Estimator
 
@@ -49,96 +50,60 @@ def _of(estimator: Estimator, report: Report | None) -> Evidence:
 
 def _facts(estimator: Estimator, report: Report | None) -> str:
     """What is loaded and from where."""
-    return f"""
-<section class="cilf-card" aria-labelledby="cilf-in-use">
-  <h2 id="cilf-in-use">In use</h2>
-  <p class="cilf-lead" id="in-use">{escape(estimator.source)}</p>
+    body = f"""<p class="cilf-lead" id="in-use">{escape(estimator.source)}</p>
   <dl class="cilf-facts">
     <dt>System</dt><dd>{escape(texts.SYSTEMS[estimator.kind])}</dd>
     <dt>Off by</dt><dd>{_headline(report)}</dd>
     <dt>Interval</dt><dd>{_interval(report)}</dd>
     <dt>SHA-256</dt><dd><code>{escape(estimator.sha256)}</code></dd>
-  </dl>
-</section>"""
+  </dl>"""
+    return card("in-use", "In use", body)
 
 
 def _measured(report: Report | None) -> str:
     """The measured errors of all test photos and of each group, as a table."""
     if not report or "all" not in report:
-        return _card("measured", "How well it does", f'<p class="cilf-lead">{texts.NO_REPORT}</p>')
+        return card("measured", "How well it does", "", texts.NO_REPORT)
     rows = _row("All test photos", report["all"])
     for kind, heading in KINDS.items():
-        found = {
-            name.split()[1]: row for name, row in report.get("groups", {}).items() if _is_plain(name, kind)
-        }
-        if found:
+        groups = [(name, row) for name, row in report.get("groups", {}).items() if _is_plain(name, kind)]
+        if groups:
             rows += f'<tr class="cilf-group"><th scope="colgroup" colspan="5">{heading}</th></tr>'
-            rows += "".join(_row(name, row) for name, row in found.items())
-    return _card(
-        "measured",
-        "How well it does",
-        f"""<p class="cilf-lead">{texts.MEASURED_LEAD}</p>
-  <div class="cilf-wide" tabindex="0" role="region" aria-labelledby="cilf-measured"><table class="cilf-table">
-    <caption class="cilf-hidden">Measured errors by group of photos</caption>
-    <thead><tr><th scope="col">Photos of</th><th scope="col">Number</th><th scope="col">Typical error, years</th>
-    <th scope="col">Within 5 years</th><th scope="col">Interval holds</th></tr></thead>
-    <tbody>{rows}</tbody>
-  </table></div>""",
-    )
+            rows += "".join(_row(name.split()[1], row) for name, row in groups)
+    headings = ("Photos of", "Number", "Typical error, years", "Within 5 years", "Interval holds")
+    body = wide_table("measured", "Measured errors by group of photos", headings, rows)
+    return card("measured", "How well it does", body, texts.MEASURED_LEAD)
 
 
 def _adult(report: Report | None) -> str:
     """How the question "18 or over?" was answered on the test photos; empty where that was not measured."""
-    found = (report or {}).get("over_18", {})
-    if not found:
+    answers = (report or {}).get("over_18", {})
+    if not answers:
         return ""
     rows = "".join(
         f'<tr><th scope="row">{escape(str(name))}</th>'
         + "".join(f"<td>{_count(row.get(key))}</td>" for key in ("count", "yes", "unsure", "no"))
         + f"<td>{_percent(row.get('wrong'), 1)}</td></tr>"
-        for name, row in found.items()
+        for name, row in answers.items()
     )
-    return _card(
-        "adult",
-        "18 or over?",
-        f"""<p class="cilf-lead">{texts.ADULT_LEAD}</p>
-  <div class="cilf-wide" tabindex="0" role="region" aria-labelledby="cilf-adult"><table class="cilf-table">
-    <caption class="cilf-hidden">Answers by true age</caption>
-    <thead><tr><th scope="col">True age</th><th scope="col">Photos</th><th scope="col">Yes</th>
-    <th scope="col">Unsure</th><th scope="col">No</th><th scope="col">Wrong</th></tr></thead>
-    <tbody>{rows}</tbody>
-  </table></div>""",
-    )
+    headings = ("True age", "Photos", "Yes", "Unsure", "No", "Wrong")
+    body = wide_table("adult", "Answers by true age", headings, rows)
+    return card("adult", "18 or over?", body, texts.ADULT_LEAD)
 
 
 def _limits(report: Report | None) -> str:
     """What the estimate is not, and for whom it is worst."""
-    said = [*_worst(report), *texts.LIMITS_PLAIN]
-    return _card(
-        "limits",
-        "Limits",
-        f'<ul class="cilf-list">{"".join(f"<li>{escape(each)}</li>" for each in said)}</ul>',
-    )
+    items = "".join(f"<li>{escape(each)}</li>" for each in (*_worst(report), *texts.LIMITS_PLAIN))
+    return card("limits", "Limits", f'<ul class="cilf-list">{items}</ul>')
 
 
-def _model_card(card: str) -> str:
+def _model_card(text: str) -> str:
     """What the weights' makers wrote, folded away."""
-    if not card.strip():
-        return _card("card", "Model card", f'<p class="cilf-lead">{texts.NO_CARD}</p>')
-    return _card(
-        "card",
-        "Model card",
-        f"""<p class="cilf-lead">{texts.CARD_LEAD}</p>
-  <details class="cilf-details"><summary>Read the model card</summary>
-  <div class="cilf-markdown">{to_html(card)}</div></details>""",
-    )
-
-
-def _card(key: str, title: str, body: str) -> str:
-    return f"""
-<section class="cilf-card" aria-labelledby="cilf-{key}"><h2 id="cilf-{key}">{title}</h2>
-  {body}
-</section>"""
+    if not text.strip():
+        return card("card", "Model card", "", texts.NO_CARD)
+    body = f"""<details class="cilf-details"><summary>Read the model card</summary>
+  <div class="cilf-markdown">{to_html(text)}</div></details>"""
+    return card("card", "Model card", body, texts.CARD_LEAD)
 
 
 def _headline(report: Report | None) -> str:
@@ -187,12 +152,14 @@ def _worst(report: Report | None) -> list[str]:
     if not groups:
         return []
     name, row = max(groups.items(), key=lambda item: item[1]["mae"])
-    said = [f"It errs most for {_people(name)}: by {row['mae']:.1f} years on average."]
+    sentences = [f"It errs most for {_people(name)}: by {row['mae']:.1f} years on average."]
     name, row = max(groups.items(), key=lambda item: abs(item[1]["bias"]))
     if abs(row["bias"]) >= 1:
         way = "young" if row["bias"] < 0 else "old"
-        said.append(f"It takes {_people(name)} for too {way}, by {abs(row['bias']):.1f} years on average.")
-    return said
+        sentences.append(
+            f"It takes {_people(name)} for too {way}, by {abs(row['bias']):.1f} years on average."
+        )
+    return sentences
 
 
 def _people(group: str) -> str:

@@ -1,4 +1,4 @@
-"""A model card's Markdown as HTML that is safe to show: whoever wrote the weights wrote it, and they may be anybody."""
+"""A model card's Markdown as HTML that is safe to show: anybody may have written it."""
 
 import re
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ def to_html(card: str) -> str:
 
     HTML in it is shown as it is written, not obeyed; pictures are left to their descriptions, so that nothing is
     fetched from anywhere; links that run a script are no links. Wide tables scroll in a frame of their own.
+    `gr.Markdown` would fetch the pictures and obey the HTML that its filter lets through.
     """
     return str(_markdown().render(_METADATA.sub("", card, count=1)))
 

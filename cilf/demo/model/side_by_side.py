@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from cilf.demo import texts
+from cilf.demo.charts import card, wide_table
 from cilf.errors import WeightsError
 
 
@@ -17,37 +18,30 @@ def side_by_side(reports: Mapping[str, Mapping[str, Any] | None]) -> str:
     if len(reports) < 2:
         return ""
     rows = "".join(_row(name, report) for name, report in reports.items())
-    return f"""
-<section class="cilf-card" aria-labelledby="cilf-systems"><h2 id="cilf-systems">Two systems</h2>
-  <p class="cilf-lead">{texts.SYSTEMS_LEAD}</p>
-  <div class="cilf-wide" tabindex="0" role="region" aria-labelledby="cilf-systems"><table class="cilf-table">
-    <caption class="cilf-hidden">Measured errors of the bundled systems</caption>
-    <thead><tr><th scope="col">Weights</th><th scope="col">Typical error, years</th>
-    <th scope="col">Within 5 years</th><th scope="col">Interval holds</th></tr></thead>
-    <tbody>{rows}</tbody>
-  </table></div>
-</section>"""
+    headings = ("Weights", "Typical error, years", "Within 5 years", "Interval holds")
+    body = wide_table("systems", "Measured errors of the bundled systems", headings, rows)
+    return card("systems", "Two systems", body, texts.SYSTEMS_LEAD)
 
 
 def bundled_reports() -> dict[str, dict[str, Any] | None]:
     """Name → report of every checkpoint that this installation has."""
     from cilf import checkpoint as weights  # brings PyTorch, for which the page does not wait
 
-    found: dict[str, dict[str, Any] | None] = {}
+    reports: dict[str, dict[str, Any] | None] = {}
     for name in weights.BUNDLED:
         try:
-            found[name] = weights.read_report(weights.bundled(name))
+            reports[name] = weights.read_report(weights.bundled(name))
         except WeightsError:
             continue
-    return found
+    return reports
 
 
 def _row(name: str, report: Mapping[str, Any] | None) -> str:
     try:
-        measured = _figures(report["all"]) if report else None
+        cells = _figures(report["all"]) if report else None
     except (KeyError, TypeError, ValueError):
-        measured = None
-    cells = measured or '<td colspan="3">not measured</td>'
+        cells = None
+    cells = cells or '<td colspan="3">not measured</td>'
     return f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
 
 

@@ -8,22 +8,21 @@ from typing import Any
 import gradio as gr
 
 from cilf.demo import texts
+from cilf.demo.charts import card, message, model_state, waiting
 from cilf.demo.model import evidence
-from cilf.demo.model.programs import programs
 from cilf.demo.model.side_by_side import bundled_reports, side_by_side
 from cilf.demo.panel import panel
-from cilf.demo.photo import charts
 from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.server.settings import Settings
 from cilf.errors import CilfError
 from cilf.hub import Progress
 
-# Loads weights: folder or Hub id (None for the bundled ones), revision, and who is told the bytes downloaded.
+# Loads weights: folder or Hub id (None for the bundled ones), revision, and what is called with the bytes downloaded.
 Load = Callable[[str | None, str | None, Progress], Estimator]
 
-GLANCE = 0.3  # seconds between two looks at a download
+GLANCE = 0.3  # seconds between two updates on a download
 
-# Seconds between two looks of an open page at what is loaded: before the model is there, and after.
+# Seconds after which an open page asks again what is loaded: before the model is there, and after.
 LOADING_S, LOADED_S = 1.0, 10.0
 
 Updates = dict[Any, Any]
@@ -48,17 +47,17 @@ class ModelTab:
     ) -> None:
         self._host = host
         self._load = load
-        self._mcp = settings.mcp
         self._alone = settings.alone
         self.state = state
         self.clock = clock
         with gr.Row(elem_classes="cilf-main"):
             with gr.Column(scale=5, min_width=280):
-                self.facts = panel(charts.message(texts.NO_MODEL_YET, "hint"), elem_id="model-facts")
+                self.facts = panel(message(texts.NO_MODEL_YET, "hint"), elem_id="model-facts")
                 self._lay_out_loading(settings.alone)
                 self.systems = panel(elem_id="model-systems")
                 self.limits = panel(elem_id="model-limits")
-                self.programs = panel(elem_id="programs")
+                mcp = texts.MCP_ON if settings.mcp else texts.MCP_OFF
+                panel(card("programs", "For programs", mcp, texts.PROGRAMS_LEAD), elem_id="programs")
             with gr.Column(scale=7, min_width=280):
                 self.measured = panel(elem_id="model-measured")
                 self.adult = panel(elem_id="model-adult")
@@ -90,42 +89,36 @@ class ModelTab:
             [self.button.click, self.source.submit, self.revision.submit],
             self.on_load,
             [self.source, self.revision],
-            [self.message, self.button, self.state, *self._described()],
+            [self.message, self.button, self.state, *self._shown()],
             show_progress="hidden",
             concurrency_limit=1,
             api_visibility="private",
         )
 
-    def on_glance(self, shown: str, request: gr.Request) -> Updates:
+    def on_glance(self, shown: str) -> Updates:
         """The page was opened, or this tab, or the clock ticked: say what is in use, where the page does not say so.
 
         Args:
             shown: what the page shows of the facts.
-            request: of the page.
         """
         if self._host.state == "loading":
             return {self.facts: gr.skip()}
         if (error := self._host.error) is not None:
             now = {
-                self.state: charts.model_state("failed", texts.sentence(error)),
-                self.facts: charts.message(texts.sentence(error)),
+                self.state: model_state("failed", texts.sentence(error)),
+                self.facts: message(texts.sentence(error)),
             }
         else:
             estimator = self._host.get()
-            now = {self.state: charts.model_state("ready", estimator.source)} | self._describe(estimator)
+            now = {self.state: model_state("ready", estimator.source)} | self._show(estimator)
         if now[self.facts] == shown:
             return {self.facts: gr.skip()}  # what the visitor has unfolded stays so
-        # A browser names the page's address itself; behind a proxy the server would see another one.
-        address = request.headers.get("origin") or f"http://{request.headers.get('host')}"
-        return now | {
-            self.programs: programs(address.rstrip("/"), self._mcp),
-            # Only where pages can load other weights, another one may have done so.
-            self.clock: gr.Timer(LOADED_S, active=self._alone),
-        }
+        # Only where pages can load other weights, another page may have done so.
+        return now | {self.clock: gr.Timer(LOADED_S, active=self._alone)}
 
     def on_load(self, source: str, revision: str) -> Iterator[Updates]:
         """Other weights were asked for."""
-        yield {self.message: charts.waiting("Loading the weights"), self.button: gr.Button(interactive=False)}
+        yield {self.message: waiting("Loading the weights"), self.button: gr.Button(interactive=False)}
         ready = {self.button: gr.Button(interactive=True)}
         counts: deque[tuple[int, int]] = deque(maxlen=1)
         worker = ThreadPoolExecutor(1, "load-weights")
@@ -143,34 +136,34 @@ class ModelTab:
         while not wait([loading], GLANCE).done:
             if counts:
                 done, total = counts.pop()
-                yield {self.message: charts.waiting(texts.downloading(done, total), done / max(total, 1))}
+                yield {self.message: waiting(texts.downloading(done, total), done / max(total, 1))}
         try:
             estimator = loading.result()
         except CilfError as error:
             old = None if self._host.error else self._host.get().source
-            yield ready | {self.message: charts.message(texts.old_weights(error, old))}
+            yield ready | {self.message: message(texts.old_weights(error, old))}
         else:
             yield (
                 ready
-                | {self.message: charts.message(texts.new_weights(estimator.source), "done")}
-                | {self.state: charts.model_state("ready", estimator.source)}
-                | self._describe(estimator)
+                | {self.message: message(texts.new_weights(estimator.source), "done")}
+                | {self.state: model_state("ready", estimator.source)}
+                | self._show(estimator)
             )
 
     def in_sight(self) -> list[gr.HTML | gr.Timer]:
         """What `on_glance` sets."""
-        return [self.state, self.clock, self.programs, *self._described()]
+        return [self.state, self.clock, *self._shown()]
 
-    def _described(self) -> list[gr.HTML]:
+    def _shown(self) -> list[gr.HTML]:
         return [self.facts, self.systems, self.limits, self.measured, self.adult, self.card]
 
-    def _describe(self, estimator: Estimator) -> Updates:
-        found = evidence.of(estimator)
+    def _show(self, estimator: Estimator) -> Updates:
+        pieces = evidence.of(estimator)
         return {
-            self.facts: found.facts,
+            self.facts: pieces.facts,
             self.systems: side_by_side(bundled_reports()),
-            self.limits: found.limits,
-            self.measured: found.measured,
-            self.adult: found.adult,
-            self.card: found.card,
+            self.limits: pieces.limits,
+            self.measured: pieces.measured,
+            self.adult: pieces.adult,
+            self.card: pieces.card,
         }

@@ -7,9 +7,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cilf.face.boxes import Box
 from cilf.prediction import FacePrediction
-
-Box = tuple[float, float, float, float]
 
 # Okabe and Ito's colours stay apart in every common colour blindness; each also differs here in thickness and number.
 CHOSEN = (240, 168, 48)
@@ -22,7 +21,7 @@ SHOWN_WIDTH = 620
 TEXT_PX = 23
 CROWD_TEXT_PX = 15.2
 SHRINKING = (1.0, 0.9, 0.8, 0.72, 0.65)
-CROWD = 3  # more faces than these are one
+CROWD = 3  # more faces than these are a crowd
 LINE_PX = 2.2
 
 # Dark blue over grey to yellow in even steps of lightness, which every colour blindness leaves in order.
@@ -46,7 +45,7 @@ def annotate(photo: np.ndarray, faces: Sequence[FacePrediction], chosen: int | N
 
     Args:
         photo: HxWx3 uint8 RGB, upright.
-        faces: what was found in it, in the order of their numbers (the first is number 1).
+        faces: the faces in it, in the order of their numbers (the first is number 1).
         chosen: index of the face to stress, or None.
 
     Returns:
@@ -58,7 +57,7 @@ def annotate(photo: np.ndarray, faces: Sequence[FacePrediction], chosen: int | N
     unit = max(width, height) / SHOWN_WIDTH
     order = sorted(range(len(faces)), key=lambda index: index == chosen)  # the chosen one on top
     for index in order:
-        _draw_box(draw, faces[index].box, index == chosen, unit)
+        _draw_box(draw, Box(*faces[index].box), index == chosen, unit)
     for index, each in lay_out((width, height), faces, chosen).items():
         _draw_label(draw, each, CHOSEN if index == chosen else OTHER)
     return np.asarray(image)
@@ -94,12 +93,9 @@ def lay_out(
 
 def face_at(faces: Sequence[FacePrediction], x: float, y: float) -> int | None:
     """Index of the face whose box holds the point (pixels of the photo), of several the smallest; else None."""
-    holding = [
-        index
-        for index, face in enumerate(faces)
-        if face.box[0] <= x <= face.box[2] and face.box[1] <= y <= face.box[3]
-    ]
-    return min(holding, key=lambda index: _area(faces[index].box), default=None)
+    boxes = [Box(*face.box) for face in faces]
+    holding = [index for index, box in enumerate(boxes) if box.holds(x, y)]
+    return min(holding, key=lambda index: boxes[index].area, default=None)
 
 
 def overlay_heat(crop: np.ndarray, heatmap: np.ndarray, size: int = 448) -> np.ndarray:
@@ -126,7 +122,10 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Box, chosen: bool, unit: float) ->
     line = max(1, round(LINE_PX * unit * (1.7 if chosen else 1)))
     casing = max(1, round(unit))  # a dark edge on both sides keeps the line visible on a pale photo
     radius = max(2, round(6 * unit))
-    draw.rounded_rectangle(_grown(box, float(casing)), radius, outline=INK, width=line + 2 * casing)
+    x0, y0, x1, y1 = box
+    draw.rounded_rectangle(
+        (x0 - casing, y0 - casing, x1 + casing, y1 + casing), radius, outline=INK, width=line + 2 * casing
+    )
     draw.rounded_rectangle(box, radius, outline=CHOSEN if chosen else OTHER, width=line)
 
 
@@ -136,14 +135,14 @@ def _lay_out(
     """The labels with `share` of their full size, and the harm that they do (`_place`)."""
     unit = max(photo_size) / SHOWN_WIDTH
     boxes = np.array([face.box for face in faces], dtype=float).reshape(-1, 4)
-    taken = np.empty_like(boxes)
+    occupied = np.empty_like(boxes)
     labels: dict[int, Label] = {}
     harm = 0.0
     for index in sorted(range(len(faces)), key=lambda index: (index != chosen, -index)):
-        text, box = label(index, faces[index]), faces[index].box
+        text, box = label(index, faces[index]), Box(*faces[index].box)
         size = max(8.0, share * _text_size(box, len(faces), unit))
-        place, harms = _place(_extent(text, size), box, photo_size, taken[: len(labels)], boxes)
-        taken[len(labels)] = place
+        place, harms = _place(_extent(text, size), box, photo_size, occupied[: len(labels)], boxes)
+        occupied[len(labels)] = place
         labels[index] = Label(text, size, place)
         harm += harms
     return labels, harm
@@ -153,7 +152,7 @@ def _text_size(box: Box, count: int, unit: float) -> float:
     """In a crowd the text shrinks with the faces, so that labels do not hide the neighbours."""
     if count <= CROWD:
         return TEXT_PX * unit
-    return min(TEXT_PX * unit, max((box[2] - box[0]) / 3.2, CROWD_TEXT_PX * unit))
+    return min(TEXT_PX * unit, max((box.x1 - box.x0) / 3.2, CROWD_TEXT_PX * unit))
 
 
 @lru_cache(maxsize=32)
@@ -172,12 +171,12 @@ def _place(
     extent: tuple[float, float],
     box: Box,
     photo_size: tuple[int, int],
-    taken: np.ndarray,
+    occupied: np.ndarray,
     boxes: np.ndarray,
 ) -> tuple[Box, float]:
-    """The first free place among: above, below, inside at the top, beside; where none is free, the least harmful.
+    """The first free place among: above, below, inside at the top, at its sides; where none is free, the least harmful.
 
-    Another label (`taken`, Lx4) is worse to cover than a face (`boxes`, Fx4): a covered number cannot be read at all.
+    Another label (`occupied`, Lx4) is worse to cover than a face (`boxes`, Fx4): a covered number cannot be read.
 
     Returns:
         The place, and the harm that it does: what it covers, in pixels, labels counted four times.
@@ -200,9 +199,9 @@ def _place(
     for x, y in corners:
         x = min(max(x, 0.0), max(photo_size[0] - width, 0.0))
         y = min(max(y, 0.0), max(photo_size[1] - height, 0.0))
-        places.append((x, y, x + width, y + height))
+        places.append(Box(x, y, x + width, y + height))
 
-    harms = 4 * _covered(places, taken) + _covered(places, boxes)
+    harms = 4 * _covered(places, occupied) + _covered(places, boxes)
     harms = np.round(harms, 3)  # what touches a box covers nothing, whatever the last digits say
     least = int(np.argmin(harms))
     return places[least], float(harms[least])
@@ -212,14 +211,6 @@ def _draw_label(draw: ImageDraw.ImageDraw, label: Label, fill: tuple[int, int, i
     x0, y0, x1, y1 = label.place
     draw.rounded_rectangle(label.place, radius=0.25 * (y1 - y0), fill=fill, outline=INK, width=1)
     draw.text(((x0 + x1) / 2, (y0 + y1) / 2), label.text, font=_font(label.size), fill=INK, anchor="mm")
-
-
-def _grown(box: Box, by: float) -> Box:
-    return (box[0] - by, box[1] - by, box[2] + by, box[3] + by)
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _covered(places: Sequence[Box], boxes: np.ndarray) -> np.ndarray:

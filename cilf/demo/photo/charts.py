@@ -1,4 +1,4 @@
-"""The page's charts as small pieces of HTML: crisp at every width, themed by the style sheet, readable aloud.
+"""Charts of one face as small pieces of HTML: crisp at every width, themed by the style sheet, readable aloud.
 
 Lengths are percentages of the chart, so that lines and bars stretch with the page while text keeps its size. Shapes
 that carry no text are SVG, stretched without their strokes growing (`vector-effect`). Each chart is one labelled image
@@ -13,13 +13,10 @@ import numpy as np
 from PIL import Image
 
 from cilf.demo import texts
+from cilf.demo.charts import ADULT, OLDEST, age_axis, card
 from cilf.demo.photo.annotation import overlay_heat
 from cilf.demo.uploads.images import jpeg_address
 from cilf.prediction import FacePrediction
-
-ADULT = 18
-OLDEST = 100  # the rulers' right end in years; ages are 0 to 100
-AGE_TICKS = (0, 20, 40, 60, 80, 100)
 
 
 def age_card(face: FacePrediction, index: int, count: int) -> str:
@@ -53,11 +50,7 @@ def correction(face: FacePrediction, epsilon: float) -> str:
         f"<td>{step.estimated_error:.1f}</td><td>{texts.outcome(face, index)}</td></tr>"
         for index, step in enumerate(face.trace)
     )
-    return f"""
-<section class="cilf-card" aria-labelledby="cilf-correction">
-  <h2 id="cilf-correction">Correction, step by step</h2>
-  <p class="cilf-lead">{escape(texts.story(face, epsilon))}</p>
-  <div class="cilf-two">
+    body = f"""<div class="cilf-two">
     <div class="{steps}">{_age_trace(face)}{_error_trace(face, epsilon)}</div>
     <table class="cilf-table">
       <caption class="cilf-hidden">Steps of the correction</caption>
@@ -65,8 +58,8 @@ def correction(face: FacePrediction, epsilon: float) -> str:
       <th scope="col">Outcome</th></tr></thead>
       <tbody>{rows}</tbody>
     </table>
-  </div>
-</section>"""
+  </div>"""
+    return card("correction", "Correction, step by step", body, escape(texts.story(face, epsilon)))
 
 
 def distribution(face: FacePrediction) -> str:
@@ -82,11 +75,7 @@ def distribution(face: FacePrediction) -> str:
         f"Distribution over the ages 0 to 100. The likeliest single age is {likeliest} with {100 * top:.1f} percent; "
         f"the estimate is {face.age:.1f} years."
     )
-    return f"""
-<section class="cilf-card" aria-labelledby="cilf-distribution">
-  <h2 id="cilf-distribution">Age distribution</h2>
-  <p class="cilf-lead">How likely each age is, after correction and calibration. Likeliest age: {likeliest}.</p>
-  <div class="cilf-plot cilf-tall" role="img" aria-label="{spoken}">
+    body = f"""<div class="cilf-plot cilf-tall" role="img" aria-label="{spoken}">
     <div class="cilf-band" style="left:{_x(low):.2f}%;width:{_x(high) - _x(low):.2f}%"></div>
     <svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">
       <polygon class="cilf-fill" points="0,100 {points} 100,100"/>
@@ -94,24 +83,22 @@ def distribution(face: FacePrediction) -> str:
     </svg>
     <div class="cilf-needle" style="left:{_x(face.age):.2f}%"></div>
   </div>
-  {_age_axis()}
-  {_legend(("line", "probability"), ("needle", "estimate"), ("band", "90 % interval"))}
-</section>"""
+  {age_axis()}
+  {_legend(("line", "probability"), ("needle", "estimate"), ("band", "90 % interval"))}"""
+    lead = f"How likely each age is, after correction and calibration. Likeliest age: {likeliest}."
+    return card("distribution", "Age distribution", body, lead)
 
 
 def heat_map(face: FacePrediction) -> str:
-    """Where in the face the model found what counts for the age: the crop beside the crop under the heat map."""
+    """Where in the face the model saw what counts for the age: the crop, and the crop under the heat map."""
     warm = jpeg_address(overlay_heat(face.crop, face.heatmap))
-    return f"""
-<section class="cilf-card" aria-labelledby="cilf-heat">
-  <h2 id="cilf-heat">Where the model looked</h2>
-  <p class="cilf-lead">How much each part of the face counts for the estimated age.</p>
-  <div class="cilf-pair">
+    body = f"""<div class="cilf-pair">
     <img src="{jpeg_address(face.crop)}" alt="The face, cut out and turned upright">
     <img src="{warm}" alt="{escape(_hottest(face.heatmap))}">
   </div>
-  <div class="cilf-scale" aria-hidden="true"><span>little</span><i></i><span>much</span></div>
-</section>"""
+  <div class="cilf-scale" aria-hidden="true"><span>little</span><i></i><span>much</span></div>"""
+    lead = "How much each part of the face counts for the estimated age."
+    return card("heat", "What the model saw", body, lead)
 
 
 def prompt_scores(
@@ -149,19 +136,6 @@ def prompt_scores(
 other (softmax at the learned temperature).</p>"""
 
 
-def message(text: str, kind: str = "problem") -> str:
-    """A line for the visitor above the results; `kind` is `problem`, `hint` or `done`."""
-    return f'<p class="cilf-message cilf-{kind}">{escape(text)}</p>' if text else ""
-
-
-def waiting(what: str, share: float | None = None) -> str:
-    """A bar for work of which `share`, in [0, 1], is done; None where nobody knows when it ends."""
-    known = "" if share is None else f' aria-valuenow="{100 * share:.0f}"'
-    bar = "<i></i>" if share is None else f'<i class="cilf-known" style="width:{100 * share:.0f}%"></i>'
-    return f"""<p class="cilf-message cilf-hint">{escape(what)} …</p>
-<div class="cilf-progress" role="progressbar" aria-label="{escape(what)}"{known}>{bar}</div>"""
-
-
 def nothing_yet() -> str:
     """What stands in the place of the results before the first photo."""
     return f"""
@@ -192,17 +166,6 @@ def thumbnail(picture: np.ndarray, size: int = 112) -> str:
     return jpeg_address(np.asarray(square), quality=82)
 
 
-def model_state(state: str, detail: str = "") -> str:
-    """How far the model is: `loading`, `ready` or `failed`; `detail` says what is loaded, or what went wrong."""
-    titles = {
-        "loading": "Loading the model …",
-        "ready": "Model ready",
-        "failed": "The model is not available",
-    }
-    rest = f'<span class="cilf-detail">{escape(detail)}</span>' if detail else ""
-    return f'<p class="cilf-model cilf-{state}"><i aria-hidden="true"></i><b>{titles[state]}</b>{rest}</p>'
-
-
 def _over(face: FacePrediction) -> str:
     answer, _, reason = texts.over(face, ADULT).partition(" ")
     return f"""
@@ -218,17 +181,12 @@ def _ruler(face: FacePrediction) -> str:
       <div class="cilf-range" style="left:{_x(low):.2f}%;width:{_x(high) - _x(low):.2f}%"></div>
       <div class="cilf-dot" style="left:{_x(face.age):.2f}%"></div>
     </div>
-    {_age_axis()}
+    {age_axis()}
   </div>"""
 
 
-def _age_axis() -> str:
-    ticks = "".join(f'<span style="left:{age}%">{age}</span>' for age in AGE_TICKS)
-    return f'<div class="cilf-axis" aria-hidden="true">{ticks}</div>'
-
-
 def _age_trace(face: FacePrediction) -> str:
-    """Ages of all steps; those taken are joined by a line, those not taken stand hollow at its side."""
+    """Ages of all steps; accepted steps are joined by a line, rejected ones stand hollow at its side."""
     ages = [step.age for step in face.trace]
     low, high = _room(ages, least=6.0)
     across = _across(len(ages))

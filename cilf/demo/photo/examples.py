@@ -48,12 +48,12 @@ EXAMPLES = (
 
 def available() -> list[tuple[Example, np.ndarray]]:
     """The examples whose portrait can be read here, each with it; a missing one is left out, with a note in the log."""
-    found = []
+    portraits = []
     for example in EXAMPLES:
         try:
-            found.append((example, example.load()))
+            portraits.append((example, example.load()))
         except Exception:
             log.warning(
                 "the example portrait of %s cannot be read and is left out", example.name, exc_info=True
             )
-    return found
+    return portraits

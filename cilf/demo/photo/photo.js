@@ -1,5 +1,5 @@
 // The Photo tab in the browser: what Gradio's photo area and text box do not do by themselves. `theme.py` puts this into
-// the page's head, once, so it listens at the document: Gradio draws the tab's elements anew whenever it likes to.
+// the page's head, once, so it listens at the document: Gradio may redraw the tab's elements at any time.
 
 // Gradio takes only files whose type is a picture's. Some browsers know no type for newer formats, and on Windows none
 // that no installed program claims: there a phone's HEIC comes without one. Its name says what it is; whether that is
@@ -83,7 +83,7 @@ document.addEventListener("click", ({ target }) => {
     .join("\n");
   box.dispatchEvent(new Event("input", { bubbles: true }));
 
-  // The button goes with its row; whoever uses the keyboard finds the focus on the next row's.
+  // The button goes with its row; for the keyboard the focus moves to the next row's.
   const observer = new MutationObserver(() => {
     if (button.isConnected && button.dataset.prompt === prompt) return;
     observer.disconnect();

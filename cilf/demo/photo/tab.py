@@ -11,9 +11,9 @@ import numpy as np
 from starlette.concurrency import run_in_threadpool
 
 from cilf.demo import texts
+from cilf.demo.charts import message
 from cilf.demo.panel import panel
-from cilf.demo.photo import annotation as drawing
-from cilf.demo.photo import charts, examples
+from cilf.demo.photo import annotation, charts, examples
 from cilf.demo.photo.prompt_presets import PRESETS, START
 from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.server.sessions import Ticket, Visit, Visits
@@ -73,7 +73,7 @@ class PhotoTab:
             buttons=["fullscreen", "download"],
             elem_id="photo",
         )
-        self.message = panel(charts.message(texts.FIRST_STEP, "hint"), live=True, elem_id="message")
+        self.message = panel(message(texts.FIRST_STEP, "hint"), live=True, elem_id="message")
         self.whole = gr.Button(texts.WHOLE_PICTURE, visible=False, size="md", elem_id="whole-picture")
         self.picker = gr.Radio(
             label="Choose a face", info="or click it in the photo", visible=False, elem_id="faces"
@@ -127,7 +127,7 @@ class PhotoTab:
                 self.heat = panel(elem_id="heat", min_width=260)
 
     def _connect(self) -> None:
-        # Everything that an event can change on the page. Values go out as they are (`pictures` says why); the
+        # Everything that an event can change on the page. Values go out as they are (`uploads.images` says why); the
         # endpoints are the page's own, not for programs.
         answer: dict[str, Any] = {
             "outputs": [
@@ -158,7 +158,7 @@ class PhotoTab:
             "show_progress": "hidden",
         }
         # `upload` comes for files, snapshots and pastes alike; `input` would miss the pastes. By itself Gradio would
-        # drop a second photo while the first one is being looked at. The file leaves the disk before it stands in line:
+        # drop a second photo while the first one is being predicted. The file leaves the disk before it stands in line:
         # when its page is left in the meantime, Gradio drops the rest of the line's work, and nobody would remove it.
         arrival = self.photo.upload(
             self.on_arrived,
@@ -171,12 +171,12 @@ class PhotoTab:
         turn = arrival.then(self.on_photo, self.prompts, trigger_mode="multiple", **answer, **heavy)
         # After a call that a full line has refused Gradio does nothing else.
         turn.failure(self.on_refused, queue=False, trigger_mode="multiple", show_progress="hidden", **answer)
-        looks = [
+        predictions = [
             turn,
             self.whole.click(self.on_whole, self.prompts, **answer, **heavy),
         ]
         if self._examples:
-            looks += [
+            predictions += [
                 button.click(self._example_handler(portrait), self.prompts, **answer, **heavy)
                 for button, (_, portrait) in zip(self.example_buttons, self._examples, strict=True)
             ]
@@ -191,8 +191,8 @@ class PhotoTab:
         # `change` rather than `input`: pasting and the preset buttons count as well.
         scoring = answer | {"inputs": [self.prompts, self.picker], "outputs": [self.scores, self.message]}
         self.prompts.change(self.on_prompts, **scoring, **light)
-        for look in looks:
-            look.then(self.on_looked, **scoring, **light)
+        for prediction in predictions:
+            prediction.then(self.on_answered, **scoring, **light)
         sets = [*PRESETS.values(), PRESETS[START]]
         for button, prompts in zip([*self.presets, self.reset], sets, strict=True):
             button.click(
@@ -203,50 +203,49 @@ class PhotoTab:
         self.addition.submit(None, editor, editor, js=ADD, api_visibility="private")
 
     async def on_arrived(self, payload: dict[str, Any] | None, request: gr.Request) -> Updates:
-        """A photo was chosen, pasted or taken: take it off the disk, and let it wait in memory for `on_photo`.
+        """A photo was chosen, pasted or shot: move it from the disk to memory, where it waits for `on_photo`.
 
         On the event loop up to the ticket, so that tickets are in the order of the visitor's doings.
         """
         page = _page(request)
         self._forget(page)
-        upload = Upload.from_payload(payload)
-        if upload is None:  # already taken away again
+        if not payload:  # already removed again
             self._visits.forget(page)
             return self._nothing(texts.FIRST_STEP, "hint")
         ticket = self._visits.begin(page)
-        sent = await run_in_threadpool(upload.receive)
-        if not self._visits.arrive(page, ticket, sent):
+        upload = await run_in_threadpool(Upload.from_payload, payload)
+        if upload is None or not self._visits.arrive(page, ticket, upload):
             return self._unchanged()
-        picture = await run_in_threadpool(preview, sent)
+        picture = await run_in_threadpool(preview, upload)
         return self._unchanged() if picture is None else {self.photo: picture}
 
     def on_photo(self, prompts: str, request: gr.Request) -> Iterator[Updates]:
-        """The photo that arrived last is to be looked at."""
+        """Predict the photo that arrived last."""
         page = _page(request)
         ticket = self._visits.claim(page)
-        if ticket is None:  # taken away again, or answered already; a newer one comes with a call of its own
+        if ticket is None:  # removed again, or answered already; a newer photo comes with a call of its own
             yield self._unchanged()
             return
 
-        def take() -> np.ndarray:
-            sent = self._visits.collect(page, ticket)
-            if sent is None:
+        def decode() -> np.ndarray:
+            upload = self._visits.collect(page, ticket)
+            if upload is None:
                 raise PhotoError(texts.FORGOTTEN)
-            return sent.take()
+            return upload.decode()
 
-        yield from self._answer(take, prompts, page, ticket=ticket)
+        yield from self._answer(decode, prompts, page, ticket=ticket)
 
     def on_refused(self, request: gr.Request) -> Updates:
-        """The newest photo got no place in line; the page has shown why (`gradio_changes.ask_to_come_back`)."""
+        """The newest photo got no place in line; the page has shown why (`gradio_patches.ask_to_come_back`)."""
         page = _page(request)
         ticket = self._visits.claim(page)
         if ticket is None or not self._visits.put(page, ticket, None):
-            return self._unchanged()  # taken away again, or another call of the page has come to it
+            return self._unchanged()  # removed again, or another call of the page has come to it
         self._forget(page)
         return self._nothing(texts.REFUSED)
 
     async def on_empty(self, request: gr.Request) -> Updates:
-        """The photo was taken away. On the event loop, as `on_arrived` says."""
+        """The photo was removed. On the event loop, as `on_arrived` says."""
         page = _page(request)
         self._visits.forget(page)
         self._forget(page)
@@ -256,7 +255,7 @@ class PhotoTab:
         return updates
 
     def on_whole(self, prompts: str, request: gr.Request) -> Iterator[Updates]:
-        """No face was found, and the visitor says that the picture is one."""
+        """No face was detected, and the visitor says that the picture is a face."""
         page = _page(request)
         visit = self._visits.get(page)
         if visit is None:
@@ -285,29 +284,29 @@ class PhotoTab:
         if visit is None or len(visit.faces) < 2:
             return self._unchanged()
         x, y = event.index
-        chosen = drawing.face_at(visit.faces, float(x), float(y))
+        chosen = annotation.face_at(visit.faces, float(x), float(y))
         if chosen is None:
             return self._unchanged()
         return self._choose(page, visit, chosen, prompts)
 
     def on_prompts(self, prompts: str, chosen: int | None, request: gr.Request) -> Updates:
-        """The prompts were edited: score them anew, without looking at the photo again."""
+        """The prompts were edited: score them again, without the photo."""
         page = _page(request)
         visit = self._visits.get(page)
         if chosen is None or self._visits.has_begun(page):
-            return self._unchanged()  # nothing is shown yet; `on_looked` comes after a look
+            return self._unchanged()  # nothing is shown yet; `on_answered` comes after the prediction
         if visit is None:
             self._forget(page)
-            return {self.message: charts.message(texts.FORGOTTEN)}
+            return {self.message: message(texts.FORGOTTEN)}
         if chosen not in range(len(visit.faces)):
             return self._unchanged()  # a face of the photo before
         try:
             return {self.scores: _scores(visit.estimator, visit.faces[chosen], prompts)}
         except CilfError as error:
-            return {self.scores: charts.message(texts.sentence(error))}
+            return {self.scores: message(texts.sentence(error))}
 
-    def on_looked(self, prompts: str, chosen: int | None, request: gr.Request) -> Updates:
-        """A photo was answered: score the prompts if they were edited while it was looked at."""
+    def on_answered(self, prompts: str, chosen: int | None, request: gr.Request) -> Updates:
+        """A photo was answered: score the prompts if they were edited during its prediction."""
         visit = self._visits.get(_page(request))
         if visit is None or visit.prompts == prompts:
             return self._unchanged()
@@ -321,7 +320,7 @@ class PhotoTab:
 
     def _answer(
         self,
-        take: Callable[[], np.ndarray],
+        decode: Callable[[], np.ndarray],
         prompts: str,
         page: str,
         no_face: NoFace = "skip",
@@ -329,27 +328,27 @@ class PhotoTab:
     ) -> Iterator[Updates]:
         """The answer to a photo; where the model is still loading, first a line that says so.
 
-        The photo is taken when there is a model to look at it: until then it waits where `Visits` can drop it.
+        The photo is decoded when there is a model for it: until then it waits where `Visits` can drop it.
         """
         ticket = ticket or self._visits.begin(page)
         if self._host.state == "loading":
-            yield {self.message: charts.message(texts.MODEL_FIRST, "hint")}
+            yield {self.message: message(texts.MODEL_FIRST, "hint")}
         visit: Visit | None = None
 
-        def look() -> Updates:
+        def predict() -> Updates:
             nonlocal visit
             estimator = self._host.get()
-            photo = take()
+            photo = decode()
             visit = Visit(photo, tuple(estimator.predict(photo, no_face=no_face)), estimator, prompts)
             return self._show(visit, 0, prompts) if visit.faces else self._offer_whole(photo)
 
-        updates = self._calmly(look)
+        updates = self._guarded(predict)
         yield updates if self._visits.put(page, ticket, visit) else self._unchanged()
 
     def _choose(self, page: str, visit: Visit, chosen: int, prompts: str) -> Updates:
         """Show another face, unless a newer choice or photo came meanwhile: a late answer would set the page back."""
         choice = self._choices[visit] = object()
-        updates = self._calmly(lambda: self._show(visit, chosen, prompts))
+        updates = self._guarded(lambda: self._show(visit, chosen, prompts))
         late = self._choices.get(visit) is not choice or self._visits.get(page) is not visit
         return self._unchanged() if late else updates
 
@@ -358,8 +357,8 @@ class PhotoTab:
         faces, face = visit.faces, visit.faces[chosen]
         choices = [(texts.face_choice(index, each), index) for index, each in enumerate(faces)]
         return {
-            self.photo: shown(drawing.annotate(visit.photo, faces, chosen)),
-            self.message: charts.message(texts.found(len(faces)), "hint"),
+            self.photo: shown(annotation.annotate(visit.photo, faces, chosen)),
+            self.message: message(texts.face_count(len(faces)), "hint"),
             self.whole: gr.Button(visible=False),
             self.picker: gr.Radio(choices=choices, value=chosen, visible=len(faces) > 1),
             self.waiting: gr.HTML(visible=False),
@@ -372,7 +371,7 @@ class PhotoTab:
         }
 
     def _offer_whole(self, photo: np.ndarray) -> Updates:
-        """A photo in which no face was found."""
+        """A photo in which no face was detected."""
         return {
             **self._nothing(texts.NO_FACE),
             self.photo: shown(photo),
@@ -383,7 +382,7 @@ class PhotoTab:
         """The empty page with a line of text."""
         return {
             self.photo: None,
-            self.message: charts.message(text, kind),
+            self.message: message(text, kind),
             self.whole: gr.Button(visible=False),
             self.picker: gr.Radio(choices=[], value=None, visible=False),
             self.waiting: gr.HTML(visible=True),
@@ -399,7 +398,7 @@ class PhotoTab:
         """The page as it is; Gradio wants an answer to name something at least."""
         return {self.message: gr.skip()}
 
-    def _calmly(self, work: Callable[[], Updates]) -> Updates:
+    def _guarded(self, work: Callable[[], Updates]) -> Updates:
         """Do the work; whatever goes wrong becomes a sentence on the page, and the page goes on."""
         try:
             return work()

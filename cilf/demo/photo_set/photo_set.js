@@ -1,5 +1,5 @@
 // The Photo set tab in the browser: chooses files, sends them one by one, and puts the answers into the page.
-// Gradio runs this once with `element`, the tab's frame from `set_views.py`. All HTML comes from the server, which escapes
+// Gradio runs this once with `element`, the tab's frame from `views.py`. All HTML comes from the server, which escapes
 // what is the visitor's; words of the visitor's are only ever written as text here.
 
 const root = element.querySelector(".cilf-set");
@@ -9,7 +9,7 @@ const part = (name) => root.querySelector(`[data-part="${name}"]`);
 const action = (name) => root.querySelector(`[data-do="${name}"]`);
 const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
-// One photo travels while another one is looked at; more would only wait, in the server's memory.
+// One photo travels while another is predicted; more would only wait, in the server's memory.
 const SENDERS = 2;
 const REDRAW_MS = 500;
 
@@ -38,7 +38,7 @@ async function call(path, body, headers) {
   return answer;
 }
 
-// XMLHttpRequest, since `fetch` does not tell how far an upload is.
+// XMLHttpRequest, since `fetch` does not report how far an upload is.
 function sendArchive(item, headers) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -105,7 +105,7 @@ async function sendPhotos(photos) {
   while (photos.length && !run.stopped) {
     const item = photos.shift();
     const headers = await labels(item, settings.maxPhoto);
-    take(await call("photo", headers["Cilf-Problem"] ? null : item.file, headers));
+    collect(await call("photo", headers["Cilf-Problem"] ? null : item.file, headers));
   }
 }
 
@@ -117,28 +117,28 @@ async function readArchive(item) {
   run.total += opened.count;
   if (!opened.count) {
     run.total += 1; // its row says what is wrong with it
-    take(opened);
+    collect(opened);
   }
   run.began = performance.now() - run.done * (run.pace ?? 0);
   for (let more = opened.count > 0; more && !run.stopped; ) {
     const answer = await call("next");
     more = answer.more;
-    take(answer);
+    collect(answer);
   }
 }
 
 // What goes with a file: its name, its place, and why it is not sent, if it is not.
 async function labels({ file, name, place }, limit) {
-  const found = { "Cilf-Name": encodeURIComponent(name.toWellFormed?.() ?? name), "Cilf-Place": String(place) };
-  if (file.size > limit) found["Cilf-Problem"] = "large";
+  const headers = { "Cilf-Name": encodeURIComponent(name.toWellFormed?.() ?? name), "Cilf-Place": String(place) };
+  if (file.size > limit) headers["Cilf-Problem"] = "large";
   else {
     try {
       await file.slice(0, 1).arrayBuffer();
     } catch {
-      found["Cilf-Problem"] = "gone"; // moved or taken away since it was chosen
+      headers["Cilf-Problem"] = "gone"; // moved or removed since it was chosen
     }
   }
-  return found;
+  return headers;
 }
 
 function stop() {
@@ -191,7 +191,7 @@ function say(sentence, kind = "problem") {
 }
 
 // Collects what came; the page itself changes at most twice a second.
-function take(answer) {
+function collect(answer) {
   run.done += answer.photos;
   run.faces += answer.faces;
   run.failed += answer.failed;

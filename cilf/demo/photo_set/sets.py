@@ -1,4 +1,4 @@
-"""The photo sets in work: every page's rows, and how a photo becomes a row and its picture on the page.
+"""The photo sets in work: every page's rows, and the zip file that its photos come from.
 
 A photo comes as bytes and is never on the disk. What stays of it until the page is left is its rows, for the table; the
 thumbnails live in the browser alone.
@@ -9,41 +9,20 @@ import secrets
 import tempfile
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
-import numpy as np
-
-from cilf.demo.server.model_host import Estimator, ModelHost
+from cilf.demo.server.model_host import ModelHost
+from cilf.demo.server.sessions import SessionStore
+from cilf.demo.uploads.images import Upload
 from cilf.demo.uploads.zip_archive import Archive
 from cilf.errors import UsageError
-from cilf.photo_set import Row, predict_photos, write_table
-from cilf.prediction import FacePrediction, NoFace
+from cilf.photo_set import Row, write_table
 
 TABLE_KINDS = ("csv", "json", "parquet")
 
 Key = tuple[int, int]
 """Where a photo stands in its set: the place of the file, and in a zip file the place of the member."""
-
-
-@runtime_checkable
-class Photo(Protocol):
-    """A photo that is read when its turn comes."""
-
-    def take(self) -> np.ndarray:
-        """HxWx3 uint8 RGB, upright. Raises `PhotoError` with the visitor's own name of it."""
-        ...
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What came of one photo: its rows, and the faces that belong to the rows in which one was measured."""
-
-    rows: tuple[Row, ...]
-    faces: tuple[FacePrediction, ...]
 
 
 class PhotoSet:
@@ -56,55 +35,42 @@ class PhotoSet:
         self._lock = threading.Lock()
         self._reading = threading.Lock()  # a zip file is not closed while a photo is being read from it
         self._rows: dict[Key, tuple[Row, ...]] = {}
-        self._archive: tuple[io.BufferedIOBase, Iterator[tuple[Key, str, Photo]]] | None = None
+        self._archive: tuple[io.BufferedIOBase, Iterator[tuple[Key, Upload]]] | None = None
         self._drawn = 0.0
 
-    def look(self, estimator: Estimator, key: Key, name: str, photo: Photo) -> Looked:
-        """Judge one photo and remember its rows; a photo that cannot be read gives a row that says so.
-
-        Raises:
-            CilfError: the detector or the weights fail, which no other photo would survive either.
-        """
-        taker = _Taker(estimator)
-        with self._reading:
-            looked = Looked(tuple(predict_photos(taker, [(name, photo)])), tuple(taker.faces))
+    def add(self, key: Key, rows: tuple[Row, ...]) -> None:
+        """Remember the rows of a photo."""
         with self._lock:
-            self._rows[key] = looked.rows
-        return looked
+            self._rows[key] = rows
 
     def open_archive(self, file: io.BufferedIOBase, place: int, name: str) -> int:
-        """Take the photos of a zip file as the next ones; `file` is closed when they are through. Gives their number.
+        """Read the next photos from a zip file; `file` is closed when they are through. Gives their number.
 
         Raises:
             PhotoError: it cannot be used; `file` stays the caller's.
         """
         self.close_archive()
         archive = Archive(file, name)
-        members = (((place, number), *each) for number, each in enumerate(archive.photos()))
-        with self._lock:
-            self._archive = (file, members)
+        self._archive = (file, (((place, number), each) for number, each in enumerate(archive.photos())))
         return len(archive)
 
-    def next_member(self) -> tuple[Key, str, Photo] | None:
-        """The open zip file's next photo; None when it is through, or was closed."""
-        with self._lock:
-            if self._archive is None:
-                return None
-            found = next(self._archive[1], None)
-        if found is None:
+    def next_member(self) -> tuple[Key, Upload] | None:
+        """Unpack the open zip file's next photo; None when it is through, or was closed."""
+        with self._reading:
+            member = next(self._archive[1], None) if self._archive else None
+        if member is None:
             self.close_archive()
-        return found
+        return member
 
     def close_archive(self) -> None:
         """Drop the open zip file, if any."""
-        with self._lock:
+        with self._reading:
             archive, self._archive = self._archive, None
-        if archive is not None:
-            with self._reading:
+            if archive is not None:
                 archive[0].close()
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Begin with an empty set."""
         self.close_archive()
         with self._lock:
             self._rows.clear()
@@ -124,10 +90,10 @@ class PhotoSet:
         return due
 
     def __len__(self) -> int:
-        """Photos looked at so far."""
+        """Photos with rows so far."""
         return len(self._rows)
 
-    def table(self, kind: str) -> bytes:
+    def export(self, kind: str) -> bytes:
         """The rows as a file: `csv`, `json` or `parquet`, as the command line writes them.
 
         Raises:
@@ -141,10 +107,10 @@ class PhotoSet:
             return output.read_bytes()
 
 
-class PhotoSets:
+class PhotoSets(SessionStore[PhotoSet]):
     """The sets of all pages, each found by a token that its page alone knows.
 
-    A set is forgotten when its page is left, and, the one longest unused first, when all together pass `max_photos`
+    A set is forgotten when its page is left, and, the set longest unused first, when all together pass `max_photos`
     after `seconds` without use.
 
     Args:
@@ -161,13 +127,10 @@ class PhotoSets:
         max_photos: int = 200_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(seconds, clock)
         self.host = host
-        self._seconds = seconds
         self._max_photos = max_photos
-        self._clock = clock
-        self._lock = threading.Lock()
         self._token_of: dict[str, str] = {}
-        self._sets: OrderedDict[str, tuple[float, PhotoSet]] = OrderedDict()
 
     def open(self, page: str) -> str:
         """Make a set for a page (its session), and give its token."""
@@ -175,47 +138,37 @@ class PhotoSets:
         token = secrets.token_urlsafe(18)
         with self._lock:
             self._token_of[page] = token
-            self._sets[token] = (self._clock(), PhotoSet())
+            self._keep(token, PhotoSet())
         return token
 
     def get(self, token: str) -> PhotoSet | None:
         """The set with this token, or None when it was forgotten."""
         with self._lock:
-            if token not in self._sets:
+            photo_set = self._state(token)
+            if photo_set is None:
                 return None
-            _, found = self._sets.pop(token)
-            self._sets[token] = (self._clock(), found)
-            forgotten = self._forget_old()
+            self._keep(token, photo_set)
+            forgotten = self._make_room()
         for each in forgotten:
             each.clear()
-        return found
+        return photo_set
 
     def forget(self, page: str) -> None:
         """Drop a page's set."""
         with self._lock:
-            token = self._token_of.pop(page, None)
-            found = self._sets.pop(token, None) if token else None
-        if found is not None:
-            found[1].clear()
+            token = self._token_of.pop(page, "")
+            photo_set = self._state(token)
+            super().forget(token)
+        if photo_set is not None:
+            photo_set.clear()
 
-    def _forget_old(self) -> list[PhotoSet]:
-        limit = self._clock() - self._seconds
-        photos = sum(len(each) for _, each in self._sets.values())
+    def _make_room(self) -> list[PhotoSet]:
+        photos = sum(len(photo_set) for _, photo_set in self._states.values())
         forgotten = []
-        while photos > self._max_photos and next(iter(self._sets.values()))[0] < limit:
-            _, (_, oldest) = self._sets.popitem(last=False)
+        for token, oldest in self._unused():
+            if photos <= self._max_photos:
+                break
+            del self._states[token]
             photos -= len(oldest)
             forgotten.append(oldest)
         return forgotten
-
-
-class _Taker:
-    """The estimator as `predict_photos` calls it: reads the photo, and keeps the faces for the page's thumbnails."""
-
-    def __init__(self, estimator: Estimator) -> None:
-        self._estimator = estimator
-        self.faces: list[FacePrediction] = []
-
-    def predict(self, photo: Photo, *, no_face: NoFace) -> list[FacePrediction]:
-        self.faces = self._estimator.predict(photo.take(), no_face=no_face)
-        return self.faces

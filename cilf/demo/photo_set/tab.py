@@ -27,11 +27,12 @@ from starlette.routing import Route
 
 from cilf.demo import texts
 from cilf.demo.panel import panel
-from cilf.demo.photo_set import views as set_views
-from cilf.demo.photo_set.sets import Key, Looked, Photo, PhotoSet, PhotoSets
-from cilf.demo.uploads.images import Sent
-from cilf.demo.uploads.zip_archive import MAX_ARCHIVE, MAX_PHOTO, too_large
+from cilf.demo.photo_set import views
+from cilf.demo.photo_set.sets import Key, PhotoSet, PhotoSets
+from cilf.demo.uploads.images import MAX_PHOTO, Upload, too_large
+from cilf.demo.uploads.zip_archive import MAX_ARCHIVE
 from cilf.errors import CilfError, PhotoError, UsageError
+from cilf.photo_set import PhotoResult, predict_photos
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +44,11 @@ STEP_S = 1.0
 # So many bytes of photos of all sets may be in memory; senders of more are not read from until others are through.
 ROOM = 512 << 20
 
-# Who has room and sends nothing for so many seconds loses it.
+# A sender with room who sends nothing for so many seconds loses it.
 STALL_S = 30.0
 
-# So does, after as long, who has sent fewer bytes a second while others wait for room: eight photos that trickle in
-# would take all of it. Where nobody waits nobody is hurried; many a line is slower.
+# So does, after as long, a sender of fewer bytes a second while others wait for room: eight photos that trickle in
+# would fill all of it. Where nobody waits nobody is hurried; many a line is slower.
 PACE = 100_000
 
 _MEDIA_TYPES = {
@@ -67,7 +68,7 @@ class PhotoSetTab:
     def __init__(self, sets: PhotoSets) -> None:
         self._sets = sets
         self.frame = gr.HTML(
-            set_views.frame(),
+            views.frame(),
             js_on_load=SCRIPT.read_text(encoding="utf-8"),
             apply_default_css=False,
             elem_id="photo-set",
@@ -81,7 +82,7 @@ class PhotoSetTab:
 
 
 class Room:
-    """Bounds what is in memory at once; who finds no room waits, first come, first served.
+    """Bounds what is in memory at once; others wait for room, first come, first served.
 
     Args:
         size: bytes.
@@ -93,12 +94,12 @@ class Room:
         self._freed = asyncio.Event()
 
     @property
-    def is_wanted(self) -> bool:
+    def has_waiters(self) -> bool:
         """Whether somebody waits for room."""
         return self._line.locked()
 
     @asynccontextmanager
-    async def taken(self, size: int) -> AsyncIterator[None]:
+    async def hold(self, size: int) -> AsyncIterator[None]:
         """Hold so many bytes, no more than there are in all."""
         async with self._line:
             while self._left < size:
@@ -115,14 +116,14 @@ class Room:
 class SetRoutes:
     """The addresses that the tab's script calls; every one starts with the token of the page's set.
 
-    - POST `start`: begin anew.
+    - POST `start`: empty the set.
     - POST `photo`: the body is a photo. Its name, its place in the set and, where nothing could be sent, why (`gone` or
       `large`) stand in headers, since addresses end up in the logs of servers in between.
-    - POST `archive`: the body is a zip file. POST `next`: look at its next photos.
+    - POST `archive`: the body is a zip file. POST `next`: predict its next photos.
     - POST `finish`: all is done, or the visitor has enough: drop the zip file, draw the histogram a last time.
     - GET `table.csv`, `.json`, `.parquet`.
 
-    Answers are JSON: pieces of HTML from `set_views`, and figures. An error is a sentence in `problem`.
+    Answers are JSON: pieces of HTML from `views`, and figures. An error is a sentence in `problem`.
     """
 
     def __init__(self, sets: PhotoSets) -> None:
@@ -143,7 +144,7 @@ class SetRoutes:
             Route(f"/photo-set/{{token}}/{name}", self._answering(action), methods=["POST"])
             for name, action in actions.items()
         ]
-        return [*posts, Route("/photo-set/{token}/table.{kind}", self._table, methods=["GET"])]
+        return [*posts, Route("/photo-set/{token}/table.{kind}", self._download, methods=["GET"])]
 
     async def _start(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
         await run_in_threadpool(photo_set.clear)
@@ -153,15 +154,15 @@ class SetRoutes:
         name, place, problem = _label(request, MAX_PHOTO)
         length = _length(request)
         kept = 0 if problem or length > MAX_PHOTO else length
-        async with self._room.taken(kept):
+        async with self._room.hold(kept):
             try:
                 data = await _body(request, kept, self._room)
             except TimeoutError:
                 data, problem = None, texts.set_stalled(name)
             if data is None:
                 problem = problem or too_large(name, MAX_PHOTO)
-            looked = await self._look(photo_set, (place, 0), name, Sent(name, data or b"", problem))
-        return await run_in_threadpool(self._seen, photo_set, [looked])
+            result = await self._predict_upload(photo_set, place, Upload(name, data or b"", problem))
+        return await run_in_threadpool(self._answer, photo_set, [result])
 
     async def _archive(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
         name, place, problem = _label(request, MAX_ARCHIVE)
@@ -181,53 +182,69 @@ class SetRoutes:
             file.close()
             raise
         file.close()
-        looked = await self._look(photo_set, (place, 0), name, Sent(name, problem=problem))
-        return {"count": 0, **await run_in_threadpool(self._seen, photo_set, [looked])}
+        result = await self._predict_upload(photo_set, place, Upload(name, error=problem))
+        return {"count": 0, **await run_in_threadpool(self._answer, photo_set, [result])}
 
     async def _next(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
         end = time.monotonic() + STEP_S
-        seen: list[Looked] = []
+        results: list[PhotoResult] = []
         more = True
-        while more and (not seen or time.monotonic() < end):
-            member = await run_in_threadpool(photo_set.next_member)
-            more = member is not None
-            if member is not None:
-                seen.append(await self._look(photo_set, *member))
-        return {**await run_in_threadpool(self._seen, photo_set, seen), "more": more}
+        while more and (not results or time.monotonic() < end):
+            result = await self._predict(photo_set, photo_set.next_member)
+            more = result is not None
+            results += [result] if result else []
+        return {**await run_in_threadpool(self._answer, photo_set, results), "more": more}
 
     async def _finish(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
         await run_in_threadpool(photo_set.close_archive)
         return {"histogram": await run_in_threadpool(_histogram, photo_set)}
 
-    async def _table(self, request: Request) -> Response:
+    async def _download(self, request: Request) -> Response:
         photo_set = self._sets.get(request.path_params["token"])
         kind = request.path_params["kind"]
         if photo_set is None:
             return Response(texts.SET_FORGOTTEN, 404, media_type="text/plain")
         try:
-            table = await run_in_threadpool(photo_set.table, kind)
+            content = await run_in_threadpool(photo_set.export, kind)
         except UsageError as error:
             return Response(texts.sentence(error), 404, media_type="text/plain")
         headers = {
             "Content-Disposition": f'attachment; filename="ages.{kind}"',
             "Cache-Control": "no-store",
         }
-        return Response(table, media_type=_MEDIA_TYPES[kind], headers=headers)
+        return Response(content, media_type=_MEDIA_TYPES[kind], headers=headers)
 
-    async def _look(self, photo_set: PhotoSet, key: Key, name: str, photo: Photo) -> Looked:
+    async def _predict_upload(self, photo_set: PhotoSet, place: int, upload: Upload) -> PhotoResult:
+        result = await self._predict(photo_set, lambda: ((place, 0), upload))
+        assert result is not None
+        return result
+
+    async def _predict(
+        self, photo_set: PhotoSet, next_photo: Callable[[], tuple[Key, Upload] | None]
+    ) -> PhotoResult | None:
+        """Predict the photo that is next when the turn comes, and remember its rows; None where there is none."""
+
+        def predict() -> PhotoResult | None:
+            estimator, photo = self._sets.host.get(), next_photo()
+            if photo is None:
+                return None
+            key, upload = photo
+            [result] = predict_photos(estimator, [(upload.name, upload.decode)])
+            photo_set.add(key, result.rows)
+            return result
+
         async with self._turn:
-            estimator = await run_in_threadpool(self._sets.host.get)
-            return await run_in_threadpool(photo_set.look, estimator, key, name, photo)
+            return await run_in_threadpool(predict)
 
-    def _seen(self, photo_set: PhotoSet, seen: Sequence[Looked]) -> dict[str, Any]:
-        """What the page is told of photos that were looked at. Thumbnails take their time: not for the event loop."""
-        rows = [row for looked in seen for row in looked.rows]
+    def _answer(self, photo_set: PhotoSet, results: Sequence[PhotoResult]) -> dict[str, Any]:
+        """What the page shows of photos that were predicted. Thumbnails take time: not for the event loop."""
+        rows = [row for result in results for row in result.rows]
         answer = {
-            "photos": len(seen),
-            "faces": sum(len(looked.faces) for looked in seen),
-            "rows": "".join(map(set_views.rows, seen)),
-            "gallery": "".join(map(set_views.faces, reversed(seen))),
-            "failures": "".join(map(set_views.failures, seen)),
+            "photos": len(results),
+            "faces": sum(len(result.faces) for result in results),
+            "rows": "".join(map(views.rows, results)),
+            "gallery": "".join(map(views.faces, reversed(results))),
+            "failures": "".join(map(views.failures, results)),
             "failed": sum(row["error"] is not None for row in rows),
         }
         if photo_set.is_due(STEP_S):
@@ -255,16 +272,16 @@ class SetRoutes:
 
 
 def _histogram(photo_set: PhotoSet) -> str:
-    return set_views.histogram(set_views.count_ages(photo_set.rows()))
+    return views.histogram(views.count_ages(photo_set.rows()))
 
 
 def _length(request: Request) -> int:
     """How long the body is; as long as it may be, where the browser does not say so."""
-    said = request.headers.get("content-length", "")
-    return int(said) if said.isdecimal() else MAX_PHOTO
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else MAX_PHOTO
 
 
-async def _body(request: Request, most: int, room: Room) -> bytes | None:
+async def _body(request: Request, limit: int, room: Room) -> bytes | None:
     """The body of a request, or None where it is longer than that; it is read to its end even then, since a browser
     hears no answer before.
 
@@ -280,12 +297,12 @@ async def _body(request: Request, most: int, room: Room) -> bytes | None:
                 chunk = await anext(chunks)
         except StopAsyncIteration:
             return bytes(data) if fits else None
-        fits = fits and len(data) + len(chunk) <= most
+        fits = fits and len(data) + len(chunk) <= limit
         if fits:
             data += chunk
         else:
             data.clear()
-        if most and room.is_wanted and len(data) < PACE * (time.monotonic() - hurry):
+        if limit and room.has_waiters and len(data) < PACE * (time.monotonic() - hurry):
             raise TimeoutError
 
 

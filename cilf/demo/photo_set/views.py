@@ -12,18 +12,18 @@ import numpy as np
 from PIL import Image
 
 from cilf.demo import texts
-from cilf.demo.photo.charts import OLDEST
-from cilf.demo.photo_set.sets import TABLE_KINDS, Looked
-from cilf.demo.uploads.images import jpeg_address
-from cilf.demo.uploads.zip_archive import MAX_ARCHIVE, MAX_PHOTO
-from cilf.photo_set import PHOTO_SUFFIXES, Row
+from cilf.demo.charts import OLDEST, age_axis
+from cilf.demo.photo_set.sets import TABLE_KINDS
+from cilf.demo.uploads.images import MAX_PHOTO, jpeg_address
+from cilf.demo.uploads.zip_archive import MAX_ARCHIVE
+from cilf.photo_set import PHOTO_SUFFIXES, PhotoResult, Row
 from cilf.prediction import FacePrediction
 
 # The gallery holds so many faces, the newest first; the page of a large set stays light.
 GALLERY = 60
 THUMBNAIL = 96  # pixels; twice that on a phone's screen would show no more of a small face
 YEARS = 5  # a bar of the histogram
-# Whoever gave so many files has made a mistake, or wants the command line.
+# Somebody who gives so many files has made a mistake, or needs the command line.
 MAX_FILES = 10_000
 
 # (column of the table on the page, how it is sorted)
@@ -126,22 +126,22 @@ def frame() -> str:
 </div>"""
 
 
-def rows(looked: Looked) -> str:
+def rows(result: PhotoResult) -> str:
     """The photo's rows of the table; `data-value` is what a column is sorted by."""
-    return "".join(map(_row, looked.rows))
+    return "".join(map(_row, result.rows))
 
 
-def faces(looked: Looked) -> str:
+def faces(result: PhotoResult) -> str:
     """The photo's faces for the gallery, the last one first; of a crowd as many as the gallery holds."""
-    count = len(looked.faces)
-    shown = list(enumerate(looked.faces))[:GALLERY]
-    return "".join(_face(looked.rows[0]["path"], face, index, count) for index, face in reversed(shown))
+    count = len(result.faces)
+    shown = list(enumerate(result.faces))[:GALLERY]
+    return "".join(_face(result.rows[0]["path"], face, index, count) for index, face in reversed(shown))
 
 
-def failures(looked: Looked) -> str:
+def failures(result: PhotoResult) -> str:
     """Why the photo has no age, if it has none."""
     return "".join(
-        f"<li>{escape(texts.sentence(ValueError(row['error'])))}</li>" for row in looked.rows if row["error"]
+        f"<li>{escape(texts.sentence(ValueError(row['error'])))}</li>" for row in result.rows if row["error"]
     )
 
 
@@ -164,14 +164,13 @@ def histogram(counts: Sequence[int]) -> str:
         for index, count in enumerate(counts)
         if count
     )
-    ticks = "".join(f'<span style="left:{age}%">{age}</span>' for age in (0, 20, 40, 60, 80, 100))
     noun = "face" if total == 1 else "faces"
     return f"""
 <p class="cilf-lead">{total:,} {noun} in steps of {YEARS} years. The tallest bar stands for {top:,}.</p>
 <div class="cilf-plot cilf-tall" role="img" aria-label="Histogram of ages in years. {spoken}.">
   <svg class="cilf-bars" viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{bars}</svg>
 </div>
-<div class="cilf-axis" aria-hidden="true">{ticks}</div>
+{age_axis()}
 <p class="cilf-axis-title" aria-hidden="true">age, years</p>"""
 
 

@@ -1,31 +1,27 @@
-"""What Gradio does otherwise than the page promises, and has no setting for, changed in its own modules.
+"""What Gradio does otherwise than the page promises, has no setting for, and no middleware can do in its place: four
+changes in its own modules.
 
-Each change has a test that goes through Gradio's own routes, and fails once its inside is another one.
+Each has a test that goes through Gradio's own routes, and fails once its inside is another one.
 """
 
-import os
 import secrets
-import time
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 import gradio as gr
 from fastapi import HTTPException, status
-from gradio import processing_utils, route_utils, utils
-from gradio import routes as routing
+from gradio import processing_utils, route_utils
 from starlette.datastructures import FormData
-from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.types import Message, Receive, Scope, Send
 
 from cilf.demo import texts
-from cilf.demo.uploads import api_inputs as handed_in
+
+_move_files_to_cache = processing_utils.async_move_files_to_cache
 
 
 class _Apart(route_utils.GradioUploadFile):
-    """An upload in a folder of its own. Gradio names the folder after the content alone, and of two visitors with the
-    same photo the first one's answer would remove the second one's file."""
+    """An upload in a folder of its own. Gradio names the folder after the content alone (gradio-app/gradio#3597), and
+    of two visitors with the same photo the first one's answer would remove the second one's file."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -33,7 +29,8 @@ class _Apart(route_utils.GradioUploadFile):
 
 
 class _Tidy(route_utils.GradioMultiPartParser):
-    """Reads an upload, and removes what has come of it when the visitor goes away in its middle."""
+    """Reads an upload, and removes what has come of it when the visitor goes away in its middle; Gradio closes the
+    file and leaves it (no issue of Gradio's is known)."""
 
     async def parse(self) -> FormData:
         try:
@@ -45,65 +42,21 @@ class _Tidy(route_utils.GradioMultiPartParser):
             raise
 
 
-class _Vanishing(FileResponse):
-    """A file's content. An upload may be read and removed while the browser asks for it, and the error that tells of it
-    would put the visitor's name for it into the log."""
+async def leave_inputs(data: Any, block: Any, postprocess: bool = False, **options: Any) -> Any:
+    """Hand a file's record to our code as it came; what goes out to the page is Gradio's to handle.
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
-
-        async def sending(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await super().__call__(scope, receive, sending)
-        except (FileNotFoundError, RuntimeError):
-            if not begun:
-                await Response(status_code=404)(scope, receive, send)
-
-
-def not_here(*_: Any, **__: Any) -> NoReturn:
-    """In the place of the parser for files that come by other ways than an upload: to a component's own functions, of
-    which this page has none, and as a recording of the screen. Gradio puts them into the system's temporary folder, and
-    leaves there what a broken connection, and any recording, brought."""
-    raise HTTPException(status.HTTP_404_NOT_FOUND)
-
-
-def remove_old_files(page: gr.Blocks, age: float | None) -> None:
-    """In the place of Gradio's removal of what was uploaded more than `age` seconds ago (None: of everything).
-
-    Gradio's remembers the name of each file that somebody else removed, ends for good at a name that the disk cannot
-    hold, such as a long address in the place of a path, and at an upload that comes while it counts.
+    Gradio downloads what a record names before our code is asked, whatever its size and onto the disk, and fails at an
+    address too long for a path, with the address in the log (no issue of Gradio's is known). What lies in the folder of
+    uploads and what does not, `uploads.images.is_uploaded` tells apart.
     """
-    for names in page.temp_file_sets:
-        for name in names.copy():
-            try:
-                if age is not None and time.time() - os.lstat(name).st_ctime <= age:
-                    continue
-                os.remove(name)  # noqa: PTH107 - for `Path` too, a name may be too strange
-            except (OSError, ValueError):
-                pass  # it is gone, or never was
-            names.discard(name)
-
-
-def is_no_file_of_the_page(path: Any) -> bool:
-    """In the place of Gradio's look whether a program names a file that the page shows, of which there are none: it
-    fails at an address too long for a path, with the address in the log."""
-    return False
-
-
-async def no_relay(url: str, request: Request) -> Response:
-    """In the place of Gradio's relay, which brings anybody any public address, of any length, through this computer."""
-    return Response(status_code=403)
+    return await _move_files_to_cache(data, block, postprocess, **options) if postprocess else data
 
 
 def ask_to_come_back(page: gr.Blocks) -> None:
     """Have a visitor who finds the queue full read our sentence.
 
-    Gradio's page shows one of its own at status 503, whatever the server says, and what the server says at others.
-    Programs keep 503, which their client knows.
+    Gradio's page shows a sentence of its own at status 503, whatever the server says, and what the server says at
+    others (gradio-app/gradio#2909). Programs keep 503, which their client knows.
     """
     queue, push = page._queue, page._queue.push
 
@@ -117,25 +70,20 @@ def ask_to_come_back(page: gr.Blocks) -> None:
     queue.push = push_or_ask  # type: ignore[method-assign]
 
 
-CHANGES: tuple[tuple[ModuleType, str, object], ...] = (
+PATCHES: tuple[tuple[ModuleType, str, object], ...] = (
     (route_utils, "GradioUploadFile", _Apart),
     (route_utils, "GradioMultiPartParser", _Tidy),
-    (route_utils, "FileResponse", _Vanishing),
-    (route_utils, "delete_files_created_by_app", remove_old_files),
-    (routing, "GradioMultiPartParser", not_here),
-    (routing, "secure_url_stream_response", no_relay),
-    (utils, "is_static_file", is_no_file_of_the_page),
-    (processing_utils, "async_ssrf_protected_download", handed_in.postponed),
+    (processing_utils, "async_move_files_to_cache", leave_inputs),
 )
 
 
-def make(page: gr.Blocks) -> None:
-    """Make all changes, those that hold for the whole program and those of the page's queue.
+def apply(page: gr.Blocks) -> None:
+    """Make all changes, those that hold for the whole program and that of the page's queue.
 
     Raises:
         RuntimeError: this Gradio is another one than the changes were made for.
     """
-    for module, name, ours in CHANGES:
+    for module, name, ours in PATCHES:
         if not hasattr(module, name):
             raise RuntimeError(
                 f"Gradio {gr.__version__} has no {module.__name__}.{name}, which this page has to change; install the "

@@ -1,4 +1,4 @@
-"""Serving the page: everything that is told to Gradio once the page is put together."""
+"""Serving the page: every setting of Gradio's, once the page is put together."""
 
 import errno
 import importlib.util
@@ -6,12 +6,14 @@ import socket
 from collections.abc import Sequence
 
 import gradio as gr
+from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from cilf.demo import theme
-from cilf.demo.server import gradio_patches as gradio_changes
+from cilf.demo.server import gradio_patches
+from cilf.demo.server.guard import Guard
 from cilf.demo.server.settings import Settings
-from cilf.demo.uploads.zip_archive import MAX_PHOTO
+from cilf.demo.uploads.images import MAX_PHOTO
 from cilf.errors import UsageError
 
 # Gradio keeps each page's last contents in memory until this many newer pages have come.
@@ -40,26 +42,26 @@ def _try_to_listen(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(_taken(port)) from None
+            raise UsageError(_port_is_taken(port)) from None
         raise UsageError(
             f"cannot listen on {host!r}, port {port} ({error.strerror}); give another --host or --port"
         ) from None
 
 
-def _taken(port: int | None) -> str:
+def _port_is_taken(port: int | None) -> str:
     which = "every port that was tried is" if port is None else f"port {port} is"
     return f"{which} taken by another program; choose another one with --port"
 
 
 def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
-    """Serve the page, and `routes` beside Gradio's own, until the program is stopped. Everything that the page loads
+    """Serve the page, and `routes` besides Gradio's own, until the program is stopped. Everything that the page loads
     comes from its own address.
 
     Raises:
         UsageError: no port is free.
     """
     page.queue(max_size=settings.queue_size)
-    gradio_changes.make(page)
+    gradio_patches.apply(page)
     try:
         page.launch(
             server_name=settings.host,
@@ -69,16 +71,17 @@ def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
             theme=theme.make_theme(),
             css_paths=theme.STYLE_SHEETS,
             head=theme.HEAD,
-            footer_links=[],
+            favicon_path=theme.FAVICON,
+            footer_links=["api"],
             run_history=False,
             enable_monitoring=False,
             ssr_mode=False,
             pwa=False,
             max_file_size=MAX_PHOTO,
             state_session_capacity=PAGES_KEPT,
-            app_kwargs={"routes": list(routes)},
+            app_kwargs={"routes": list(routes), "middleware": [Middleware(Guard)]},
         )
     except OSError as error:
         if "empty port" not in str(error):
             raise
-        raise UsageError(_taken(settings.port)) from None
+        raise UsageError(_port_is_taken(settings.port)) from None

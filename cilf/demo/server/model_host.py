@@ -2,85 +2,24 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from cilf.demo.server import zero_gpu
 from cilf.errors import CilfError
 from cilf.hub import Progress
-from cilf.prediction import FacePrediction
 
 log = logging.getLogger(__name__)
 
+# At run time a name alone: importing PyTorch takes seconds, for which the page does not wait.
+if TYPE_CHECKING:
+    from cilf.estimator import AgeEstimator as Estimator
+else:
+    Estimator = Any
+
 State = Literal["loading", "ready", "failed"]
-
-
-@runtime_checkable
-class Estimator(Protocol):
-    """What the page needs of `cilf.AgeEstimator`; naming it here keeps PyTorch out of the page's start."""
-
-    @property
-    def epsilon(self) -> float:
-        """Limit of the expected error in years, above which an estimate is corrected."""
-        ...
-
-    @property
-    def kind(self) -> Literal["cilf", "mtmsa"]:
-        """Which system the weights are of."""
-        ...
-
-    @property
-    def compares_texts(self) -> bool:
-        """Whether faces can be compared with prompts."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """What is loaded and from where."""
-        ...
-
-    @property
-    def sha256(self) -> str:
-        """Of the weights file."""
-        ...
-
-    @property
-    def report(self) -> dict[str, Any] | None:
-        """The evaluation report that came with the weights."""
-        ...
-
-    @property
-    def card(self) -> str:
-        """The model card that came with the weights, as Markdown; empty where there is none."""
-        ...
-
-    def predict(
-        self,
-        photo: np.ndarray,
-        prompts: Sequence[str] | None = None,
-        *,
-        no_face: Literal["skip", "whole"] = "skip",
-        tiles: bool = True,
-        max_faces: int | None = None,
-        max_views: int | None = None,
-    ) -> list[FacePrediction]:
-        """The faces of a photo (HxWx3 uint8 RGB), left to right, each compared with the prompts; `tiles` shows small
-        ones too, and `max_views` of 1 seeks no further views of a face."""
-        ...
-
-    def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
-        """Prompt -> cosine in [-1, 1]."""
-        ...
-
-    def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
-        """Prompt -> share of the softmax over these prompts."""
-        ...
-
-    def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
-        """Prompt -> words that the text tower never saw in training."""
-        ...
 
 
 class ModelHost:
@@ -132,7 +71,7 @@ class ModelHost:
         self._done.wait()
 
     def replace(self, load: Callable[[], Estimator]) -> Estimator:
-        """Load another estimator in this thread and hand it out from then on; whoever has the old one keeps it.
+        """Load another estimator in this thread and hand it out from then on; who has the old one keeps it.
 
         Until the new one is there, and where it cannot be loaded, the old one is handed out. One replacement at a time.
 

@@ -1,24 +1,69 @@
-"""What the page remembers of each visitor: the photo in view and its faces, or the photo that waits to be looked at. In
-memory alone and not for long."""
+"""What the page remembers of its visitors, in memory alone and not for long: the store that all tabs use, and the Photo
+tab's photos in it."""
 
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from cilf.demo.server.model_host import Estimator
-from cilf.demo.uploads.images import Sent
+from cilf.demo.uploads.images import Upload
 from cilf.prediction import FacePrediction
+
+State = TypeVar("State")
+
+
+class SessionStore(Generic[State]):
+    """One state per open page, the longest unused first. Safe to share between threads.
+
+    Subclasses decide what makes room for what; they hold `_lock` meanwhile.
+
+    Args:
+        seconds: how long a state is kept, or safe, without use.
+        clock: gives the time in seconds.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._states: OrderedDict[str, tuple[float, State]] = OrderedDict()
+
+    def forget(self, page: str) -> None:
+        """Drop the state of `page` (its session)."""
+        with self._lock:
+            self._states.pop(page, None)
+
+    def _state(self, page: str) -> State | None:
+        entry = self._states.get(page)
+        return None if entry is None else entry[1]
+
+    def _keep(self, page: str, state: State) -> None:
+        """Make `state` that of the page, used now."""
+        self._states[page] = (self._clock(), state)
+        self._states.move_to_end(page)
+
+    def _unused(self) -> list[tuple[str, State]]:
+        """The states without use for `seconds`."""
+        limit = self._clock() - self._seconds
+        old = takewhile(lambda entry: entry[1][0] < limit, self._states.items())
+        return [(page, state) for page, (_, state) in old]
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._states)
 
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """A visitor's photo (HxWx3 uint8, upright) and the faces found in it, left to right.
+    """A visitor's photo (HxWx3 uint8, upright) and its faces, left to right.
 
-    `estimator` is the one that found them: prompts are scored by it even when the page has other weights by then.
+    `estimator` is the one that predicted them: prompts are scored by it even when the page has other weights by then.
     `prompts` is what stood in the editor when the photo came, and was scored first.
     """
 
@@ -27,23 +72,39 @@ class Visit:
     estimator: Estimator
     prompts: str
 
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return self.photo.nbytes
 
+
+@dataclass(eq=False)
 class Ticket:
-    """Permits to put what was found in one photo; only the newest one of a page is good, and only once."""
+    """Permits to put the prediction of one photo; only the newest ticket of a page is good, and only once.
 
-    def __init__(self) -> None:
-        self.waits = False  # whether the photo is there and nobody looks at it yet
+    Attributes:
+        upload: the photo, until its prediction begins.
+        waits: whether the photo is there and its prediction has not begun.
+    """
+
+    upload: Upload | None = field(default=None, repr=False)
+    waits: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return len(self.upload.data) if self.upload else 0
 
 
-class Visits:
-    """The photos in view or waiting to be looked at, one per open page.
+class Visits(SessionStore[Visit | Ticket]):
+    """The photos in view, or waiting for their prediction, one per open page.
 
     A photo is forgotten when its page is left or begins with another one, when it was not used for `seconds`, and, the
-    one longest unused first, when all together pass `max_bytes`; those in view make room before those that wait, and of
-    these the latest first: the others are nearer to their turn.
+    photo longest unused first, when all together pass `max_bytes`; those in view make room before those that wait, and
+    of these the latest first: the others are nearer to their turn.
 
-    Looking at a photo takes a while, in which the visitor may choose another one, empty the page or leave it. So
-    whoever looks takes a ticket before, and what was found counts only if nothing else happened on the page since.
+    A prediction takes a while, in which the visitor may choose another photo, empty the page or leave it. So it takes a
+    ticket before, and its result counts only if nothing else happened on the page since.
 
     Args:
         seconds: how long a photo may lie unused.
@@ -54,52 +115,47 @@ class Visits:
     def __init__(
         self, seconds: float = 900.0, max_bytes: int = 1 << 30, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._seconds = seconds
+        super().__init__(seconds, clock)
         self._max_bytes = max_bytes
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._visits: OrderedDict[str, tuple[float, Visit]] = OrderedDict()
-        self._waiting: OrderedDict[str, tuple[float, Sent]] = OrderedDict()
-        self._tickets: dict[str, Ticket] = {}
 
     def begin(self, page: str) -> Ticket:
         """Drop what `page` (its session) shows, and give the ticket for what it will show next."""
         ticket = Ticket()
         with self._lock:
-            self._drop(page)
-            self._tickets[page] = ticket
+            self._keep(page, ticket)
         return ticket
 
-    def arrive(self, page: str, ticket: Ticket, sent: Sent) -> bool:
-        """Keep the photo that `ticket` is for until somebody looks at it.
+    def arrive(self, page: str, ticket: Ticket, upload: Upload) -> bool:
+        """Keep the photo that `ticket` is for until its prediction begins.
 
         Returns:
             Whether it counts, as for `put`.
         """
         with self._lock:
-            if self._tickets.get(page) is not ticket:
+            if self._state(page) is not ticket:
                 return False
-            ticket.waits = True
-            self._waiting[page] = (self._clock(), sent)
+            ticket.upload, ticket.waits = upload, True
+            self._keep(page, ticket)
             self._make_room(page)
             return True
 
     def claim(self, page: str) -> Ticket | None:
-        """The ticket of the photo of `page` that waits, for whoever looks at it; None where none waits any more."""
+        """The ticket of the photo of `page` that waits, for its prediction; None where none waits any more."""
         with self._lock:
-            ticket = self._tickets.get(page)
-            if ticket is None or not ticket.waits:
+            ticket = self._state(page)
+            if not isinstance(ticket, Ticket) or not ticket.waits:
                 return None
             ticket.waits = False
             return ticket
 
-    def collect(self, page: str, ticket: Ticket) -> Sent | None:
+    def collect(self, page: str, ticket: Ticket) -> Upload | None:
         """Hand out the photo that `ticket` is for; None when it was forgotten meanwhile."""
         with self._lock:
-            self._forget_old()
-            if self._tickets.get(page) is not ticket or page not in self._waiting:
+            self.forget_old()
+            if self._state(page) is not ticket:
                 return None
-            return self._waiting.pop(page)[1]
+            upload, ticket.upload = ticket.upload, None
+            return upload
 
     def put(self, page: str, ticket: Ticket, visit: Visit | None) -> bool:
         """Remember `visit` as what `page` shows; None where nothing came of the photo.
@@ -109,61 +165,52 @@ class Visits:
             was given; nothing is remembered then.
         """
         with self._lock:
-            if self._tickets.get(page) is not ticket:
+            if self._state(page) is not ticket:
                 return False
-            self._drop(page)
-            if visit is not None:
-                self._visits[page] = (self._clock(), visit)
-                self._make_room(page)
-            self._forget_old()
+            if visit is None:
+                self.forget(page)
+            else:
+                self._keep(page, visit)
+            self._make_room(page)
             return True
 
     def has_begun(self, page: str) -> bool:
-        """Whether a photo of `page` is being looked at, or waits for it."""
+        """Whether a photo of `page` is being predicted, or waits for it."""
         with self._lock:
-            return page in self._tickets
+            return isinstance(self._state(page), Ticket)
 
     def get(self, page: str) -> Visit | None:
         """What `page` shows, or None when nothing is remembered of it."""
         with self._lock:
-            self._forget_old()
-            if page not in self._visits:
+            self.forget_old()
+            visit = self._state(page)
+            if not isinstance(visit, Visit):
                 return None
-            _, visit = self._visits.pop(page)
-            self._visits[page] = (self._clock(), visit)
+            self._keep(page, visit)
             return visit
-
-    def forget(self, page: str) -> None:
-        """Drop what `page` shows, and what it was about to show."""
-        with self._lock:
-            self._drop(page)
 
     def forget_old(self) -> None:
         """Drop what has lain unused for too long; called now and then, since nobody else may come for a long time."""
         with self._lock:
-            self._forget_old()
+            for page, state in self._unused():
+                self._release(page, state)
 
-    def _drop(self, page: str) -> None:
-        self._visits.pop(page, None)
-        self._waiting.pop(page, None)
-        self._tickets.pop(page, None)
+    def _release(self, page: str, state: Visit | Ticket) -> None:
+        """Give up a photo's memory; a ticket stays good."""
+        if isinstance(state, Ticket):
+            state.upload = None
+        else:
+            del self._states[page]
 
     def _bytes(self) -> int:
-        in_view = sum(visit.photo.nbytes for _, visit in self._visits.values())
-        return in_view + sum(len(sent.data) for _, sent in self._waiting.values())
+        return sum(state.size for _, state in self._states.values())
 
     def _make_room(self, newest: str) -> None:
-        self._forget_old()
-        waiting = list(reversed(self._waiting))
-        for kept, pages in ((self._visits, list(self._visits)), (self._waiting, waiting)):
-            for page in pages:
-                if self._bytes() <= self._max_bytes:
-                    return
-                if page != newest:
-                    del kept[page]
-
-    def _forget_old(self) -> None:
-        limit = self._clock() - self._seconds
-        for kept in (self._visits, self._waiting):
-            while kept and next(iter(kept.values()))[0] < limit:
-                kept.popitem(last=False)
+        self.forget_old()
+        states = [(page, state) for page, (_, state) in self._states.items() if page != newest]
+        in_view = [each for each in states if isinstance(each[1], Visit)]
+        waiting = [each for each in reversed(states) if isinstance(each[1], Ticket)]
+        for page, state in in_view + waiting:
+            if self._bytes() <= self._max_bytes:
+                return
+            self._release(page, state)

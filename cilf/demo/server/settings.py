@@ -9,7 +9,7 @@ from cilf.demo import texts
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-# Visitors who wait for an answer; whoever comes later is asked to try again.
+# Visitors who wait for an answer; those who come later are asked to try again.
 QUEUE = 200
 
 
@@ -63,7 +63,7 @@ def read(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.en
     # A Space must be reachable from outside its container; most set Gradio's own variable for it.
     host = environment.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if space else "127.0.0.1")
     parser = argparse.ArgumentParser(
-        prog="app.py", description="Serve the page that tells ages from faces.", allow_abbrev=False
+        prog="app.py", description="Serve the page that estimates ages from faces.", allow_abbrev=False
     )
     parser.add_argument(
         "--host", default=host, help="address to listen on; default 127.0.0.1, this computer alone"

@@ -1,7 +1,7 @@
 """A file from an http(s) address that a visitor names: of bounded size, in bounded time, and never from inside this
 computer's own network.
 
-Gradio's download checks the address too, but reads whatever comes, all of it, before anybody can look at its length; it
+Gradio's download checks the address too, but reads whatever comes, all of it, before anybody knows its length; it
 takes more numbers for public than are, and asks Google for hosts that it cannot find.
 """
 
@@ -16,7 +16,7 @@ import httpx
 import safehttpx
 from gradio.processing_utils import PUBLIC_HOSTNAME_WHITELIST
 
-from cilf.demo.uploads.zip_archive import too_large
+from cilf.demo.uploads.images import too_large
 from cilf.errors import PhotoError
 
 # A photo of the largest size comes in this time over 10 Mbit/s.
@@ -42,14 +42,14 @@ class Budget:
     left: float = SECONDS_TOGETHER
 
 
-async def fetch(address: str, name: str, most: int, budget: Budget) -> bytes:
+async def fetch(address: str, name: str, limit: int, budget: Budget) -> bytes:
     """The content behind a public http(s) address.
 
     Args:
         address: as it came from outside. It and every address that it redirects to is asked only if its host is a
             public one, under the very number that was checked.
         name: stands for it in the sentences of errors.
-        most: so many bytes it may hold; it is read no further.
+        limit: so many bytes it may hold; it is read no further.
         budget: the time it takes is taken from here.
 
     Raises:
@@ -66,7 +66,7 @@ async def fetch(address: str, name: str, most: int, budget: Budget) -> bytes:
             raise TimeoutError
         async with asyncio.timeout(min(SECONDS, budget.left)):
             for _ in range(1 + MAX_REDIRECTS):
-                data, further = await _ask(address, name, most)
+                data, further = await _ask(address, name, limit)
                 if further is None:
                     return data
                 address = urljoin(address, further)
@@ -87,7 +87,7 @@ async def fetch(address: str, name: str, most: int, budget: Budget) -> bytes:
         budget.left -= time.monotonic() - began
 
 
-async def _ask(address: str, name: str, most: int) -> tuple[bytes, str | None]:
+async def _ask(address: str, name: str, limit: int) -> tuple[bytes, str | None]:
     """The content, or where it is to be had instead."""
     # Not packed: what a packed answer unfolds to is not known before it has unfolded.
     headers = {"Accept-Encoding": "identity"}
@@ -100,18 +100,18 @@ async def _ask(address: str, name: str, most: int) -> tuple[bytes, str | None]:
         response.raise_for_status()
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise httpx.DecodingError("it is packed")
-        if int(response.headers.get("Content-Length", 0)) > most:
-            raise PhotoError(too_large(name, most))
+        if int(response.headers.get("Content-Length", 0)) > limit:
+            raise PhotoError(too_large(name, limit))
         data = bytearray()
         async for chunk in response.aiter_raw():
             data += chunk
-            if len(data) > most:
-                raise PhotoError(too_large(name, most))
+            if len(data) > limit:
+                raise PhotoError(too_large(name, limit))
         return bytes(data), None
 
 
 async def _transport(address: str) -> httpx.AsyncBaseTransport | None:
-    """Leads to the number that was found to be public; None for hosts that Gradio trusts, as the Hub's on a Space."""
+    """A transport to the public number; None for hosts that Gradio trusts, as the Hub's on a Space."""
     url = httpx.URL(address)
     if url.scheme not in ("http", "https"):
         raise httpx.UnsupportedProtocol("it leads elsewhere")
@@ -127,8 +127,8 @@ async def public_number(host: str) -> str:
         OSError: the host is not known.
         ValueError: none of its numbers is public.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    for *_, address in found:
+    results = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    for *_, address in results:
         if is_public(str(address[0])):
             return str(address[0])
     raise ValueError("it is not public")

@@ -5,29 +5,24 @@ So no name in the archive can lead out of a folder. What an archive can still tr
 - a member that unpacks to far more than it says or than a photo needs: `MAX_PHOTO` bytes are read of it, no more;
 - very many members: `MAX_MEMBERS` photos, and a list of members of `MAX_LIST` bytes;
 - very much in all: `MAX_UNPACKED` bytes;
-- a method of packing whose own tables fill the memory (LZMA): only what every system's zip program writes is taken.
+- a method of packing whose own tables fill the memory (LZMA): only what every system's zip program writes is read.
 """
 
 import io
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 
-import numpy as np
-
+from cilf.demo.uploads.images import MAX_PHOTO, MEGABYTE, Upload, too_large
 from cilf.errors import PhotoError
-from cilf.face.images import open_photo_bytes
 from cilf.photo_set import PHOTO_SUFFIXES
 
-MEGABYTE = 1 << 20
-MAX_PHOTO = 64 * MEGABYTE
 MAX_ARCHIVE = 1024 * MEGABYTE
 MAX_MEMBERS = 10_000
 MAX_UNPACKED = 4096 * MEGABYTE
-MAX_LIST = (
-    2 * MEGABYTE
-)  # 10,000 members with names of 150 letters; each costs the reader half a kilobyte more
+# 10,000 members with names of 150 letters; each costs the reader half a kilobyte more.
+MAX_LIST = 2 * MEGABYTE
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
@@ -70,54 +65,32 @@ class Archive:
     def __len__(self) -> int:
         return len(self._members)
 
-    def photos(self) -> Iterator[tuple[str, "Member"]]:
-        """(name, member) of every photo in the order of names; each is read from the archive when it is taken."""
+    def photos(self) -> Iterator[Upload]:
+        """Every photo in the order of names, unpacked as the iterator comes to it."""
         for member in sorted(self._members, key=lambda member: member.filename):
             name = f"{self._name}/{member.filename}"
-            yield name, Member(name, self._zip, member)
+            yield Upload.read(name, partial(self._unpack, member, name))
 
-    def _too_many(self) -> str:
-        return f"'{self._name}' holds more than {MAX_MEMBERS:,} photos; split it into smaller zip files"
-
-
-@dataclass(frozen=True)
-class Member:
-    """A photo in an archive; `name` is the archive's name and its own."""
-
-    name: str
-    archive: zipfile.ZipFile
-    info: zipfile.ZipInfo
-
-    def take(self) -> np.ndarray:
-        """Unpack and open the photo: HxWx3 uint8 RGB, upright.
-
-        Raises:
-            PhotoError: it is locked, damaged, too large or no picture.
-        """
-        return open_photo_bytes(self._content(), self.name)
-
-    def _content(self) -> bytes:
-        if self.info.flag_bits & _ENCRYPTED:
-            raise PhotoError(f"'{self.name}' is locked with a password; pack it again without one")
-        if self.info.compress_type not in _METHODS:
-            raise PhotoError(f"'{self.name}' is packed in an uncommon way; pack it again as a plain zip file")
+    def _unpack(self, member: zipfile.ZipInfo, name: str) -> bytes:
+        if member.flag_bits & _ENCRYPTED:
+            raise PhotoError(f"'{name}' is locked with a password; pack it again without one")
+        if member.compress_type not in _METHODS:
+            raise PhotoError(f"'{name}' is packed in an uncommon way; pack it again as a plain zip file")
         content = io.BytesIO()
         try:
-            with self.archive.open(self.info) as member:
-                while chunk := member.read(_CHUNK):
+            with self._zip.open(member) as packed:
+                while chunk := packed.read(_CHUNK):
                     content.write(chunk)
                     if content.tell() > MAX_PHOTO:
-                        raise PhotoError(too_large(self.name, MAX_PHOTO))
+                        raise PhotoError(too_large(name, MAX_PHOTO))
         except PhotoError:
             raise
         except Exception:  # zlib and zipfile raise all kinds of errors on damage
-            raise PhotoError(f"'{self.name}' is damaged inside the zip file; pack it again") from None
+            raise PhotoError(f"'{name}' is damaged inside the zip file; pack it again") from None
         return content.getvalue()
 
-
-def too_large(name: str, limit: int) -> str:
-    """The sentence on a file that has more than `limit` bytes."""
-    return f"'{name}' is larger than {limit // MEGABYTE:,} MB; give a smaller file"
+    def _too_many(self) -> str:
+        return f"'{self._name}' holds more than {MAX_MEMBERS:,} photos; split it into smaller zip files"
 
 
 def _is_photo(member: zipfile.ZipInfo) -> bool:

@@ -18,9 +18,9 @@ from cilf.demo import texts
 from cilf.demo.live.streams import Streams
 from cilf.demo.live.tab import LiveTab
 from cilf.demo.server.model_host import ModelHost
-from cilf.errors import CilfError, WeightsError
+from cilf.errors import WeightsError
 from cilf.prediction import FacePrediction
-from tests.demo.photo.test_tab import FakeEstimator, make_face
+from tests.stand_in import FakeEstimator, make_face
 
 HEIGHT, WIDTH = 240, 320
 
@@ -83,7 +83,7 @@ def test_each_visitor_has_faces_of_his_own(page: Page, streams: Streams) -> None
         assert [face["number"] for face in page.send(frame(0.1), visitor)["faces"]] == [1]
     page.call("live_stop", None, "one")
     assert len(streams) == 1
-    assert page.send(frame(0.2), "one")["faces"] == []  # begins anew
+    assert page.send(frame(0.2), "one")["faces"] == []  # begins again
     assert page.send(frame(0.2), "two")["faces"] != []
 
 
@@ -122,13 +122,13 @@ def test_another_model_begins_anew() -> None:
 def test_a_second_frame_is_not_kept_in_line(page: Page) -> None:
     """Who sends on without an answer is not served twice."""
     gate, begun = threading.Event(), threading.Event()
-    look = FakeEstimator.predict
+    predict_now = FakeEstimator.predict
 
     class Slow(FakeEstimator):
         def predict(self, *arguments: Any, **options: Any) -> list[FacePrediction]:
             begun.set()
             gate.wait(60)
-            return look(self, *arguments, **options)
+            return predict_now(self, *arguments, **options)
 
     slow = Slow([make_face()])
     host = ModelHost(lambda: slow)
@@ -206,68 +206,3 @@ def test_other_threads_keep_pytorch_s_threads(page: Page) -> None:
     with ThreadPoolExecutor(1) as new:
         assert new.submit(torch.get_num_threads).result() == usual
     assert page.tab._worker.submit(torch.get_num_threads).result() == 1
-
-
-class TestStreams:
-    def test_a_full_house_asks_for_patience(self) -> None:
-        streams = Streams(most=2)
-        streams.tracker("one")
-        streams.tracker("two")
-        with pytest.raises(CilfError, match="try again"):
-            streams.tracker("three")
-        streams.forget("one")
-        streams.tracker("three")
-
-    def test_an_idle_stream_is_forgotten(self) -> None:
-        now = [0.0]
-        streams = Streams(most=1, idle=10, clock=lambda: now[0])
-        first = streams.tracker("one")
-        now[0] = 9.0
-        assert streams.tracker("one") is first
-        now[0] = 20.0
-        assert streams.tracker("two") is not first
-        assert len(streams) == 1
-
-    def test_an_idle_stream_is_forgotten_though_nobody_else_comes(self) -> None:
-        now = [0.0]
-        streams = Streams(idle=10, clock=lambda: now[0])
-        streams.tracker("left")
-        now[0] = 10.0
-        streams.forget_old()
-        assert len(streams) == 1
-        now[0] = 11.0
-        streams.forget_old()
-        assert len(streams) == 0
-
-    def test_the_longest_one_makes_room_after_its_turn(self) -> None:
-        now = [0.0]
-        streams = Streams(most=2, idle=1000, turn=120, clock=lambda: now[0])
-        streams.tracker("one")
-        now[0] = 60.0
-        streams.tracker("two", first=True)
-        streams.tracker("one", first=True)  # a start anew is no new turn
-        now[0] = 119.0
-        with pytest.raises(CilfError, match="try again"):
-            streams.tracker("three", first=True)
-        now[0] = 120.0
-        streams.tracker("three", first=True)
-        assert len(streams) == 2
-        streams.tracker("two")
-        with pytest.raises(CilfError, match="press Start"):
-            streams.tracker("one")
-        with pytest.raises(CilfError, match="try again"):  # told once; from then on it is a newcomer
-            streams.tracker("one", first=True)
-        now[0] = 180.0
-        streams.tracker("one", first=True)
-        with pytest.raises(CilfError, match="press Start"):
-            streams.tracker("two")
-
-    def test_a_new_start_is_not_told_of_the_lost_place(self) -> None:
-        now = [0.0]
-        streams = Streams(most=1, idle=1000, turn=120, clock=lambda: now[0])
-        streams.tracker("one")
-        now[0] = 120.0
-        streams.tracker("two")
-        streams.forget("two")
-        streams.tracker("one", first=True)
-        streams.tracker("one")

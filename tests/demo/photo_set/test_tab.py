@@ -3,98 +3,39 @@
 import asyncio
 import io
 import json
-import struct
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
-import gradio as gr
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-import app
 from cilf import AgeEstimator
 from cilf.demo import texts
-from cilf.demo.live.streams import Streams
-from cilf.demo.photo_set import sets
 from cilf.demo.photo_set import tab as photo_set
-from cilf.demo.photo_set import views as set_views
-from cilf.demo.photo_set.sets import Looked, PhotoSet, PhotoSets
+from cilf.demo.photo_set import views
+from cilf.demo.photo_set.sets import TABLE_KINDS, PhotoSet, PhotoSets
 from cilf.demo.photo_set.tab import Room, SetRoutes
 from cilf.demo.server.model_host import ModelHost
-from cilf.demo.server.sessions import Visits
-from cilf.demo.server.settings import Settings
-from cilf.demo.uploads import zip_archive as archive
-from cilf.demo.uploads.images import Sent
-from cilf.demo.uploads.zip_archive import Archive
-from cilf.errors import DetectorError, PhotoError, WeightsError
+from cilf.demo.uploads.images import Upload
+from cilf.errors import DetectorError, WeightsError
 from cilf.photo_set import COLUMNS
 from cilf.prediction import FacePrediction
+from tests.demo.conftest import hosting
 from tests.generated_set import generated_photos
-from tests.stand_in import CountingEstimator, face
+from tests.stand_in import StandIn, face, packed, png
 
 Answer = dict[str, Any]
-
-
-def png(faces: int = 0) -> bytes:
-    """A plain picture in which the stand-in sees so many faces."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), (faces, 0, 0)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def packed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.BytesIO:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as file:
-        for name, content in members.items():
-            file.writestr(name, content)
-    return buffer
-
-
-class StandIn(CountingEstimator):
-    """Sees as many faces as the first pixel's red says, in arrays as the page hands them over."""
-
-    epsilon = 4.5
-    kind = "cilf"
-    compares_texts = True
-    source = "a stand-in"
-    sha256 = "0" * 64
-    report = None
-    card = ""
-
-    def predict(
-        self, photo: np.ndarray, prompts: None = None, *, no_face: str = "skip"
-    ) -> list[FacePrediction]:
-        return [face(left=12.0 * number) for number in range(int(photo[0, 0, 0]))]
-
-    def similarity(self, face: FacePrediction, prompts: Any) -> dict[str, float]:
-        return {}
-
-    def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
-        return {}
-
-    def unknown_words(self, prompts: Any) -> dict[str, list[str]]:
-        return {}
-
-
-def hosting(estimator: Any) -> ModelHost:
-    host = ModelHost(lambda: estimator)
-    host.start()
-    host.get()
-    return host
 
 
 class Visitor:
@@ -135,90 +76,6 @@ def visitor(photo_sets: PhotoSets) -> Visitor:
     return Visitor(photo_sets)
 
 
-class TestArchive:
-    def names(self, file: io.BytesIO) -> list[str]:
-        return [name for name, _ in Archive(file, "a.zip").photos()]
-
-    def test_photos_come_in_the_order_of_names_and_the_rest_is_passed_over(self) -> None:
-        members = ["b/2.JPG", "a.png", "b/1.heic", "notes.txt", ".hidden.jpg", "b/.cache/3.jpg"]
-        members += ["__MACOSX/b/._2.jpg", "__MACOSX/2.jpg", "empty/", "inner.zip"]
-        file = packed({name: b"x" for name in members if not name.endswith("/")} | {"empty/": b""})
-        assert self.names(file) == ["a.zip/a.png", "a.zip/b/1.heic", "a.zip/b/2.JPG"]
-
-    def test_a_member_is_opened_as_a_photo(self) -> None:
-        [(_, member)] = Archive(packed({"a.png": png(7)}), "a.zip").photos()
-        assert member.take().shape == (48, 64, 3)
-        assert member.take()[0, 0, 0] == 7
-
-    def test_names_that_lead_out_write_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        inner = tmp_path / "a" / "b"
-        inner.mkdir(parents=True)
-        monkeypatch.chdir(inner)
-        file = packed({"../../evil.png": png(), "/tmp/cilf-evil.png": png(), "c:\\evil.png": png()})
-        photos = list(Archive(file, "a.zip").photos())
-        assert len(photos) == 3
-        assert all(member.take().any() in (True, False) for _, member in photos)
-        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-        assert not Path("/tmp/cilf-evil.png").exists()
-
-    @pytest.mark.parametrize(
-        "content", [b"", b"PK", b"hello" * 100, packed({"a.png": png()}).getvalue()[:-30]]
-    )
-    def test_what_is_no_zip_file_gives_a_sentence(self, content: bytes) -> None:
-        with pytest.raises(PhotoError, match=r"holiday\.zip.*pack it again"):
-            Archive(io.BytesIO(content), "holiday.zip")
-
-    def test_without_a_photo_there_is_nothing_to_do(self) -> None:
-        with pytest.raises(PhotoError, match="no photo was found"):
-            Archive(packed({"notes.txt": b"x"}), "a.zip")
-
-    def test_a_bomb_is_read_no_further_than_a_photo_may_be_long(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(archive, "MAX_PHOTO", 5 << 20)
-        file = packed({"bomb.png": bytes(60 << 20), "fine.png": png(1)})
-        assert len(file.getvalue()) < 100_000
-        (_, bomb), (_, fine) = Archive(file, "a.zip").photos()
-        with pytest.raises(PhotoError, match=r"a\.zip/bomb\.png.*larger than 5 MB"):
-            bomb.take()
-        assert fine.take()[0, 0, 0] == 1
-
-    def test_a_member_that_lies_about_its_size_is_bounded_too(self) -> None:
-        content = bytearray(packed({"bomb.png": bytes(60 << 20)}).getvalue())
-        size = struct.pack("<I", 60 << 20)
-        start = content.index(b"PK\x01\x02")
-        at = content.index(size, start)
-        content[at : at + 4] = struct.pack("<I", 1000)
-        [(_, bomb)] = Archive(io.BytesIO(bytes(content)), "a.zip").photos()
-        with pytest.raises(PhotoError, match="damaged"):
-            bomb.take()
-
-    def test_too_much_in_all_and_too_many_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        file = packed({f"{number}.png": bytes(1000) for number in range(20)})
-        monkeypatch.setattr(archive, "MAX_MEMBERS", 19)
-        with pytest.raises(PhotoError, match="more than 19 photos"):
-            Archive(file, "a.zip")
-        monkeypatch.undo()
-        monkeypatch.setattr(archive, "MAX_UNPACKED", 19_999)
-        with pytest.raises(PhotoError, match="unpack to more than"):
-            Archive(file, "a.zip")
-        monkeypatch.undo()
-        monkeypatch.setattr(archive, "MAX_LIST", 500)  # a list of members is read at once
-        with pytest.raises(PhotoError, match="photos; split it"):
-            Archive(file, "a.zip")
-
-    def test_locked_and_strangely_packed_members_say_so(self) -> None:
-        content = bytearray(packed({"a.png": png()}).getvalue())
-        start = content.index(b"PK\x01\x02")
-        content[start + 8] |= 1  # the flag of a password
-        [(_, locked)] = Archive(io.BytesIO(bytes(content)), "a.zip").photos()
-        with pytest.raises(PhotoError, match="password"):
-            locked.take()
-        [(_, strange)] = Archive(packed({"a.png": png()}, zipfile.ZIP_LZMA), "a.zip").photos()
-        with pytest.raises(PhotoError, match="uncommon"):
-            strange.take()
-
-
 class TestSet:
     def test_rows_are_those_of_the_command_line(self, visitor: Visitor) -> None:
         answer = visitor.photo("two.png", png(2), 0)
@@ -249,13 +106,13 @@ class TestSet:
         assert table["error"].notna().tolist() == [True] * 4 + [False]
 
     @pytest.mark.parametrize(
-        ("problem", "said"), [("large", "larger than 64 MB"), ("gone", "choose it again")]
+        ("problem", "sentence"), [("large", "larger than 64 MB"), ("gone", "choose it again")]
     )
     def test_what_the_browser_could_not_send_has_a_row(
-        self, visitor: Visitor, problem: str, said: str
+        self, visitor: Visitor, problem: str, sentence: str
     ) -> None:
         answer = visitor.photo("x.jpg", b"", 0, problem=problem)
-        assert said in answer["failures"]
+        assert sentence in answer["failures"]
         assert visitor.table()["status"].tolist() == ["unreadable"]
 
     def test_a_body_over_the_limit_is_not_kept(
@@ -345,7 +202,7 @@ class TestSet:
         assert visitor.call("start")["loading"] is False
         assert len(visitor.table()) == 0
 
-    @pytest.mark.parametrize("kind", sets.TABLE_KINDS)
+    @pytest.mark.parametrize("kind", TABLE_KINDS)
     def test_tables_leave_no_file(
         self, visitor: Visitor, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -373,7 +230,7 @@ class TestSet:
             return drawing
 
         for name in ("faces", "histogram"):
-            monkeypatch.setattr(set_views, name, off_the_loop(name, getattr(set_views, name)))
+            monkeypatch.setattr(views, name, off_the_loop(name, getattr(views, name)))
         visitor.photo("a.png", png(1), 0)
         visitor.archive("b.zip", packed({"b.png": png(1)}).getvalue())
         visitor.archive("c.zip", b"no zip file")
@@ -430,7 +287,7 @@ class TestVisitors:
         assert old.call("next")["code"] == 404
 
     def test_photos_of_two_sets_take_turns(self) -> None:
-        """While the one's photo is looked at, the other's waits; none is lost."""
+        """While a photo of the first is predicted, that of the second waits; none is lost."""
 
         class Slow(StandIn):
             inside = most = 0
@@ -563,37 +420,6 @@ class TestVisitors:
             return pool.submit(asyncio.run, all_at_once()).result()
 
 
-class TestViews:
-    def test_the_histogram_counts_shown_ages(self) -> None:
-        rows = [{"age": age} for age in (0.2, 4.6, 29.4, 34.6, 99.0, 104.0, None)]
-        counts = set_views.count_ages(rows)
-        assert len(counts) == 20
-        assert {index: count for index, count in enumerate(counts) if count} == {
-            0: 1,
-            1: 1,
-            5: 1,
-            7: 1,
-            19: 2,
-        }
-        chart = set_views.histogram(counts)
-        assert chart.count("<rect") == 5
-        assert "95 to 99: 2" in chart
-        assert "6 faces" in chart
-
-    def test_a_crowd_fills_the_gallery_once(self) -> None:
-        faces = tuple(
-            replace(face(float(number)), age=float(number)) for number in range(set_views.GALLERY + 5)
-        )
-        looked = Looked(tuple({"path": "crowd.jpg"} for _ in faces), faces)
-        assert set_views.faces(looked).count("<img") == set_views.GALLERY
-
-    def test_the_page_offers_the_tab(self) -> None:
-        host = ModelHost(StandIn)
-        page = app.build_page(host, lambda *_: StandIn(), Settings(), PhotoSets(host), Visits(), Streams())
-        assert isinstance(page, gr.Blocks)
-        assert texts.SET_TITLE in str(page.get_config_file()["components"])
-
-
 @pytest.fixture(scope="module")
 def real() -> PhotoSets:
     return PhotoSets(hosting(AgeEstimator.from_pretrained()))
@@ -610,5 +436,5 @@ def test_forty_photos_two_of_them_broken(real: PhotoSets) -> None:
     assert failed["path"].tolist() == ["0007.jpg", "0023.jpg"]
     assert failed["error"].notna().all()
     assert table["age"].notna().sum() == 38
-    again = real.host.get().predict(Sent("x", next(generated_photos(1))[1]).take())
+    again = real.host.get().predict(Upload("x", next(generated_photos(1))[1]).decode())
     assert table["age"][0] == pytest.approx(again[0].age, abs=1e-3)

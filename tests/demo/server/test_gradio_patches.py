@@ -1,4 +1,5 @@
-"""What the page changes in Gradio's inside, asked through Gradio's own routes: where that is another one, tests fail.
+"""What the page changes in Gradio's inside or answers in its place, asked through Gradio's own routes: where that is
+another one, tests fail.
 
 `tests/demo/uploads/test_url_download.py` has those about addresses, `tests/demo/test_api.py` the upload in a folder
 of its own.
@@ -13,13 +14,16 @@ import gradio as gr
 import pytest
 from fastapi.testclient import TestClient
 from gradio import route_utils
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from cilf.demo.server import gradio_patches as gradio_changes
-from cilf.demo.uploads import api_inputs as handed_in
+from cilf.demo.server import gradio_patches
+from cilf.demo.server.guard import Guard
+from cilf.demo.uploads import api_inputs
+from cilf.demo.uploads import folder as upload_folder
 from cilf.errors import PhotoError
-from tests.demo.photo.test_tab import wait_for, wait_until
+from tests.demo.conftest import wait_for
 
 # The start of a file on its way.
 BEGUN = b'--b\r\nContent-Disposition: form-data; name="files"; filename="me.jpg"\r\n\r\n' + bytes(1000)
@@ -38,20 +42,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
-    """A page for programs alone; what nobody takes is removed within some seconds."""
-    for module, name, _ in gradio_changes.CHANGES:
+    """A page for programs alone."""
+    for module, name, _ in gradio_patches.PATCHES:
         monkeypatch.setattr(module, name, getattr(module, name))  # as it was, when the test is over
-    with gr.Blocks(analytics_enabled=False, delete_cache=(1, 1)) as page:
+    with gr.Blocks(analytics_enabled=False) as page:
         gr.api(read)
     page.max_file_size = 1 << 20  # set by `launch`, which these tests do without
-    gradio_changes.make(page)
+    gradio_patches.apply(page)
+    page.app = gr.routes.App.create_app(page, app_kwargs={"middleware": [Middleware(Guard)]})
     return page
 
 
 def read(photo: gr.FileData) -> str:
     """What becomes of a photo as a program hands it in."""
     try:
-        return str(handed_in.read(photo).shape)
+        return str(api_inputs.read(photo).shape)
     except PhotoError as error:
         return str(error)
 
@@ -140,9 +145,9 @@ def test_a_file_that_was_removed_when_it_is_asked_for_is_not_found(
     assert client.get(f"/gradio_api/file={path}").status_code == 404
 
 
-def test_what_nobody_takes_is_removed_whatever_else_was_named(page: gr.Blocks) -> None:
+def test_what_nobody_reads_is_removed_whatever_else_was_named(page: gr.Blocks, folder: Path) -> None:
     client = TestClient(page.app)
-    for address, said in (
+    for address, sentence in (
         ("http://127.0.0.1/a.png?" + "a" * 5000, "has 5,023 characters; give one of at most 2,000"),
         (
             "http://127.0.0.1/a.png?" + "/" * 1900,
@@ -152,28 +157,23 @@ def test_what_nobody_takes_is_removed_whatever_else_was_named(page: gr.Blocks) -
     ):
         record = {"path": address, "meta": {"_type": "gradio.FileData"}}
         answer = client.post("/gradio_api/run/read", json={"data": [record]})
-        assert said in answer.json()["data"][0]
-    taken, left = upload(client, b"taken"), upload(client, b"left")
-    taken.unlink()
-    assert sum(map(len, page.temp_file_sets)) == 5
-    with client:  # runs what Gradio runs beside the page, as long as it is open
-        assert wait_until(lambda: not left.exists())
-        assert wait_until(lambda: not any(page.temp_file_sets))
-        again = upload(client, b"again")
-        assert wait_until(lambda: not again.exists())
-
-
-def test_what_is_younger_stays(page: gr.Blocks) -> None:
-    path = upload(TestClient(page.app))
-    gradio_changes.remove_old_files(page, 60)
-    assert path.read_text() == "hello"
-    assert page.upload_file_set == {str(path)}
-    gradio_changes.remove_old_files(page, None)
-    assert not path.exists()
-    assert page.upload_file_set == set()
+        assert sentence in answer.json()["data"][0]
+    first, left = upload(client, b"first"), upload(client, b"left")
+    first.unlink()  # as somebody who read it
+    upload_folder.sweep(folder, 60)
+    assert left.read_text() == "left"
+    assert page.upload_file_set == {str(first), str(left)}
+    with client:  # runs what Gradio runs besides the page, as long as it is open
+        assert left.exists()
+        upload_folder.sweep(folder, -1)
+    assert files(folder) == []
+    page.upload_file_set.clear()
+    assert upload(client, b"again").read_text() == "again"
 
 
 def test_another_gradio_is_named(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(route_utils, "FileResponse")
-    with pytest.raises(RuntimeError, match=r"has no gradio\.route_utils\.FileResponse.*requirements\.txt"):
-        gradio_changes.make(page)
+    monkeypatch.delattr(route_utils, "GradioUploadFile")
+    with pytest.raises(
+        RuntimeError, match=r"has no gradio\.route_utils\.GradioUploadFile.*requirements\.txt"
+    ):
+        gradio_patches.apply(page)

@@ -7,20 +7,18 @@ from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
 import pytest
 import safehttpx
 from fastapi.testclient import TestClient
-from gradio import processing_utils, routes
-from gradio.utils import get_upload_folder
+from gradio import processing_utils
 from PIL import Image
 
-from cilf.demo.server import gradio_patches as gradio_changes
-from cilf.demo.uploads import api_inputs as handed_in
-from cilf.demo.uploads import url_download as fetching
+from cilf.demo.server import gradio_patches
+from cilf.demo.server.guard import Guard
+from cilf.demo.uploads import api_inputs, url_download
 from cilf.demo.uploads.zip_archive import MAX_PHOTO
 from cilf.errors import PhotoError
 
@@ -110,13 +108,13 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise ValueError(f"Hostname {host} failed validation")
         return "127.0.0.1"
 
-    monkeypatch.setattr(fetching, "public_number", validate)
+    monkeypatch.setattr(url_download, "public_number", validate)
     return hosts
 
 
 @pytest.mark.parametrize("path", ["/green.png", "/to/green.png", "/to/to/green.png"])
 def test_a_picture_is_fetched_wherever_it_moved(elsewhere: Elsewhere, checked: list[str], path: str) -> None:
-    assert handed_in.read(elsewhere.at(path)).shape == (48, 64, 3)
+    assert api_inputs.read(elsewhere.at(path)).shape == (48, 64, 3)
     assert len(checked) == len(elsewhere.asked) == 1 + path.count("/to")
 
 
@@ -124,9 +122,9 @@ def test_a_picture_is_fetched_wherever_it_moved(elsewhere: Elsewhere, checked: l
 def test_no_more_is_read_than_a_photo_may_hold(
     elsewhere: Elsewhere, checked: list[str], monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(handed_in, "MAX_PHOTO", 1 << 20)
+    monkeypatch.setattr(api_inputs, "MAX_PHOTO", 1 << 20)
     with pytest.raises(PhotoError, match=f"'{path[1:]}' is larger than 1 MB"):
-        handed_in.read(elsewhere.at(path))
+        api_inputs.read(elsewhere.at(path))
     if path == "/endless.png":
         assert elsewhere.over.wait(60)
         assert elsewhere.given < 1 << 29  # what the limit and the system's buffers hold
@@ -135,34 +133,34 @@ def test_no_more_is_read_than_a_photo_may_hold(
 @pytest.mark.parametrize("path", ["/missing.png", "/packed.png", "/toftp://pictures.example/a.png"])
 def test_what_cannot_be_had_gives_a_sentence(elsewhere: Elsewhere, checked: list[str], path: str) -> None:
     with pytest.raises(PhotoError, match="cannot be fetched"):
-        handed_in.read(elsewhere.at(path))
+        api_inputs.read(elsewhere.at(path))
 
 
 def test_redirects_have_an_end(elsewhere: Elsewhere, checked: list[str]) -> None:
     with pytest.raises(PhotoError, match="cannot be fetched"):
-        handed_in.read(elsewhere.at("/to" * 50 + "/green.png"))
-    assert len(elsewhere.asked) == 1 + fetching.MAX_REDIRECTS
+        api_inputs.read(elsewhere.at("/to" * 50 + "/green.png"))
+    assert len(elsewhere.asked) == 1 + url_download.MAX_REDIRECTS
 
 
 def test_as_many_redirects_as_are_promised_are_followed(elsewhere: Elsewhere, checked: list[str]) -> None:
-    path = "/to" * fetching.MAX_REDIRECTS + "/green.png"
-    assert handed_in.read(elsewhere.at(path)).shape == (48, 64, 3)
+    path = "/to" * url_download.MAX_REDIRECTS + "/green.png"
+    assert api_inputs.read(elsewhere.at(path)).shape == (48, 64, 3)
 
 
 def test_the_addresses_of_a_request_have_so_much_time_together(
     elsewhere: Elsewhere, checked: list[str]
 ) -> None:
-    budget = fetching.Budget(left=0.5)
+    budget = url_download.Budget(left=0.5)
     with pytest.raises(PhotoError, match=r"'huge\.png' did not come in time.*; ask for fewer"):
-        handed_in.read(elsewhere.at("/stalled/huge.png"), budget)
+        api_inputs.read(elsewhere.at("/stalled/huge.png"), budget)
     with pytest.raises(PhotoError, match=r"'green\.png' did not come in time"):
-        handed_in.read(elsewhere.at("/green.png"), budget)
+        api_inputs.read(elsewhere.at("/green.png"), budget)
     assert elsewhere.asked == ["/stalled/huge.png"]
 
 
 def test_a_redirect_into_this_network_is_not_followed(elsewhere: Elsewhere, checked: list[str]) -> None:
     with pytest.raises(PhotoError, match="cannot be fetched"):
-        handed_in.read(elsewhere.at("/to" + elsewhere.at("/green.png", host="127.0.0.1")))
+        api_inputs.read(elsewhere.at("/to" + elsewhere.at("/green.png", host="127.0.0.1")))
     assert len(elsewhere.asked) == 1
     assert checked == ["pictures.example", "127.0.0.1"]
 
@@ -181,7 +179,7 @@ def test_an_address_in_this_network_is_not_asked(
 
     monkeypatch.setattr(safehttpx, "async_resolve_hostname_google", google)
     with pytest.raises(PhotoError, match="cannot be fetched"):
-        handed_in.read(elsewhere.at("/green.png", host=host))
+        api_inputs.read(elsewhere.at("/green.png", host=host))
     assert elsewhere.asked == asked_elsewhere == []
 
 
@@ -216,7 +214,7 @@ def test_an_address_in_this_network_is_not_asked(
     ],
 )
 def test_what_is_taken_for_public(number: str, public: bool) -> None:
-    assert fetching.is_public(number) is public
+    assert url_download.is_public(number) is public
 
 
 @pytest.mark.parametrize(
@@ -234,57 +232,60 @@ def test_what_is_taken_for_public(number: str, public: bool) -> None:
 )
 def test_what_is_no_address_gives_a_sentence(photo: Any) -> None:
     with pytest.raises(PhotoError, match="; give a"):
-        handed_in.read(photo)
-    handed_in.discard([photo])
+        api_inputs.read(photo)
+    api_inputs.discard([photo])
 
 
-def test_gradio_relays_no_address(
-    elsewhere: Elsewhere, checked: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(routes, "secure_url_stream_response", gradio_changes.no_relay)
+def test_gradio_relays_no_address(elsewhere: Elsewhere, checked: list[str]) -> None:
     with gr.Blocks(analytics_enabled=False) as page:
         gr.Image()
-    answer = TestClient(page.app).get(f"/gradio_api/file={elsewhere.at('/green.png')}")
-    assert answer.status_code == 403
+    client = TestClient(Guard(page.app))
+    for relay in ("file", "proxy"):
+        answer = client.get(f"/gradio_api/{relay}={elsewhere.at('/green.png')}")
+        assert answer.status_code == 403
     assert checked == elsewhere.asked == []
 
 
 class TestRecords:
     """A file's record with an address as its path, as `gradio_client.handle_file` makes it of an address."""
 
-    def postponed(self, address: str) -> str:
-        """What Gradio makes of the path."""
-        return wait_for(handed_in.postponed(address, get_upload_folder()))
+    def record(self, address: str, **more: str) -> dict[str, Any]:
+        """What Gradio hands over."""
+        record = {"path": address, "meta": {"_type": "gradio.FileData"}, **more}
+        handed_over: dict[str, Any] = wait_for(gradio_patches.leave_inputs(record, None))
+        return handed_over
 
     def test_it_is_fetched_when_it_is_read(self, elsewhere: Elsewhere, checked: list[str]) -> None:
-        path = self.postponed(elsewhere.at("/green.png?size=large&of=a/b"))
+        address = elsewhere.at("/green.png?size=large&of=a/b")
+        named, unnamed = self.record(address, orig_name="mine.png"), self.record(address)
         assert elsewhere.asked == []
-        assert not Path(path).exists()
-        for record in ({"path": path, "orig_name": "mine.png"}, {"path": path}):
-            assert handed_in.read(record).shape == (48, 64, 3)
+        for record in (named, unnamed):
+            assert api_inputs.read(record).shape == (48, 64, 3)
         assert elsewhere.asked == ["/green.png?size=large&of=a/b"] * 2
-        assert handed_in.name_of({"path": path, "orig_name": "mine.png"}) == "mine.png"
-        assert handed_in.name_of({"path": path}) == "green.png"
+        assert api_inputs.name_of(named) == "mine.png"
+        assert api_inputs.name_of(unnamed) == "green.png"
 
     def test_a_long_address_is_refused(self, elsewhere: Elsewhere, checked: list[str]) -> None:
         address = elsewhere.at("/green.png?")
-        fits = address + "a" * (fetching.MAX_ADDRESS - len(address))
-        assert handed_in.read({"path": self.postponed(fits)}).shape == (48, 64, 3)
+        fits = address + "a" * (url_download.MAX_ADDRESS - len(address))
+        assert api_inputs.read(self.record(fits)).shape == (48, 64, 3)
         elsewhere.asked.clear()
-        for photo in ({"path": self.postponed(fits + "a" * 3000)}, fits + "a"):
+        for photo in (self.record(fits + "a" * 3000), fits + "a"):
             with pytest.raises(PhotoError, match=r"address of 'green\.png' has .* characters; give"):
-                handed_in.read(photo)
-            handed_in.discard([photo])
+                api_inputs.read(photo)
+            api_inputs.discard([photo])
         assert elsewhere.asked == []
 
     def test_gradio_downloads_nothing_itself(
         self, elsewhere: Elsewhere, checked: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(processing_utils, "async_ssrf_protected_download", handed_in.postponed)
+        monkeypatch.setattr(processing_utils, "async_move_files_to_cache", gradio_patches.leave_inputs)
         record = {"path": elsewhere.at("/green.png"), "meta": {"_type": "gradio.FileData"}}
-        with gr.Blocks(analytics_enabled=False):
-            made = wait_for(
-                processing_utils.async_move_files_to_cache(record, gr.Image(), check_in_upload_folder=True)
-            )
+        received: list[Any] = []
+        with gr.Blocks(analytics_enabled=False) as page:
+            image = gr.Image()
+            image.upload(received.append, image, preprocess=False)
+        body = {"data": [record], "fn_index": 0, "session_hash": "me"}
+        TestClient(page.app).post("/gradio_api/run/predict", json=body).raise_for_status()
         assert elsewhere.asked == []
-        assert handed_in.read(made).shape == (48, 64, 3)
+        assert api_inputs.read(received[0]).shape == (48, 64, 3)

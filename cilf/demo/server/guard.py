@@ -1,0 +1,56 @@
+"""Answers in Gradio's place: to addresses that the page does not offer, and where an error of Gradio's would write a
+visitor's words into the log."""
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+FILE, PROXY = "/file=", "/proxy="
+
+
+class Guard:
+    """ASGI middleware, given to Gradio through `app_kwargs`.
+
+    - No relay: Gradio would bring anybody any public address, of any length, through this computer (403).
+    - No files but uploads: Gradio also accepts files for a component's own functions, of which this page has none that
+      wants them, and recordings of the screen. It puts them into the system's temporary folder, and leaves there what
+      a broken connection, and any recording, brought (404).
+    - A file that is read and removed while the browser asks for it is not found (404); the error that Gradio raises
+      would put the visitor's name for it into the log.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = _refusal(scope) if scope["type"] == "http" else None
+        if refusal is not None:
+            await Response(status_code=refusal)(scope, receive, send)
+        elif scope["type"] == "http" and FILE in scope["path"]:
+            await self._send_file(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _send_file(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except (FileNotFoundError, RuntimeError):
+            if not begun:
+                await Response(status_code=404)(scope, receive, send)
+
+
+def _refusal(scope: Scope) -> int | None:
+    """The status of the answer to a request that Gradio must not see; None for all others."""
+    path: str = scope["path"]
+    relayed = path.partition(FILE)[2] or path.partition(PROXY)[2]
+    if relayed.lower().startswith(("http:", "https:")):
+        return 403
+    kind = dict(scope["headers"]).get(b"content-type", b"")
+    sends_files = "/component_server" in path and kind.lower().startswith(b"multipart/")
+    return 404 if sends_files or "/process_recording" in path else None

@@ -1,0 +1,91 @@
+"""What the charts of a face show, and that a visitor's words are escaped in them."""
+
+import re
+from dataclasses import replace
+from html import escape
+
+import numpy as np
+import pytest
+
+from cilf.demo import texts
+from cilf.demo.charts import message, model_state
+from cilf.demo.photo import charts
+from cilf.prediction import TraceStep
+from tests.stand_in import EPSILON, make_face
+
+
+def test_the_age_card_shows_rounded_age_and_interval() -> None:
+    card = charts.age_card(make_face(41.6), 1, 3)
+    assert ">42<" in card
+    assert "34 to 51" in card
+    assert "Face 2 of 3" in card
+
+
+def test_every_step_of_the_trace_stands_in_the_table() -> None:
+    trace = tuple(TraceStep(step, 40.0 + step, 6.0 - step, step != 1) for step in range(4))
+    table = charts.correction(replace(make_face(43.0), trace=trace, status="corrected"), EPSILON)
+    assert re.findall(r"<th scope='row'>(\d)</th><td>([\d.]+)</td>", table) == [
+        ("0", "40.0"),
+        ("1", "41.0"),
+        ("2", "42.0"),
+        ("3", "43.0"),
+    ]
+    assert table.count("<td>not taken</td>") == 1
+
+
+def test_the_distribution_peaks_at_the_likeliest_age() -> None:
+    chart = charts.distribution(make_face(30.0))
+    points = re.search(r'<polyline class="cilf-line" points="([^"]+)"', chart)
+    assert points is not None
+    heights = [float(point.split(",")[1]) for point in points[1].split()]
+    assert len(heights) == 101
+    assert int(np.argmin(heights)) == 30  # heights count from the top
+
+
+def test_the_interval_stays_on_the_ruler() -> None:
+    card = charts.age_card(replace(make_face(95.0), interval=(-4.0, 130.0)), 0, 1)
+    assert "left:0.00%;width:100.00%" in card
+
+
+def test_what_a_visitor_writes_is_escaped() -> None:
+    prompt = "<img src=x onerror=alert(1)>"
+    table = charts.prompt_scores({prompt: 0.2}, {prompt: 1.0}, {prompt: ["<b>"]}, note="<i>")
+    assert "<img" not in table
+    assert "<b>" not in table
+    assert "<i>" not in table.replace('<i class="', "")
+    assert "<img" not in message(prompt)
+    assert "<img" not in model_state("failed", prompt)
+
+
+def test_cosine_and_share_stand_beside_unknown_words() -> None:
+    table = charts.prompt_scores(
+        {"a": -0.25, "b zebra": 0.5}, {"a": 0.1, "b zebra": 0.9}, {"b zebra": ["zebra"]}
+    )
+    assert "−0.25" in table
+    assert "0.50" in table
+    assert "90 %" in table
+    assert "Not seen in training: “zebra”" in table
+
+
+def test_every_prompt_can_be_removed() -> None:
+    prompt = 'a "young" <b>man'
+    table = charts.prompt_scores({prompt: 0.2, "b": 0.1}, {prompt: 0.6, "b": 0.4}, {})
+    assert re.findall(r'data-prompt="([^"]*)"', table) == [escape(prompt), "b"]
+    assert table.count("aria-label=") == 2
+
+
+def test_bars_of_negative_cosines_end_where_positive_ones_begin() -> None:
+    table = charts.prompt_scores({"a": -0.2, "b": 0.2}, {"a": 0.4, "b": 0.6}, {})
+    bars = re.findall(r'cilf-cosine" style="left:([\d.]+)%;width:([\d.]+)%', table)
+    (left, width), (zero, _) = [(float(left), float(width)) for left, width in bars]
+    assert left + width == pytest.approx(zero, abs=0.2)
+
+
+def test_no_prompt_asks_for_one() -> None:
+    assert texts.NO_PROMPTS in charts.prompt_scores({}, {}, {})
+
+
+def test_the_heat_map_is_told_in_words() -> None:
+    heat = np.zeros((6, 6), np.float32)
+    heat[0, 5] = 1
+    assert "upper part, right" in charts.heat_map(replace(make_face(), heatmap=heat))

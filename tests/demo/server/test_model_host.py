@@ -1,0 +1,92 @@
+"""The model behind the page: loading, failing, being replaced."""
+
+import logging
+import threading
+
+import pytest
+
+from cilf.demo.server.model_host import Estimator, ModelHost
+from cilf.errors import CilfError, WeightsError
+from tests.demo.conftest import hosting
+from tests.stand_in import Documented, FakeEstimator
+
+
+def test_the_state_follows_the_loading() -> None:
+    gate = threading.Event()
+    estimator = FakeEstimator()
+
+    def load() -> FakeEstimator:
+        gate.wait()
+        return estimator
+
+    host = ModelHost(load)
+    host.start()
+    assert host.state == "loading"
+    with pytest.raises(CilfError, match="still loading"):
+        host.get(timeout=0.0)
+    gate.set()
+    assert host.get() is estimator
+    assert host.state == "ready"
+
+
+def test_why_the_model_is_missing_can_be_said() -> None:
+    def load() -> FakeEstimator:
+        raise WeightsError("the folder 'x' is empty")
+
+    host = ModelHost(load)
+    host.start()
+    with pytest.raises(WeightsError, match="empty"):
+        host.get()
+    assert host.state == "failed"
+    assert isinstance(host.error, WeightsError)
+
+
+def test_any_other_failure_ends_the_waiting_too(caplog: pytest.LogCaptureFixture) -> None:
+    def load() -> FakeEstimator:
+        raise MemoryError("boom")
+
+    host = ModelHost(load)
+    with caplog.at_level(logging.CRITICAL):
+        host.start()
+        with pytest.raises(CilfError, match="could not be loaded"):
+            host.get()
+
+
+def test_the_new_one_is_handed_out_once_it_is_there() -> None:
+    old, new = Documented("old"), Documented("new")
+    host = hosting(old)
+
+    def load() -> Estimator:
+        assert host.get() is old
+        return new
+
+    assert host.replace(load) is new
+    assert host.get() is new
+
+
+@pytest.mark.parametrize("error", [WeightsError("'x' is empty"), RuntimeError("out of order")])
+def test_where_it_cannot_be_loaded_the_old_one_stays(error: Exception) -> None:
+    old = Documented("old")
+    host = hosting(old)
+
+    def load() -> Estimator:
+        raise error
+
+    with pytest.raises(CilfError):
+        host.replace(load)
+    assert host.get() is old
+    assert host.state == "ready"
+
+
+def test_a_model_that_could_not_be_loaded_can_be_replaced() -> None:
+    def load() -> Estimator:
+        raise WeightsError("'x' is empty")
+
+    host = ModelHost(load)
+    host.start()
+    host.wait()
+    assert host.state == "failed"
+    new = Documented("new")
+    host.replace(lambda: new)
+    assert host.state == "ready"
+    assert host.get() is new
