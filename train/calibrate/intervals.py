@@ -22,7 +22,7 @@ from train.calibrate.predictions import ViewOutputs
 log = logging.getLogger(__name__)
 
 BANDS = (13.0, 30.0, 45.0, 60.0)  # true ages between which coverage is watched
-EDGES = (
+EDGES: tuple[tuple[float, ...], ...] = (
     (),
     (60.0,),
     (45.0,),
