@@ -1,0 +1,1 @@
+"""Photos and films for tests, made by rule."""
