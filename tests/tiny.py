@@ -1,5 +1,6 @@
 """A model small enough for tests to build, run and train in a second: the same parts, with random weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -62,6 +63,12 @@ def mtmsa_checkpoint(folder: Path) -> Path:
 def model() -> CILF:
     torch.manual_seed(0)
     return build_model(MODEL).eval()
+
+
+def bounded_model() -> CILF:
+    """With shares of bounded length, as checkpoints are trained now."""
+    torch.manual_seed(0)
+    return build_model(replace(MODEL, fusion=replace(MODEL.fusion, gain=0.3))).eval()
 
 
 def ensemble() -> ErrorEnsemble:

@@ -16,11 +16,15 @@ class Description:
     Attributes:
         embedding: (B, D) image embedding, unit length.
         estimate: the age head's distribution and its moments.
+        parts: (B, P, K) logits of what P parts of the network say by themselves, tempered as the estimate is; how far
+            their ages lie apart is an error that needs no label. CILF: image tower alone, the fusion's shares alone.
+            A network without such parts repeats its estimate.
         relevance: (B, H, W), how much each grid cell counts for the estimate; only differences within a face matter.
     """
 
     embedding: Float[Tensor, "batch embed"]
     estimate: AgeEstimate
+    parts: Float[Tensor, "batch part age"]
     relevance: Float[Tensor, "batch rows columns"]
 
 

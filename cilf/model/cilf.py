@@ -31,6 +31,14 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class PartEstimate:
+    """An embedding (B, D) of unit length and the age distribution that it gives by itself."""
+
+    embedding: Float[Tensor, "batch embed"]
+    estimate: AgeEstimate
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What the model says of a batch of B crops; K ages, D shared width.
 
@@ -38,6 +46,8 @@ class Prediction:
         embedding: (B, D) fused image embedding g, unit length.
         age_text: (B, K, D) context-aware age prompts T′, unit length.
         estimate: the age head's distribution and its moments.
+        tower, shares: the two parts of g, each of unit length, with the estimate that it gives by itself against the
+            plain age prompts: the image tower's global embedding, and what the fusion added to it.
         grid: (B, D, H, W) each grid cell's share of the fused embedding.
         scores: (B, K, H, W) cosine of raw grid cells and plain age prompts.
     """
@@ -45,6 +55,8 @@ class Prediction:
     embedding: Float[Tensor, "batch embed"]
     age_text: Float[Tensor, "batch age embed"]
     estimate: AgeEstimate
+    tower: PartEstimate
+    shares: PartEstimate
     grid: Float[Tensor, "batch embed rows columns"]
     scores: Float[Tensor, "batch age rows columns"]
 
@@ -114,7 +126,11 @@ class CILF(AgeModel):
         """All that comes after the image tower, whose embeddings are `image` and `grid`."""
         fused = self.fusion(image, grid, age_text)
         text = self.prompting(age_text, fused.text)
-        return Prediction(fused.image, text, self.head(fused.image, text), fused.grid, fused.scores)
+        tower, shares = (
+            PartEstimate(part, self.head(part, age_text)) for part in (fused.tower, fused.shares)
+        )
+        estimate = self.head(fused.image, text)
+        return Prediction(fused.image, text, estimate, tower, shares, fused.grid, fused.scores)
 
     def describe(
         self,
@@ -132,7 +148,8 @@ class CILF(AgeModel):
             found = self.fuse(image, (seen + mirrored.flip(-1)) / 2, age_text)
         else:
             found = self(pixels, age_text)
-        return Description(found.embedding, found.estimate, found.relevance())
+        parts = torch.stack([found.tower.estimate.logits, found.shares.estimate.logits], dim=1)
+        return Description(found.embedding, found.estimate, parts, found.relevance())
 
     def encode_ages(self, template: int | None = None) -> Float[Tensor, "age embed"]:
         """Plain age prompts T, unit length; `template` as in `AgePrompts.forward`."""

@@ -65,23 +65,34 @@ class ClipConfig:
         return int(self.architecture["embed_dim"])
 
 
+class Tokenizer:
+    """Texts → token ids of a text tower, on the CPU; needs no tower, so that a worker process can use it."""
+
+    def __init__(self, config: ClipConfig, context_length: int) -> None:
+        self._tokenizer = open_clip.SimpleTokenizer(context_length=context_length)
+        self._tokenizer.cache = _WordCache(self._tokenizer.cache)
+        self._map = _token_map(config, self._tokenizer.vocab_size)
+
+    def __call__(self, texts: list[str]) -> Int[Tensor, "text token"]:
+        """Cut to the longest text; a text longer than the context is cut off."""
+        ids = self._map[self._tokenizer(texts)]
+        return ids[:, : int(ids.argmax(dim=1).max()) + 1]
+
+
 class ClipTowers(nn.Module):
     """Images and texts → embeddings of width D (not normalised)."""
 
     clip: Any  # open_clip has no type information
     mean: Tensor
     std: Tensor
-    token_map: Tensor
 
     def __init__(self, config: ClipConfig) -> None:
         super().__init__()
         self.config = config
         self.clip = _build_clip(config)
-        self.tokenizer = open_clip.SimpleTokenizer(context_length=self.clip.context_length)
-        self.tokenizer.cache = _WordCache(self.tokenizer.cache)
+        self.tokenizer = Tokenizer(config, self.clip.context_length)
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("token_map", _token_map(config, self.tokenizer.vocab_size), persistent=False)
         if not self._projects_tokens:
             channels = self.clip.visual.trunk.feature_info[-config.grid_stage]["num_chs"]
             self.grid_projection = nn.Conv2d(channels, config.embed_dim, kernel_size=1)
@@ -128,8 +139,7 @@ class ClipTowers(nn.Module):
 
     def tokenize(self, texts: list[str]) -> Int[Tensor, "text token"]:
         """Texts → token ids of this tower, cut to the longest text; a text longer than the context is cut off."""
-        ids = self.token_map[self.tokenizer(texts).to(self.token_map.device)]
-        return ids[:, : int(ids.argmax(dim=1).max()) + 1]
+        return self.tokenizer(texts).to(self.mean.device)
 
     def embed_tokens(self, ids: Int[Tensor, "*text token"]) -> Float[Tensor, "*text token width"]:
         """Token ids → token embeddings, before positions are added."""
@@ -151,7 +161,11 @@ class ClipTowers(nn.Module):
 
     def encode_text(self, texts: list[str]) -> Float[Tensor, "text embed"]:
         """Texts → unit text embeddings."""
-        return F.normalize(self.encode_tokens(self.tokenize(texts)).float(), dim=-1)
+        return self.encode_ids(self.tokenize(texts))
+
+    def encode_ids(self, ids: Int[Tensor, "text token"]) -> Float[Tensor, "text embed"]:
+        """Token ids of `tokenize` → unit text embeddings."""
+        return F.normalize(self.encode_tokens(ids).float(), dim=-1)
 
     def unknown_words(self, text: str) -> list[str]:
         """Words of `text` that no training caption contained, in order, each once; empty for open-text towers."""

@@ -29,6 +29,9 @@ class FusionConfig:
         layer_scale: initial value of the residual branches' per-channel gain.
         pad_mode: how the depth-wise filter pads the spectrum's full axis; `circular` is true to the DFT's
             periodicity, `zeros` is Fourmer's choice.
+        gain: initial length of what the fusion adds to the unit global embedding; it is learned, and below 1. None adds
+            the shares at whatever length they have, as checkpoints before this field did: there they drown the tower's
+            own embedding.
     """
 
     width: int = 256
@@ -36,6 +39,7 @@ class FusionConfig:
     fusion_blocks: int = 2
     layer_scale: float = 1e-2
     pad_mode: PadMode = "circular"
+    gain: float | None = None
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -156,12 +160,16 @@ class Fused:
 
     Attributes:
         image: (B, D) fused image embedding, unit length.
+        tower: (B, D) the global embedding alone, unit length.
+        shares: (B, D) what the fusion added to it alone, unit length.
         text: (B, K, D) context for each age prompt, read from the joint sequence (the v of METHOD 5.1).
         grid: (B, D, H, W) each cell's share of the fused image embedding; their mean is what the fusion added.
         scores: (B, K, H, W) cosine of each raw grid cell and each plain age prompt.
     """
 
     image: Float[Tensor, "batch embed"]
+    tower: Float[Tensor, "batch embed"]
+    shares: Float[Tensor, "batch embed"]
     text: Float[Tensor, "batch age embed"]
     grid: Float[Tensor, "batch embed rows columns"]
     scores: Float[Tensor, "batch age rows columns"]
@@ -195,7 +203,11 @@ class FourierFusion(nn.Module):
         self.text_out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, embed_dim))
         self.grid_norm = nn.LayerNorm(width)
         self.grid_out = nn.Linear(width, embed_dim, bias=False)
-        nn.init.zeros_(self.grid_out.weight)  # METHOD 5.3: training starts from the plain CLIP embedding
+        self.gain: nn.Parameter | None = None
+        if config.gain is None:
+            nn.init.zeros_(self.grid_out.weight)  # METHOD 5.3: training starts from the plain CLIP embedding
+        else:
+            self.gain = nn.Parameter(torch.logit(torch.tensor(config.gain)))
 
     def forward(
         self,
@@ -221,6 +233,16 @@ class FourierFusion(nn.Module):
         sequence = self.fusion_blocks(sequence.transpose(1, 2)).transpose(1, 2)
         ages, cells = sequence[:, : self.num_ages], sequence[:, self.num_ages + 1 : length]
         shares = self.grid_out(self.grid_norm(cells)).float()
-        fused = F.normalize(F.normalize(image.float(), dim=-1) + shares.mean(dim=1), dim=-1)
+        if self.gain is not None:
+            length = torch.linalg.vector_norm(shares.mean(dim=1, keepdim=True), dim=-1, keepdim=True)
+            shares = shares * (self.gain.sigmoid() / length.clamp(min=1e-6))
+        tower, added = F.normalize(image.float(), dim=-1), shares.mean(dim=1)
         shares = shares.transpose(1, 2).unflatten(2, (rows, columns))
-        return Fused(fused, self.text_out(ages).float(), shares, scores)
+        return Fused(
+            F.normalize(tower + added, dim=-1),
+            tower,
+            F.normalize(added, dim=-1),
+            self.text_out(ages).float(),
+            shares,
+            scores,
+        )

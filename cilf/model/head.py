@@ -56,11 +56,14 @@ class AgeHead(Head):
         self.register_buffer("ages", torch.arange(num_ages, dtype=torch.float32), persistent=False)
 
     def forward(
-        self, embedding: Float[Tensor, "batch embed"], age_text: Float[Tensor, "batch age embed"]
+        self, embedding: Float[Tensor, "batch embed"], age_text: Float[Tensor, "*own age embed"]
     ) -> AgeEstimate:
-        """Both of unit length."""
-        cosines = torch.einsum("bd,bkd->bk", embedding, age_text)
-        return self.summarise(self.log_scale.exp().clamp(max=100) * cosines / self.temperature)
+        """Both of unit length; prompts of each image's own, or (K, D) for all."""
+        prompts = "bkd" if age_text.ndim == 3 else "kd"
+        # In bfloat16 the cosines of neighbouring ages would be the same.
+        with torch.autocast(embedding.device.type, enabled=False):
+            cosines = torch.einsum(f"bd,{prompts}->bk", embedding.float(), age_text.float())
+            return self.summarise(self.log_scale.exp().clamp(max=100) * cosines / self.temperature)
 
     def tempered(self, estimate: AgeEstimate, temperature: float) -> AgeEstimate:
         """softmax(l / temperature), whose expectation moves with it."""

@@ -221,9 +221,11 @@ class MTMSA(AgeModel):
         variance = DECADE**2 * found.log_variance.exp().unflatten(0, (len(views), -1))
         variance = self.head.temperature * (variance.mean(dim=0) + mean.var(dim=0, correction=0))
         gates = zip(views, found.attention.unflatten(0, (len(views), -1)), strict=True)
+        estimate = self.head.summarise(mean.mean(dim=0), variance.sqrt())
         return Description(
             F.normalize(found.embedding.unflatten(0, (len(views), -1)).sum(dim=0), dim=-1),
-            self.head.summarise(mean.mean(dim=0), variance.sqrt()),
+            estimate,
+            estimate.logits.unsqueeze(1),
             torch.stack([gate.flip(-1) if flipped else gate for flipped, gate in gates]).mean(dim=0),
         )
 

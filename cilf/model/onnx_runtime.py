@@ -24,7 +24,7 @@ Network = Callable[[Float[Tensor, "batch 3 height width"], Float[Tensor, "age em
 
 PIXELS, AGE_TEXT = "pixels", "age_text"  # the graph's inputs
 ESTIMATE = ("logits", "probabilities", "age", "spread", "entropy")
-OUTPUTS = ("embedding", *ESTIMATE, "relevance")
+OUTPUTS = ("embedding", *ESTIMATE, "relevance", "parts")
 
 onnxruntime.disable_telemetry_events()  # which on Windows the system may collect
 
@@ -55,7 +55,8 @@ class Described(nn.Module):
     ) -> tuple[Tensor, ...]:
         """See `AgeModel.describe`."""
         found = self.model.describe(pixels, age_text, mirror=self.mirror)
-        return found.embedding, *(getattr(found.estimate, name) for name in ESTIMATE), found.relevance
+        estimate = (getattr(found.estimate, name) for name in ESTIMATE)
+        return found.embedding, *estimate, found.relevance, found.parts
 
 
 def network(model: AgeModel, graph: Graph | None, device: torch.device, *, mirror: bool) -> Network:
@@ -107,12 +108,16 @@ class GraphNetwork:
                 "the graph beside the weights is of another network; write it again with `python -m train export`"
             ) from error
         self._inputs = {each.name for each in self._session.get_inputs()}
+        self._outputs = [each.name for each in self._session.get_outputs()]
 
     def __call__(
         self, pixels: Float[Tensor, "batch 3 height width"], age_text: Float[Tensor, "age embed"]
     ) -> Description:
         """See `AgeModel.describe`."""
         given = {PIXELS: np.ascontiguousarray(pixels.numpy()), AGE_TEXT: age_text.numpy()}
-        found = self._session.run(OUTPUTS, {name: given[name] for name in self._inputs})
-        embedding, *estimate, relevance = map(torch.from_numpy, found)
-        return Description(embedding, AgeEstimate(*estimate), relevance)
+        found = self._session.run(self._outputs, {name: given[name] for name in self._inputs})
+        results = dict(zip(self._outputs, map(torch.from_numpy, found), strict=True))
+        estimate = AgeEstimate(*(results[name] for name in ESTIMATE))
+        # A graph from before there were parts gives none.
+        parts = results.get("parts", estimate.logits.unsqueeze(1))
+        return Description(results["embedding"], estimate, parts, results["relevance"])

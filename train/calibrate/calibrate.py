@@ -34,7 +34,7 @@ from cilf.model.correction import (
 )
 from cilf.model.head import AgeEstimate
 from cilf.model.registry import ErrorNetwork, build_errors
-from train.data.augment import AugmentConfig, augment, draw, plain
+from train.data.augment import AugmentConfig, Draws, augment, draw, plain
 from train.data.crop_cache import Subset
 from train.fit.recipe import AnyRecipe, stored_model
 from train.metrics import gain
@@ -166,7 +166,7 @@ def describe(
         rows = subset.rows[start : start + batch_size]
         crops = torch.from_numpy(subset.cache.crops[rows])
         if view:
-            pixels = augment(crops, size, subset.cache.margin, draw(0, view, rows), LIGHT)
+            pixels = augment(crops, size, subset.cache.margin, Draws(draw(0, view, rows)), LIGHT)
         else:
             pixels = plain(crops, size, subset.cache.margin)
         found = model.describe(pixels, age_text, mirror=mirror)

@@ -38,7 +38,7 @@ def _calibrate(options: argparse.Namespace) -> int:
             "--start is mixed into a run, not into finished weights: leave it out with --weights"
         )
     recipe = read_recipe(options.recipe)
-    data = RunData.open(options.cache, options.split, recipe.shares, recipe.model.image_size)
+    data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
     if options.weights:
         save_recalibrated(load(options.weights), recipe, data, options.output)
     else:

@@ -46,7 +46,7 @@ def _fit(options: argparse.Namespace) -> int:
     from train.fit.recipe import read_recipe
 
     recipe = read_recipe(options.recipe)
-    data = RunData.open(options.cache, options.split, recipe.shares, recipe.model.image_size)
+    data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
     if options.shards:
         train: Any = [
             open_shards(f"{options.shards}/{name}", "train", share) for name, share in recipe.shares.items()

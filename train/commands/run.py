@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     checkpoints: dict[str, Path] = {}
     for stage in pipeline.stages:
         recipe, run = recipes[stage.name], folder / stage.name
-        data = RunData(options.cache, splits, recipe.shares, recipe.model.image_size)
+        data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
         checkpoints[stage.name] = output if stage is pipeline.stages[-1] else run / "checkpoint"
         _train(stage, recipe, data, run, checkpoints)
     if pipeline.export:

@@ -1,6 +1,7 @@
-"""The commands for research: `ablate`, `correction`, `reproduce` and `studies report`."""
+"""The commands for research: `ablate`, `correction`, `reproduce`, `cross-dataset` and `studies report`."""
 
 import argparse
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,21 @@ def add(commands: Any) -> None:
     )
     reproduce.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that cut out faces")
     reproduce.set_defaults(run=_reproduce)
+
+    cross = commands.add_parser("cross-dataset", help="learn from one data set alone, measure on another")
+    cross.add_argument("--recipe", default="cross", help=RECIPE_HELP)
+    cross.add_argument("--train", required=True, metavar="NAME", help="the data set to learn from")
+    cross.add_argument("--measure", required=True, metavar="NAME", help="the data set to measure on")
+    add_cache(cross)
+    cross.add_argument(
+        "--part", action="append", default=[], help="measure on this part; without it on all but test"
+    )
+    cross.add_argument("--resume", action="store_true", help="continue where the run stopped")
+    cross.add_argument("--workers", type=int, help="as of fit")
+    cross.add_argument(
+        "--output", type=Path, required=True, help="folder of the run, report.json and predictions.csv"
+    )
+    cross.set_defaults(run=_cross_dataset)
 
     studies = commands.add_parser("studies", help="write what the studies of a checkpoint measured")
     what = studies.add_subparsers(required=True, metavar="what")
@@ -110,6 +126,30 @@ def _reproduce(options: argparse.Namespace) -> int:
         processes=options.processes,
     )
     print(table(report) + "\n\n" + summary(report))
+    return 0
+
+
+def _cross_dataset(options: argparse.Namespace) -> int:
+    from train.data.run_data import RunData
+    from train.fit.recipe import read_recipe
+    from train.studies.cross_dataset import cross_dataset, measured_photos
+
+    recipe = read_recipe(options.recipe)
+    data = RunData.open(options.cache, options.split, {options.train: 1.0}, recipe.crop_size)
+    [train] = data.train
+    parts = {data.splits.get(sample.name) for sample in train.cache.samples}
+    report, rows = cross_dataset(
+        recipe,
+        train,
+        data.tune if "tune" in parts else data.held[0],
+        measured_photos(options.cache / options.measure, data.splits, options.part),
+        options.output,
+        resume=options.resume,
+        workers=options.workers,
+    )
+    write_json({"recipe": options.recipe, **report}, options.output / "report.json")
+    rows.to_csv(options.output / "predictions.csv", index=False)
+    logging.info("MAE %.2f, bias %+.2f on %d photos", report["mae"], report["bias"], report["photos"])
     return 0
 
 

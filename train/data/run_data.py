@@ -1,11 +1,11 @@
 """The photos of a training run: crop caches of its data sets, divided by split files."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from train.data.crop_cache import Subset, subset
-from train.data.datasets import read_splits
+from train.data.crop_cache import Subset, subset, with_mean_ages
+from train.data.datasets import read_groups, read_splits
 
 
 @dataclass(frozen=True)
@@ -20,24 +20,27 @@ class RunData:
         splits: file name → part.
         shares: data set → share of its training photos drawn in each epoch.
         size: least side of a crop in pixels; 0 takes any.
+        groups: file name → group of near-duplicates, which are trained with the mean of their ages.
     """
 
     cache: Path
     splits: Mapping[str, str]
     shares: Mapping[str, float]
     size: int = 0
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(
         cls, cache: Path, split_files: Iterable[Path], shares: Mapping[str, float], size: int = 0
     ) -> "RunData":
         """Read the split files. Raises DatasetError; so does each part that has no photos or too small crops."""
-        return cls(cache, read_splits(split_files), shares, size)
+        files = list(split_files)
+        return cls(cache, read_splits(files), shares, size, read_groups(files))
 
     @property
     def train(self) -> list[Subset]:
         """Training photos of every data set."""
-        return self.of_every_set("train")
+        return [with_mean_ages(part, self.groups) for part in self.of_every_set("train")]
 
     @property
     def held(self) -> list[Subset]:

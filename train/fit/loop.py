@@ -45,11 +45,13 @@ from train.fit.optimizer import (
     update_average,
 )
 from train.fit.recipe import AnyRecipe, FitConfig, stored_model
+from train.fit.targets import with_targets
 from train.fit.weight_matching import check_weights
 
 log = logging.getLogger(__name__)
 
 STATE = "state.pt"
+READ_EVERY = 10  # steps of a GPU
 LONGEST_GRADIENT = 5.0  # norm to which a longer one is cut
 
 
@@ -116,7 +118,8 @@ def fit(
         stop_at: stop before this step as an interrupt would (SIGINT and SIGTERM stop after the current step).
         parts: how many batches one after another make a step, where one does not fit into memory (gradient
             accumulation). The contrastive loss compares within one part of all processes.
-        workers: processes that load ahead; None takes none on a CPU, which has no time to spare, and some for a GPU.
+        workers: processes that draw batches ahead, and as many that make their targets; None takes none on a CPU, which
+            has no time to spare, and some for a GPU.
 
     Raises:
         Interrupted: the run was stopped; its state is saved.
@@ -127,6 +130,8 @@ def fit(
     config = recipe.fit
     accelerator = start_processes(config.precision, parts)
     main, device, processes = accelerator.is_main_process, accelerator.device, accelerator.num_processes
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")  # it will hold pictures of the data set
     state_file = folder / STATE
@@ -172,15 +177,21 @@ def fit(
     # The fused attention's gradient is the slower one on a CPU for texts of a dozen tokens.
     kernels = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
     watch = Watch(folder, steps, run.step, config.batch_size, shown=main)
+    drawers = _workers(workers, device)
+    drawn = source.batches(run.step, drawers, device)
     with interrupt, kernels, one_for_all(), watch:
-        for batches in source.batches(run.step, _workers(workers, device)):
+        for batches in with_targets(drawn, system.describe, drawers):
             watch.loaded(batches[0])
             rate = cosine_rate(run.step, steps, config.learning_rate, config.warmup)
             own = _step(learner, run, batches, rate, config, accelerator)
-            losses, stop = _agreed(own, interrupt.raised or run.step == stop_at)
-            watch.step(run.step, losses, rate)
             epoch_ends = run.step % per_epoch == 0
-            if main and (epoch_ends or stop or time.monotonic() - saved > save_every):
+            wish = interrupt.raised or run.step == stop_at
+            if not (epoch_ends or wish or _losses_read(run.step, accelerator)):
+                watch.step(run.step, {}, rate)
+                continue
+            losses, stop = _agreed(own, wish)
+            watch.step(run.step, losses, rate)
+            if main and (run.step == steps or stop or time.monotonic() - saved > save_every):
                 run.save(state_file, steps)
                 saved = time.monotonic()
             if epoch_ends:
@@ -228,7 +239,14 @@ def _stored(path: Path) -> dict[str, Any] | None:
 def _workers(wanted: int | None, device: torch.device) -> int:
     if wanted is not None or device.type == "cpu":
         return wanted or 0
-    return min(8, max(1, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()) - 1))
+    return min(6, max(1, (os.cpu_count() or 1) // (2 * max(1, torch.cuda.device_count())) - 1))
+
+
+def _losses_read(step: int, accelerator: Accelerator) -> bool:
+    """Whether the losses of a step are read. To read them a GPU must have finished the step, and has not been given the
+    next one yet; alone it need not be asked each time. Several processes agree at each step whether to stop."""
+    alone_on_gpu = accelerator.device.type != "cpu" and accelerator.num_processes == 1
+    return not alone_on_gpu or step % READ_EVERY == 0
 
 
 def _step(

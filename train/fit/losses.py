@@ -1,13 +1,17 @@
 """Training losses of CILF (METHOD 6 and 7)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from cilf.model.cilf import Prediction
+from cilf.model.head import AgeEstimate
+
+NEVER = -1e9  # logit of what is left out of a softmax; −∞ times a target of 0 would be no number
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,11 @@ class LossConfig:
         score_map: weight of the auxiliary loss on the grid's score map (DenseCLIP).
         score_map_temperature: of that loss.
         taught: share of the teachers' distribution in the target; the label distribution has the rest.
+        parts: weight of the first three terms, again, on the image tower's embedding alone and on the fusion's shares
+            alone, each against the plain age prompts (deep supervision, Lee et al., AISTATS 2015).
+        consistency: weight of the symmetric divergence between the distributions of two views of a photo; above 0 half
+            of every batch is also seen in a second view (`train.data.augment`), which learns the labels too.
+        consistency_temperature: by which both distributions are softened for that.
     """
 
     sigma: float = 2.0
@@ -33,6 +42,9 @@ class LossConfig:
     score_map: float = 0.4
     score_map_temperature: float = 0.07
     taught: float = 0.0
+    parts: float = 0.0
+    consistency: float = 0.0
+    consistency_temperature: float = 2.0
 
 
 def label_distribution(
@@ -58,49 +70,93 @@ def kl_divergence(
     return F.kl_div(logits.float().log_softmax(dim=1), target, reduction="batchmean")
 
 
-def contrastive(
-    image: Float[Tensor, "image embed"],
-    text: Float[Tensor, "text embed"],
-    scale: Float[Tensor, ""],
-    matches: Float[Tensor, "image text"],
-) -> Float[Tensor, ""]:
+@dataclass(frozen=True)
+class Texts:
+    """What images are matched with.
+
+    Attributes:
+        embeddings: (T, D) of unit length.
+        scale: factor of the cosines.
+        matches: (B, T) ≥ 0, how true each text is of each image.
+        unknown: (B, T) where nothing is known of that; None where everything is.
+    """
+
+    embeddings: Float[Tensor, "text embed"]
+    scale: Float[Tensor, ""]
+    matches: Float[Tensor, "image text"]
+    unknown: Bool[Tensor, "image text"] | None = None
+
+
+def contrastive(image: Float[Tensor, "image embed"], texts: Texts) -> Float[Tensor, ""]:
     """Multi-positive image-text loss ½[CE(Q, rows) + CE(Qᵀ, columns)] (METHOD 6).
 
-    `image` and `text` of unit length; `matches` ≥ 0 says how true each text is of each image, and Q is `matches` with
-    rows, and with columns for the other direction, made to sum to 1. Images or texts that match nothing are left out.
+    Q is `texts.matches` with rows, and with columns for the other direction, made to sum to 1. Images or texts that
+    match nothing are left out; a pair of which nothing is known counts neither for nor against. `image` of unit length.
     """
-    similarity = scale * image @ text.T
-    return 0.5 * (_matching(similarity, matches) + _matching(similarity.T, matches.T))
+    similarity = (texts.scale * image @ texts.embeddings.T).float()
+    if texts.unknown is not None:
+        similarity = similarity.masked_fill(texts.unknown, NEVER)
+    return 0.5 * (_matching(similarity, texts.matches) + _matching(similarity.T, texts.matches.T))
 
 
 def _matching(similarity: Tensor, matches: Tensor) -> Tensor:
+    """Mean cross-entropy of the rows that match something, without an index that a GPU would have to hand back."""
     total = matches.sum(dim=1)
     some = total > 1e-6
-    return cross_entropy(matches[some] / total[some].unsqueeze(1), similarity[some])
+    share = matches / total.clamp(min=1e-6).unsqueeze(1)
+    surprise = -(share * similarity.log_softmax(dim=1)).sum(dim=1)
+    return torch.where(some, surprise, 0.0).sum() / some.sum().clamp(min=1)
+
+
+def symmetric_divergence(
+    first: Float[Tensor, "row column"], second: Float[Tensor, "row column"], temperature: float
+) -> Float[Tensor, ""]:
+    """Mean over rows of ½[KL(p ‖ q) + KL(q ‖ p)] of two softmaxes at a temperature."""
+    p, q = ((logits.float() / temperature).log_softmax(dim=1) for logits in (first, second))
+    return 0.5 * ((p.exp() - q.exp()) * (p - q)).sum(dim=1).mean()
 
 
 def total_loss(
     prediction: Prediction,
     age: Float[Tensor, " batch"],
     target: Float[Tensor, "batch age"],
-    text: Float[Tensor, "text embed"],
-    scale: Float[Tensor, ""],
-    matches: Float[Tensor, "image text"],
+    texts: Texts,
     config: LossConfig,
     *,
-    image: Float[Tensor, "image embed"] | None = None,
+    gather: Callable[[Tensor], Tensor] = lambda rows: rows,
 ) -> dict[str, Float[Tensor, ""]]:
     """All weighted terms by name, and their sum as `loss`. `target` is the label distribution of `age`.
 
-    `image` are the embeddings that the texts are matched with, where these are more than the prediction's own: those of
-    all processes.
+    Rows of the prediction beyond those of `age` are second views of the first photos. `gather` gives the embeddings
+    that the texts are matched with, where these are more than the prediction's own: those of all processes.
     """
-    image = prediction.embedding if image is None else image
-    scores = prediction.scores.mean(dim=(2, 3)) / config.score_map_temperature
+    count = len(age)
+    views = len(prediction.embedding) - count
+    again = [torch.cat([value, value[:views]]) for value in (age, target)]
+
+    def divergence(estimate: AgeEstimate) -> Tensor:
+        return config.distribution * kl_divergence(again[1], estimate.logits)
+
+    def error(estimate: AgeEstimate) -> Tensor:
+        return config.l1 * (estimate.age - again[0]).abs().mean() / 10
+
+    def matched(embedding: Tensor) -> Tensor:
+        return config.contrastive * contrastive(gather(embedding[:count]), texts)
+
+    scores = prediction.scores[:count].mean(dim=(2, 3)) / config.score_map_temperature
+    logits = prediction.estimate.logits
     terms = {
-        "distribution": config.distribution * kl_divergence(target, prediction.estimate.logits),
-        "l1": config.l1 * (prediction.estimate.age - age).abs().mean() / 10,
-        "contrastive": config.contrastive * contrastive(image, text, scale, matches),
+        "distribution": divergence(prediction.estimate),
+        "l1": error(prediction.estimate),
+        "contrastive": matched(prediction.embedding),
         "score_map": config.score_map * cross_entropy(target, scores),
     }
+    if config.parts:
+        for name, part in (("tower", prediction.tower), ("shares", prediction.shares)):
+            age_terms = divergence(part.estimate) + error(part.estimate)
+            terms[name] = config.parts * (age_terms + matched(part.embedding))
+    if views:
+        terms["consistency"] = config.consistency * symmetric_divergence(
+            logits[:views], logits[count:], config.consistency_temperature
+        )
     return terms | {"loss": torch.stack(list(terms.values())).sum()}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -36,6 +37,20 @@ class Labels:
     age: Float[Tensor, " batch"]
     gender: Float[Tensor, "batch gender"]
     race: Float[Tensor, "batch race"]
+
+    def to(self, device: torch.device) -> "Labels":
+        """The same on a device."""
+        return Labels(*(value.to(device, non_blocking=True) for value in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class MTMSALabels:
+    """Labels of a step's samples (`train.fit.targets.Describe`), in the classes of the network's heads."""
+
+    config: MTMSAConfig
+
+    def __call__(self, step: int, samples: Sequence[Sample], numbers: np.ndarray) -> Labels:
+        return labels(samples, self.config)
 
 
 def labels(samples: Sequence[Sample], config: MTMSAConfig) -> Labels:

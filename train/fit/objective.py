@@ -18,17 +18,18 @@ from cilf.errors import UsageError
 from cilf.model.base import AgeModel
 from cilf.model.cilf import CILF, build_model
 from cilf.model.mtmsa import MTMSA
-from train.data.augment import plain
+from train.data.augment import Draws, plain, second_view
 from train.data.batches import Batch
-from train.data.captions import agreement, caption
+from train.data.captions import agreement
 from train.data.crop_cache import Subset
 from train.fit.distillation import Teachers
-from train.fit.distributed import gather, gather_rows
+from train.fit.distributed import gather, gather_rows, single
 from train.fit.imagenet_weights import load_imagenet
-from train.fit.losses import label_distribution, total_loss
-from train.fit.mtmsa_losses import Labels, labels, multi_task_loss
+from train.fit.losses import Texts, label_distribution, total_loss
+from train.fit.mtmsa_losses import Labels, MTMSALabels, multi_task_loss
 from train.fit.precision import autocast
 from train.fit.recipe import AnyRecipe, MTMSARecipe, Recipe
+from train.fit.targets import Captioner, Describe, TextTargets
 from train.fit.weight_matching import check_weights
 
 
@@ -41,6 +42,11 @@ class System(nn.Module, ABC):
 
     model: Any
 
+    @property
+    @abstractmethod
+    def describe(self) -> Describe:
+        """What makes a batch's targets of its labels; worker processes do so ahead of the loop."""
+
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted terms of the loss by name, and their sum as `loss`.
@@ -49,6 +55,11 @@ class System(nn.Module, ABC):
         decisions are functions of the seed and of the batch's step and sample numbers. Where a term compares samples
         with each other it takes those of all processes (`train.fit.distributed.gather`).
         """
+
+    def targets(self, batch: Batch) -> Any:
+        """A batch's targets on the device of its pixels, made now where they were not made ahead."""
+        made = batch.targets or self.describe(batch.step, batch.samples, batch.numbers)
+        return made.to(batch.pixels.device)
 
     @abstractmethod
     def predict_ages(self, subset: Subset, size: int) -> np.ndarray:
@@ -75,13 +86,20 @@ def build_system(
     model: AgeModel = system.model
     model.image_network.to(memory_format=torch.channels_last)
     if recipe.fit.imagenet:
-        load_imagenet(model.image_network.get_submodule("trunk"))
+        load_imagenet(model.image_network.get_submodule("trunk"), _trunk_name(recipe))
     if start is not None:
         advice = "give a checkpoint of the recipe's network as --start, or another --recipe"
         check_weights(start, model.state_dict(), "The checkpoint to start from", advice)
         model.load_state_dict(start)
         model.head.temperature.fill_(1)  # it was fitted after training, and will be again
     return system
+
+
+def _trunk_name(recipe: AnyRecipe) -> str:
+    """timm's name of the image tower's backbone."""
+    if isinstance(recipe, MTMSARecipe):
+        return recipe.model.trunk
+    return str(recipe.model.clip.architecture["vision_cfg"].get("timm_model_name", "a vision transformer"))
 
 
 class CilfSystem(System):
@@ -91,37 +109,56 @@ class CilfSystem(System):
         super().__init__()
         self.recipe = recipe
         self.model = model
-        ages = recipe.model.prompts.num_ages
-        self.teachers = Teachers(teachers, model.image_size, ages) if teachers else None
+        self.teachers = Teachers(teachers, self.ages) if teachers else None
+
+    @property
+    def describe(self) -> Describe:
+        """See `System.describe`."""
+        towers, recipe = self.model.towers, self.recipe
+        return Captioner(
+            towers.config, towers.clip.context_length, recipe.fit.seed, recipe.loss.contrastive_sigma
+        )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See `System.forward`."""
         recipe, model, pixels = self.recipe, self.model, batch.pixels
-        seed = recipe.fit.seed
-        chance = random.Random(f"{seed}/{batch.step}")  # of the whole step, in all processes the same
-        captions = [
-            caption(sample, random.Random(f"{seed}/{batch.step}/{number}"))
-            for sample, number in zip(batch.samples, batch.numbers, strict=True)
-        ]
-        age = torch.tensor([float(sample.age) for sample in batch.samples])
-        target = label_distribution(age, recipe.loss.sigma, recipe.model.prompts.num_ages)
-        samples, texts = zip(*gather_rows(list(zip(batch.samples, captions, strict=True))), strict=True)
-        matches = agreement(list(samples), list(texts), recipe.loss.contrastive_sigma)
-        age, target, matches = (value.to(pixels.device) for value in (age, target, matches))
+        chance = random.Random(
+            f"{recipe.fit.seed}/{batch.step}"
+        )  # of the whole step, in all processes the same
+        targets = self.targets(batch)
+        age, target = targets.age, label_distribution(targets.age, recipe.loss.sigma, self.ages)
+        matches, unknown = self._matches(batch, targets)
         if chance.random() < recipe.fit.mixup_share:
             weight = chance.betavariate(recipe.fit.mixup, recipe.fit.mixup)
             pixels, target, age = (_mixed(value, weight) for value in (pixels, target, age))
-            by_process = matches.unflatten(0, (-1, len(batch.samples)))
-            matches = torch.cat([_mixed(rows, weight) for rows in by_process])
+            count = len(batch.samples)
+            matches = torch.cat([_mixed(rows, weight) for rows in matches.split(count)])
+            unknown = torch.cat([rows | rows.flip(0) for rows in unknown.split(count)])
         template = chance.randrange(len(recipe.model.prompts.templates))
-        pixels = pixels.to(memory_format=torch.channels_last)
-        if self.teachers is not None:
-            target = target.lerp(self.teachers(pixels, chance), recipe.loss.taught)
-        prediction = model(pixels, model.encode_ages(template))
-        text = model.towers.encode_text([item.text for item in captions])
         with torch.autocast(pixels.device.type, enabled=False):
-            image, text = gather(prediction.embedding), gather(text)
-            return total_loss(prediction, age, target, text, model.scale, matches, recipe.loss, image=image)
+            pixels = _with_second_views(pixels, batch.draws) if recipe.loss.consistency else pixels
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        if self.teachers is not None:
+            taught = self.teachers(pixels[: len(target)], chance)
+            target = target.lerp(taught, recipe.loss.taught)
+        prediction = model(pixels, model.encode_ages(template))
+        text = model.towers.encode_ids(targets.ids)
+        with torch.autocast(pixels.device.type, enabled=False):
+            texts = Texts(gather(text), model.scale, matches, unknown)
+            return total_loss(prediction, age, target, texts, recipe.loss, gather=gather)
+
+    @property
+    def ages(self) -> int:
+        """K, how many ages there are."""
+        return self.recipe.model.prompts.num_ages
+
+    def _matches(self, batch: Batch, targets: TextTargets) -> tuple[Tensor, Tensor]:
+        """Which texts are true of which photos, of all processes, and of which pairs nothing is known."""
+        if single():
+            return targets.matches, targets.unknown
+        captions, samples = gather_rows(targets.captions), gather_rows(batch.samples)
+        matches = agreement(samples, captions, self.recipe.loss.contrastive_sigma).to(targets.matches.device)
+        return matches, torch.zeros_like(matches, dtype=torch.bool)
 
     def predict_ages(self, subset: Subset, size: int) -> np.ndarray:
         """See `System.predict_ages`."""
@@ -136,11 +173,15 @@ class MTMSASystem(System):
         self.recipe = recipe
         self.model = model
 
+    @property
+    def describe(self) -> Describe:
+        """See `System.describe`."""
+        return MTMSALabels(self.recipe.model)
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See `System.forward`."""
         recipe, pixels = self.recipe, batch.pixels
-        wanted = labels(batch.samples, recipe.model)
-        values = [value.to(pixels.device) for value in (wanted.age, wanted.gender, wanted.race)]
+        values = list(vars(self.targets(batch)).values())
         chance = random.Random(f"{recipe.fit.seed}/{batch.step}")  # in all processes the same
         if chance.random() < recipe.fit.mixup_share:
             weight = chance.betavariate(recipe.fit.mixup, recipe.fit.mixup)
@@ -159,16 +200,25 @@ def _mixed(value: Tensor, weight: float) -> Tensor:
     return weight * value + (1 - weight) * value.flip(0)
 
 
+def _with_second_views(pixels: Tensor, draws: Draws | None) -> Tensor:
+    """The batch, and after it second views of its first half."""
+    if draws is None:
+        return pixels
+    half = len(pixels) // 2
+    return torch.cat([pixels, second_view(pixels[:half], draws.first(half))])
+
+
 @torch.inference_mode()
-def predict_ages(model: AgeModel, subset: Subset, size: int, batch_size: int = 64) -> np.ndarray:
+def predict_ages(model: AgeModel, subset: Subset, size: int, batch_size: int = 128) -> np.ndarray:
     """(N,) ages in years of the subset's crops at `size` pixels, before any correction."""
     model.eval()
     age_text = model.encode_ages()
     device = age_text.device
-    ages = [torch.zeros(0)]
+    ages = [torch.zeros(0, device=device)]
     for start in range(0, len(subset.rows), batch_size):
         crops = torch.from_numpy(subset.cache.crops[subset.rows[start : start + batch_size]])
-        pixels = plain(crops, size, subset.cache.margin).to(device, memory_format=torch.channels_last)
+        pixels = plain(crops.to(device), size, subset.cache.margin)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         with autocast(device):
-            ages.append(model.describe(pixels, age_text, mirror=False).estimate.age.float().cpu())
-    return torch.cat(ages).numpy()
+            ages.append(model.describe(pixels, age_text, mirror=False).estimate.age.float())
+    return torch.cat(ages).cpu().numpy()

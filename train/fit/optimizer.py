@@ -45,11 +45,13 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
 def update_average(average: Mapping[str, Tensor], model: nn.Module, step: int, decay: float) -> None:
     """Exponential moving average after `step` steps; it starts short, so that the random start is soon forgotten."""
     weight = 1 - min(decay, (1 + step) / (10 + step))
-    for name, value in model.state_dict().items():
-        if value.is_floating_point():
-            average[name].lerp_(value, weight)
-        else:
-            average[name].copy_(value)
+    state = model.state_dict()
+    learned = [name for name, value in state.items() if value.is_floating_point()]
+    counted = [name for name, value in state.items() if not value.is_floating_point()]
+    # One call for all: a GPU would wait for hundreds.
+    torch._foreach_lerp_([average[name] for name in learned], [state[name] for name in learned], weight)
+    if counted:
+        torch._foreach_copy_([average[name] for name in counted], [state[name] for name in counted])
 
 
 def freeze_statistics(model: nn.Module) -> None:

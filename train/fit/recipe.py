@@ -44,6 +44,8 @@ class FitConfig:
             as often as any other, 1 makes all ages equally frequent.
         frozen_statistics: batch normalisation uses the running statistics that it starts with, and leaves them: for
             small batches, and where several processes must learn exactly what one would.
+        crop_size: least side in pixels that the crops must show; 0 is the model's image size. A smaller one means to
+            enlarge them: a large network's finer grid then sees the same face.
     """
 
     batch_size: int
@@ -61,6 +63,7 @@ class FitConfig:
     imagenet: bool = False
     balance: float = 0.0
     frozen_statistics: bool = False
+    crop_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ class Recipe:
     fit: FitConfig
     mirror: bool = True
 
+    @property
+    def crop_size(self) -> int:
+        """Side in pixels that the crops must show at least."""
+        return self.fit.crop_size or self.model.image_size
+
 
 @dataclass(frozen=True)
 class MTMSARecipe:
@@ -86,6 +94,11 @@ class MTMSARecipe:
     augment: AugmentConfig
     fit: FitConfig
     mirror: bool = True
+
+    @property
+    def crop_size(self) -> int:
+        """As of `Recipe`."""
+        return self.fit.crop_size or self.model.image_size
 
 
 AnyRecipe = Recipe | MTMSARecipe

@@ -31,7 +31,7 @@ from train.data.captions import agreement, caption
 from train.data.crop_cache import Subset
 from train.fit import provenance
 from train.fit.loop import averaged_model, fit
-from train.fit.losses import label_distribution, total_loss
+from train.fit.losses import Texts, label_distribution, total_loss
 from train.fit.optimizer import cosine_rate
 from train.fit.precision import autocast
 from train.fit.recipe import Recipe
@@ -226,7 +226,9 @@ def _prepare(model: CILF, row: Row) -> list[nn.Parameter]:
     if row.mixer is None:
         fitted = [*model.prompts.parameters(), *model.head.parameters()]
     else:
-        model.fusion.grid_out.weight.requires_grad_(row.shares)  # it starts at zero
+        model.fusion.grid_out.weight.requires_grad_(row.shares)
+        if not row.shares:
+            nn.init.zeros_(model.fusion.grid_out.weight)
         model.towers.grid_projection.requires_grad_(True)
         fitted = list(model.parameters())
     if row.family:
@@ -303,7 +305,7 @@ def _loss(
         text = model.towers.encode_text([item.text for item in captions]) if row.contrastive else age_text
     if not row.contrastive:
         matches = torch.ones(len(age), len(text))  # of no weight
-    return total_loss(prediction, age, target, text, model.scale, matches, config)["loss"]
+    return total_loss(prediction, age, target, Texts(text, model.scale, matches), config)["loss"]
 
 
 def _without_fusion(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from cilf.checkpoint import Checkpoint
 from cilf.errors import UsageError
@@ -46,7 +47,7 @@ def pixels(count: int, seed: int = 0) -> torch.Tensor:
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
 def test_each_draw_is_a_teachers_word_on_one_view(seed: int, count: int) -> None:
     checkpoints, photos = [teacher(number) for number in range(count)], pixels(2)
-    found = Teachers(checkpoints, SIZE, AGES)(photos, random.Random(seed))
+    found = Teachers(checkpoints, AGES)(photos, random.Random(seed))
     torch.testing.assert_close(found.sum(dim=1), torch.ones(2))
     with torch.no_grad():
         said = [
@@ -58,10 +59,17 @@ def test_each_draw_is_a_teachers_word_on_one_view(seed: int, count: int) -> None
 
 
 def test_in_the_long_run_all_of_them_speak_on_both_views() -> None:
-    teachers, photos = Teachers([teacher(1), teacher(2)], SIZE, AGES), pixels(1)
+    teachers, photos = Teachers([teacher(1), teacher(2)], AGES), pixels(1)
     chance = random.Random(0)
     said = {tuple(np.round(teachers(photos, chance)[0].numpy(), 5)) for _ in range(40)}
     assert len(said) == 4
+
+
+def test_a_teacher_sees_photos_of_another_size_at_its_own() -> None:
+    small = pixels(2)[..., ::2, ::2].contiguous()
+    found = Teachers([teacher(1)], AGES)(small, random.Random(0))
+    enlarged = F.interpolate(small, (SIZE, SIZE), mode="bilinear", antialias=True)
+    torch.testing.assert_close(found, Teachers([teacher(1)], AGES)(enlarged, random.Random(0)))
 
 
 def test_teachers_never_learn() -> None:
@@ -118,7 +126,7 @@ def test_a_taught_run_can_be_stopped_and_resumed(tmp_path: Path) -> None:
         (
             TAUGHT,
             [teacher(1), teacher(2, prompts=replace(tiny.MODEL.prompts, num_ages=90))],
-            "Teacher 2 estimates 90 ages from crops of 64 pixels, the recipe 101 from 64",
+            "Teacher 2 estimates 90 ages, the recipe 101",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from train.fit.losses import contrastive, label_distribution
+from train.fit.losses import Texts, contrastive, label_distribution, symmetric_divergence
 
 
 @given(st.lists(st.floats(0, 116), min_size=1, max_size=5), st.floats(0.5, 5))
@@ -21,15 +21,15 @@ def test_label_distribution(ages: list[float], sigma: float) -> None:
 def test_no_similarity_costs_ln_b() -> None:
     """B distinct ages, all cosines equal."""
     image = F.normalize(torch.ones(6, 4), dim=-1)
-    loss = contrastive(image, image, torch.tensor(10.0), torch.eye(6))
+    loss = contrastive(image, Texts(image, torch.tensor(10.0), torch.eye(6)))
     assert loss.item() == pytest.approx(math.log(6), abs=1e-5)
 
 
 def test_wrong_pairs_cost_more() -> None:
     torch.manual_seed(0)
     image = F.normalize(torch.randn(6, 8), dim=-1)
-    right = contrastive(image, image, torch.tensor(10.0), torch.eye(6))
-    wrong = contrastive(image, image.roll(1, dims=0), torch.tensor(10.0), torch.eye(6))
+    right = contrastive(image, Texts(image, torch.tensor(10.0), torch.eye(6)))
+    wrong = contrastive(image, Texts(image.roll(1, dims=0), torch.tensor(10.0), torch.eye(6)))
     assert wrong > right
 
 
@@ -37,7 +37,7 @@ def test_faces_of_one_age_do_not_push_each_other_away() -> None:
     """Two equal embeddings with the same age and text are already at the least loss: the gradient is nil."""
     image = F.normalize(torch.ones(2, 4), dim=-1).requires_grad_()
     text = F.normalize(torch.ones(2, 4), dim=-1)
-    contrastive(image, text, torch.tensor(10.0), torch.ones(2, 2)).backward()
+    contrastive(image, Texts(text, torch.tensor(10.0), torch.ones(2, 2))).backward()
     assert image.grad is not None
     assert image.grad.abs().max() < 1e-6
 
@@ -46,4 +46,32 @@ def test_a_text_without_a_match_is_left_out() -> None:
     image = F.normalize(torch.randn(3, 4), dim=-1)
     matches = torch.eye(3)
     matches[2] = 0
-    assert torch.isfinite(contrastive(image, image, torch.tensor(10.0), matches))
+    assert torch.isfinite(contrastive(image, Texts(image, torch.tensor(10.0), matches)))
+
+
+def test_a_pair_of_which_nothing_is_known_counts_neither_way() -> None:
+    """Whatever the cosine of such a pair, the loss stays; as a wrong pair it would not."""
+    image = F.normalize(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
+    unknown = torch.zeros(4, 4, dtype=torch.bool)
+    unknown[0, 1] = unknown[1, 0] = True
+    closer = image.clone()
+    closer[1] = F.normalize(image[1] + image[0], dim=-1)
+
+    def loss(text: torch.Tensor, unknown: torch.Tensor | None) -> float:
+        # Text 1 is matched with nothing, so that only its part as a wrong text is seen.
+        matches = torch.diag(torch.tensor([1.0, 0, 1, 1]))
+        known = None if unknown is None else unknown[:1]
+        return float(contrastive(image[:1], Texts(text, torch.tensor(10.0), matches[:1], known)))
+
+    assert loss(image, unknown) == pytest.approx(loss(closer, unknown), abs=1e-6)
+    assert loss(image, None) != pytest.approx(loss(closer, None), abs=1e-3)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.5, 4))
+def test_a_divergence_is_nil_for_equal_views_and_else_positive(seed: int, temperature: float) -> None:
+    first, second = torch.randn(2, 3, 101, generator=torch.Generator().manual_seed(seed))
+    assert symmetric_divergence(first, first, temperature) == 0
+    assert symmetric_divergence(first, second, temperature) > 0
+    assert symmetric_divergence(first, second, temperature) == pytest.approx(
+        symmetric_divergence(second, first, temperature).item(), rel=1e-5
+    )

@@ -7,7 +7,16 @@ from train.data.datasets.adience import Adience
 from train.data.datasets.agedb import AgeDB
 from train.data.datasets.all_age_faces import AllAgeFaces
 from train.data.datasets.appa_real import AppaReal
-from train.data.datasets.base import Dataset, DatasetError, Facts, Sample, read_split, read_splits, select
+from train.data.datasets.base import (
+    Dataset,
+    DatasetError,
+    Facts,
+    Sample,
+    read_groups,
+    read_split,
+    read_splits,
+    select,
+)
 from train.data.datasets.cacd import CACD
 from train.data.datasets.clap2016 import Clap2016
 from train.data.datasets.faces import Faces
@@ -43,6 +52,7 @@ __all__ = [
     "Facts",
     "Sample",
     "read_data",
+    "read_groups",
     "read_samples",
     "read_split",
     "read_splits",

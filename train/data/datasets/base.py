@@ -202,6 +202,15 @@ def read_splits(paths: Iterable[Path]) -> dict[str, str]:
     return merged
 
 
+def read_groups(paths: Iterable[Path]) -> dict[str, str]:
+    """File name → its group of near-duplicate photos, of split files that name groups."""
+    groups: dict[str, str] = {}
+    for path in paths:
+        with path.open(newline="", encoding="utf-8") as file:
+            groups |= {row["filename"]: row["group"] for row in csv.DictReader(file) if row.get("group")}
+    return groups
+
+
 def select(samples: Sequence[Sample], splits: Mapping[str, str], part: str) -> list[Sample]:
     """The samples of one data set that `splits` (file name → part) puts into `part`. Raises DatasetError for none."""
     chosen = [sample for sample in samples if splits.get(sample.name) == part]

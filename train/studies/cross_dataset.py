@@ -1,0 +1,67 @@
+"""How ages hold on a data set that training never saw: learn from one set alone, measure on all of another.
+
+Learning and measuring both use the aligned crops of the cache, so that two ways of training are compared by nothing but
+their training. Photos of a `test` part are never measured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from train.data.crop_cache import CropCache, Subset, load
+from train.data.datasets import DatasetError
+from train.fit.loop import fit
+from train.fit.objective import predict_ages
+from train.fit.recipe import AnyRecipe
+from train.metrics import accuracy, bootstrap_range, score_range
+
+
+def cross_dataset(
+    recipe: AnyRecipe, train: Subset, tune: Subset, measured: Subset, folder: Path, **how: Any
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Fit the recipe in `folder` to the photos of one set alone and measure it on another.
+
+    `tune` is shown while it trains, and chooses nothing. `how` goes to `fit`. Gives the report as JSON values, and for
+    each measured photo a row: filename, age_true, age_pred.
+    """
+    names = {subset.cache.samples[subset.rows[0]].dataset: subset for subset in (train, measured)}
+    if len(names) == 1:
+        raise DatasetError("Give two data sets: one to learn from and another one to measure on.")
+    model = fit(replace(recipe, shares={next(iter(names)): 1.0}), [train], tune, folder, **how)
+    samples = [measured.cache.samples[row] for row in measured.rows]
+    truth = np.array([sample.age for sample in samples])
+    age = predict_ages(model, measured, model.image_size)
+    rows = pd.DataFrame({"filename": [sample.name for sample in samples], "age_true": truth, "age_pred": age})
+    first, second = names
+    report = {
+        "trained_on": first,
+        "training_photos": len(train.rows),
+        "epochs": recipe.fit.epochs,
+        "batch_size": recipe.fit.batch_size,
+        "seed": recipe.fit.seed,
+        "measured_on": second,
+        "photos": len(samples),
+        **accuracy(truth, age),
+        "mae_range": bootstrap_range(np.abs(age - truth)),
+        "bias_range": bootstrap_range(age - truth),
+        "cs5_range": score_range(truth, age),
+        "adults": accuracy(truth[truth >= 18], age[truth >= 18]),
+    }
+    return report, rows
+
+
+def measured_photos(folder: Path, splits: dict[str, str], parts: Sequence[str]) -> Subset:
+    """Photos of a crop cache to measure on: those of some parts of the split, or without any all but `test`'s."""
+    cache: CropCache = load(folder)
+    rows = [
+        row
+        for row, sample in enumerate(cache.samples)
+        if (part := splits.get(sample.name)) != "test" and (not parts or part in parts)
+    ]
+    if not rows:
+        raise DatasetError(f"The crop cache {folder} holds no photo of the parts {', '.join(parts)}.")
+    return Subset(cache, np.array(rows, dtype=int))
