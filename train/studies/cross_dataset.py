@@ -4,7 +4,7 @@ Learning and measuring both use the aligned crops of the cache, so that two ways
 their training. Photos of a `test` part are never measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def cross_dataset(
     return report, rows
 
 
-def measured_photos(folder: Path, splits: dict[str, str], parts: Sequence[str]) -> Subset:
+def measured_photos(folder: Path, splits: Mapping[str, str], parts: Sequence[str]) -> Subset:
     """Photos of a crop cache to measure on: those of some parts of the split, or without any all but `test`'s."""
     cache: CropCache = load(folder)
     rows = [
