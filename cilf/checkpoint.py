@@ -6,22 +6,25 @@ import logging
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Discriminator, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cilf import hub
-from cilf.conformal import IntervalConfig
-from cilf.decision import DecisionConfig
+from cilf.conformal import ConformalConfig
 from cilf.errors import DamagedError, WeightsError
+from cilf.face.views import View
 from cilf.hub import Progress
 from cilf.model.base import AgeModel
 from cilf.model.correction import CorrectionConfig, EnsembleConfig
+from cilf.model.earlier import EarlierConfig, EarlierConformal, padded
+from cilf.model.familiarity import Familiarity, FamiliarityConfig
 from cilf.model.onnx_runtime import Graph
+from cilf.model.predictive import PredictiveConfig
 from cilf.model.registry import FAMILIES, ErrorNetwork, SystemConfig, build, build_errors, family_of
 
 log = logging.getLogger(__name__)
@@ -49,7 +52,9 @@ class CheckpointConfig:
     Attributes:
         model: how to build the network of either system.
         ensemble: how to build the error ensemble; None where the network's own distribution says what error to expect.
-        correction, interval, decision: the calibrated rules.
+        correction, predictive, conformal: the calibrated rules.
+        views: the further views of a face in the order in which they are asked for.
+        familiarity: how a picture unlike the calibration photos is told; its photos' embeddings lie with the weights.
         mirror: whether each crop is described together with its mirror image.
         training: what made the weights (recipe, seed, data, commit); for people, not read by the program.
         sha256: of the weights file; filled in by `save`.
@@ -60,18 +65,42 @@ class CheckpointConfig:
     model: SystemConfig
     ensemble: EnsembleConfig | None
     correction: CorrectionConfig
-    interval: IntervalConfig
-    decision: DecisionConfig = field(default_factory=DecisionConfig)
+    predictive: PredictiveConfig = field(default_factory=PredictiveConfig)
+    conformal: Annotated[ConformalConfig | EarlierConformal, Discriminator("kind")] = field(
+        default_factory=ConformalConfig
+    )
+    views: tuple[View, ...] = ()
+    familiarity: FamiliarityConfig = field(default_factory=FamiliarityConfig)
     mirror: bool = True
     training: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     graph: GraphConfig | None = None
-    format: Literal["cilf-3"] = "cilf-3"
+    format: Literal["cilf-4"] = "cilf-4"
+
+
+_Stored: TypeAdapter[CheckpointConfig | EarlierConfig] = TypeAdapter(
+    Annotated[CheckpointConfig | EarlierConfig, Discriminator("format")]
+)
+
+
+def upgraded(config: EarlierConfig) -> CheckpointConfig:
+    """A configuration of format cilf-3 in today's: no further views, and the head's own distribution."""
+    graph = GraphConfig(**vars(config.graph)) if config.graph else None
+    return CheckpointConfig(
+        model=config.model,
+        ensemble=config.ensemble_config(),
+        correction=CorrectionConfig(epsilon=config.correction.epsilon),
+        conformal=config.conformal(),
+        mirror=config.mirror,
+        training=config.training,
+        sha256=config.sha256,
+        graph=graph,
+    )
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint; both networks in eval mode.
+    """A loaded checkpoint; its networks in eval mode.
 
     `source` says in words what was loaded and from where; `graph`, `report` and `card` are the network's graph, the
     evaluation report and the model card that lie beside the weights, None, None and "" where they do not.
@@ -81,17 +110,24 @@ class Checkpoint:
     ensemble: ErrorNetwork
     config: CheckpointConfig
     source: str
+    familiarity: Familiarity = field(default_factory=Familiarity)
     graph: Graph | None = None
     report: dict[str, Any] | None = None
     card: str = ""
 
 
-def save(folder: Path, model: AgeModel, ensemble: ErrorNetwork, config: CheckpointConfig) -> None:
+def save(
+    folder: Path,
+    model: AgeModel,
+    ensemble: ErrorNetwork,
+    config: CheckpointConfig,
+    familiarity: Familiarity | None = None,
+) -> None:
     """Write weights (fp16) and configuration into `folder`, creating it. An earlier graph there is one no longer."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in _parts(model, ensemble).state_dict().items()
+        for name, value in _parts(model, ensemble, familiarity or Familiarity()).state_dict().items()
     }
     save_file(tensors, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for the owner alone, and a wheel keeps the mode
@@ -150,13 +186,16 @@ def load(
     config = read_config(folder)
     try:
         model, ensemble = build(config.model), build_errors(config.ensemble)
+        familiarity = Familiarity(config.familiarity)
     except Exception as error:  # whatever a strange architecture sets off in open_clip or timm
         raise WeightsError(
             f"'{folder / CONFIG}' describes no model that can be built; {ELSEWHERE}"
         ) from error
     tensors = _read_tensors(folder / WEIGHTS, config.sha256)
+    if config.ensemble is not None and not config.ensemble.explicit:
+        tensors = padded(tensors, config.ensemble)
     try:
-        _parts(model, ensemble).load_state_dict(tensors)
+        _parts(model, ensemble, familiarity).load_state_dict(tensors)
     except RuntimeError as error:
         raise WeightsError(
             f"'{folder / WEIGHTS}' does not fit the configuration beside it; {ELSEWHERE}"
@@ -166,6 +205,7 @@ def load(
         ensemble.eval(),
         config,
         said,
+        familiarity.eval(),
         _read_graph(folder, config),
         _own_report(folder, config),
         (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else "",
@@ -178,7 +218,8 @@ def read_config(folder: Path) -> CheckpointConfig:
     if not path.is_file():
         raise WeightsError(f"'{folder}' holds no {CONFIG}; {ELSEWHERE}")
     try:
-        config = TypeAdapter(CheckpointConfig).validate_json(path.read_bytes())
+        stored = _Stored.validate_json(path.read_bytes())
+        config = upgraded(stored) if isinstance(stored, EarlierConfig) else stored
     except ValidationError as error:
         said = f"'{path}' is not a CILF configuration; {ELSEWHERE}"
         if error.errors()[0]["type"] == "json_invalid":
@@ -267,8 +308,9 @@ def _own_report(folder: Path, config: CheckpointConfig) -> dict[str, Any] | None
     return report
 
 
-def _parts(model: nn.Module, ensemble: nn.Module) -> nn.ModuleDict:
-    return nn.ModuleDict({"model": model, "ensemble": ensemble})
+def _parts(model: nn.Module, ensemble: nn.Module, familiarity: Familiarity) -> nn.ModuleDict:
+    parts = {"model": model, "ensemble": ensemble}
+    return nn.ModuleDict(parts | ({"familiarity": familiarity} if len(familiarity.reference) else {}))
 
 
 def _check_sum(path: Path, sha256: str) -> None:

@@ -1,45 +1,158 @@
-"""Split-conformal intervals: how far the true age may lie from the estimate (METHOD 9).
+"""Distributional conformal prediction: intervals and answers read from the predictive distribution, with a promise.
 
-They are calibrated for each band of true ages by itself (Vovk, 2013, class-conditional conformal prediction), as the
-answer to "18 or over?" is. Bands of estimated ages would promise less: faces of 30 to 44 that are taken for 25 would
-get the short intervals of the young, which seldom reach them.
+The score of a calibration photo is |2F(y) − 1|, how far out on its own predictive distribution F its true age y lies
+(Chernozhukov, Wüthrich and Zhu, "Distributional conformal prediction", PNAS 2021). The interval at a coverage of c
+holds the ages whose scores do not exceed the k-th smallest of n calibration scores, k = ⌈(n + 1)c⌉ (METHOD 9).
 """
 
 import math
 from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+
+from cilf.errors import UsageError
+from cilf.model.predictive import distribution_at, quantile_age, standard_deviation
+
+Answer = Literal["yes", "no", "unsure"]
+
+NEAR = 5.0  # years; `over` promises for all on one side of the limit, and again for those this near to it
 
 
 @dataclass(frozen=True)
-class IntervalConfig:
-    """The calibrated interval. Each band of true ages has its own quantile: one for all would be too short for some
-    ages and too long for others.
+class Forecast:
+    """What is said of one face's age.
 
     Attributes:
-        edges: ascending ages in years at which a band ends and the next begins; no edge = one band.
-        quantiles: q of each band, one more than edges: the calibrated quantile of
-            |true age − age| / (estimated error + floor) among photos whose true age lies in it.
-        floor: years added to the estimated error, so that a tiny estimate does not give a tiny interval.
-        coverage: share of true ages that the interval is made to hold, in each band at least.
-        max_age: upper end of the age range in years.
+        probabilities: (K,) the predictive distribution over the whole ages.
+        age: its location in years.
+        estimated_error: of that age, in years.
     """
 
-    edges: tuple[float, ...]
-    quantiles: tuple[float, ...]
-    floor: float
-    coverage: float = 0.9
-    max_age: float = 100.0
+    probabilities: Float[np.ndarray, " whole_age"]
+    age: float
+    estimated_error: float
 
-    def interval(self, age: float, estimated_error: float) -> tuple[float, float]:
-        """Lowest and highest age in years that can be the true one: one can be that lies no further from the estimate
-        than the quantile of its own band allows."""
-        spread = estimated_error + self.floor
-        bands = zip((0.0, *self.edges), (*self.edges, self.max_age), self.quantiles, strict=True)
-        reached = [(max(start, age - q * spread), min(end, age + q * spread)) for start, end, q in bands]
-        lows, highs = zip(*((low, high) for low, high in reached if low <= high), strict=True)
-        return min(lows), max(highs)
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the distribution in years."""
+        return standard_deviation(self.probabilities)
+
+
+@runtime_checkable
+class Conformal(Protocol):
+    """What gives a forecast its interval and its answers."""
+
+    def interval(self, forecast: Forecast, coverage: float | None = None) -> tuple[float, float]:
+        """Lowest and highest age in years that holds a share of `coverage` of the true ages."""
+
+    def answer(self, forecast: Forecast, limit: float, confidence: float) -> Answer:
+        """Whether a person of whom the forecast speaks has reached `limit` years."""
+
+
+@dataclass(frozen=True)
+class ConformalConfig:
+    """Calibration photos, as numbers alone, and how they are used.
+
+    Attributes:
+        truth: true ages in years.
+        age, spread: the estimated ages and their predictive distributions' standard deviations, in years.
+        score: |2F(truth) − 1|.
+        edges: ascending estimated ages in years that divide the photos into bands, each with quantiles of its own: one
+            quantile for all would hold too few of the old. No edge = one band.
+        coverage: of `interval`, where no other is asked for.
+    """
+
+    truth: tuple[float, ...] = ()
+    age: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
+    score: tuple[float, ...] = ()
+    edges: tuple[float, ...] = ()
+    coverage: float = 0.9
+    kind: Literal["distributional"] = "distributional"
+
+    def interval(self, forecast: Forecast, coverage: float | None = None) -> tuple[float, float]:
+        """Lowest and highest age in years of the interval round an estimated age.
+
+        Of photos like the calibration photos, estimated in the same band, a share of at least `coverage` has its true
+        age within. The whole range of ages where a band has too few photos to promise that.
+        """
+        probabilities, age = forecast.probabilities, forecast.age
+        band = np.digitize(age, self.edges)
+        scores = np.array(self.score)[np.digitize(self.age, self.edges) == band]
+        reach = conformal_quantile(scores, self.coverage if coverage is None else coverage)
+        if not reach < 1:
+            return 0.0, float(len(probabilities) - 1)
+        low, high = (quantile_age(probabilities, (1 + side * reach) / 2) for side in (-1, 1))
+        return min(low, age), max(high, age)
+
+    def answer(self, forecast: Forecast, limit: float, confidence: float) -> Answer:
+        """Whether a person of whom the forecast speaks has reached `limit` years.
+
+        A conformal classifier with the two classes "younger than the limit" and "of that age or older", each calibrated
+        on photos of its own class, so that the promise holds for each class whatever their mix (Vovk, 2013,
+        class-conditional conformal prediction). It holds again for people within `NEAR` years of the limit: a promise
+        kept with toddlers alone helps nobody. How far a face lies from the limit counts in its own standard deviations.
+
+        Among people under the limit, a share of at most 1 − `confidence` is answered "yes"; among the others, of at
+        most as many "no". "unsure" when both classes are possible, when neither is, with too few calibration photos,
+        and where the estimated age lies on the other side: no answer contradicts the age and the interval round it.
+
+        Raises:
+            UsageError: `limit` is not above 0 years, or `confidence` not between 0.5 and 1.
+        """
+        check_question(limit, confidence)
+        distance = (forecast.age - limit) / forecast.spread
+        distances = (np.array(self.age) - limit) / np.array(self.spread)
+        answer = decide(np.array(self.truth), distances, distance, limit, confidence)
+        return "unsure" if answer == ("yes" if distance < 0 else "no") else answer
+
+
+def score(probabilities: Float[np.ndarray, " whole_age"], truth: float) -> float:
+    """|2F(truth) − 1| in [0, 1]: 0 at the median, near 1 far out."""
+    return abs(2 * distribution_at(probabilities, truth) - 1)
+
+
+def check_question(limit: float, confidence: float) -> None:
+    """Raise UsageError for an age limit or a confidence that no answer can be given for."""
+    if not 0 < limit < math.inf:
+        raise UsageError(f"the age limit is {limit!r}; give years above 0")
+    if not 0.5 <= confidence < 1:
+        raise UsageError(f"confidence is {confidence!r}; give a share from 0.5 to below 1")
+
+
+def decide(
+    truth: Float[np.ndarray, " photo"],
+    positions: Float[np.ndarray, " photo"],
+    position: float,
+    limit: float,
+    confidence: float,
+) -> Answer:
+    """The class-conditional conformal answer to "has this person reached the limit?".
+
+    Args:
+        truth: true ages of the calibration photos in years.
+        positions: where they are estimated to lie, the larger the older.
+        position: where the person is estimated to lie.
+        limit: years.
+        confidence: see `ConformalConfig.answer`.
+    """
+    possible = []
+    for of_class, extreme in (
+        (truth < limit, positions >= position),
+        (truth >= limit, positions <= position),
+    ):
+        near = of_class & (np.abs(truth - limit) <= NEAR)
+        possible.append(max(_p_value(extreme, of_class), _p_value(extreme, near)) > 1 - confidence)
+    if possible[0] == possible[1]:
+        return "unsure"
+    return "no" if possible[0] else "yes"
+
+
+def _p_value(extreme: Bool[np.ndarray, " photo"], group: Bool[np.ndarray, " photo"]) -> float:
+    """How unusual a position is in a group of calibration photos: (1 + number as extreme) / (n + 1)."""
+    return float((1 + (extreme & group).sum()) / (1 + group.sum()))
 
 
 def enough(count: int, coverage: float) -> bool:

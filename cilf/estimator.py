@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,15 +10,23 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
 from cilf.checkpoint import Checkpoint, load
-from cilf.errors import UsageError
-from cilf.face.finder import Face, FaceFinder, align, whole_picture
+from cilf.conformal import Forecast
+from cilf.errors import UsageError, WeightsError
+from cilf.face.finder import Face, FaceFinder, whole_picture
 from cilf.face.images import open_photo
+from cilf.face.pyramid import Pyramid
+from cilf.face.views import FIRST, crop_views
 from cilf.hub import Progress
+from cilf.model.base import Description
 from cilf.model.cilf import CILF
 from cilf.model.correction import correct
+from cilf.model.evidence import Evidence, evidence, join
+from cilf.model.familiarity import flattened
 from cilf.model.onnx_runtime import network
+from cilf.model.predictive import moved
 from cilf.prediction import FacePrediction, NoFace
 from cilf.texts import distinct_texts
 
@@ -60,7 +69,7 @@ class AgeEstimator:
         self._network = network(
             checkpoint.model, checkpoint.graph, self._device, mirror=checkpoint.config.mirror
         )
-        self._ensemble = checkpoint.ensemble.to(self._device)
+        self._ensemble = checkpoint.ensemble
         self._finder = finder or FaceFinder()
         self._max_faces = max_faces
         self._describe, self._score = on_device(self._describe_here), on_device(self._score_here)
@@ -142,6 +151,7 @@ class AgeEstimator:
         no_face: NoFace = "skip",
         tiles: bool = True,
         max_faces: int | None = None,
+        max_views: int | None = None,
     ) -> list[FacePrediction]:
         """Estimate the age of every face.
 
@@ -152,6 +162,8 @@ class AgeEstimator:
             no_face: what to do with a photo without a face: give no prediction, or take the whole picture as the face.
             tiles: look for small faces too; without it the detector takes a few milliseconds.
             max_faces: keep only so many, the largest ones; None keeps as many as the estimator was made for.
+            max_views: so many views of a face at most, the first crop among them; None takes as many as the checkpoint
+                finds worth their time, and 1 never corrects. In a live picture the next frames are the further views.
 
         Returns:
             One prediction per face, left to right.
@@ -165,23 +177,21 @@ class AgeEstimator:
         max_faces = self._max_faces if max_faces is None else max_faces
         if max_faces is not None and max_faces < 1:
             raise UsageError(f"max_faces is {max_faces}; give 1 or more")
+        if max_views is not None and max_views < 1:
+            raise UsageError(f"max_views is {max_views}; give 1 or more")
         texts = distinct_texts(prompts or ())
         if texts and not self.compares_texts:
             log.warning("%s", NO_TEXTS)
             texts = []
         picture = open_photo(photo)
-        faces = self._finder.find(picture, tiles=tiles)
+        pyramid = Pyramid(picture)
+        faces = self._finder.find(pyramid, tiles=tiles)
         if max_faces is not None and len(faces) > max_faces:
             largest = sorted(faces, key=_area, reverse=True)[:max_faces]
             faces = [face for face in faces if face in largest]
         if not faces and no_face == "whole":
             faces = [whole_picture(picture)]
-        crops = [align(picture, face, self._image_size) for face in faces]
-        predictions: list[FacePrediction] = []
-        for start in range(0, len(faces), BATCH):
-            chunk = slice(start, start + BATCH)
-            predictions += self._describe(faces[chunk], np.stack(crops[chunk]), texts)
-        return predictions
+        return self._predict(pyramid, faces, texts, max_views) if faces else []
 
     def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
         """Cosine in [−1, 1] of the face's fused embedding and each prompt's text embedding; the photo is not needed.
@@ -211,35 +221,98 @@ class AgeEstimator:
         found = {prompt: self._prompted.towers.unknown_words(prompt) for prompt in distinct_texts(prompts)}
         return {prompt: words for prompt, words in found.items() if words}
 
+    def nearest_words(self, prompts: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+        """Prompt → unknown word → at most three known words like it; prompts without unknown words are left out."""
+        if self._prompted is None:
+            raise UsageError(NO_TEXTS)
+        nearest = {prompt: self._prompted.towers.nearest_words(prompt) for prompt in distinct_texts(prompts)}
+        return {prompt: words for prompt, words in nearest.items() if words}
+
     @torch.inference_mode()
     def _describe_here(
-        self, faces: list[Face], crops: UInt8[np.ndarray, "face side side 3"], texts: list[str]
-    ) -> list[FacePrediction]:
-        config = self._checkpoint.config
+        self, crops: UInt8[np.ndarray, "face side side 3"], texts: list[str]
+    ) -> tuple[Description, Tensor | None]:
+        """What the network says of some crops, and the texts' embeddings, all on the CPU."""
         pixels = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).float() / 255
-        found = self._network(pixels, self._age_text)
-        corrections = correct(self._ensemble, found.embedding, found.estimate, config.correction)
-        prompts = self._encode(texts)
+        description, prompts = self._network(pixels, self._age_text), self._encode(texts)
+        return _on_cpu(description), None if prompts is None else prompts.cpu()
+
+    def _all_described(
+        self, crops: UInt8[np.ndarray, "face side side 3"], texts: list[str]
+    ) -> tuple[list[Description], Tensor | None]:
+        """As `_describe_here`, `BATCH` crops at a time."""
+        parts, prompts = [], None
+        for start in range(0, len(crops), BATCH):
+            part, encoded = self._describe(crops[start : start + BATCH], [] if start else texts)
+            parts.append(part)
+            prompts = prompts if start else encoded
+        return parts, prompts
+
+    def _evidence(self, parts: list[Description]) -> Evidence:
+        predictive = self._checkpoint.config.predictive
+        return join([evidence(part, predictive) for part in parts])
+
+    @torch.inference_mode()
+    def _predict(
+        self, pyramid: Pyramid, faces: list[Face], texts: list[str], max_views: int | None
+    ) -> list[FacePrediction]:
+        """One prediction per face, of which there is at least one."""
+        config, size = self._checkpoint.config, self._image_size
+        crops = crop_views(pyramid, faces, FIRST, size)
+        parts, prompts = self._all_described(crops, texts)
+        further: list[list[np.ndarray]] = [[] for _ in faces]
+
+        def next_view(number: int, rows: list[int]) -> Evidence:
+            shown = crop_views(pyramid, [faces[row] for row in rows], config.views[number - 1], size)
+            for row, crop in zip(rows, shown, strict=True):
+                further[row].append(crop)
+            return self._evidence(self._all_described(shown, [])[0])
+
+        first, rule = self._evidence(parts), config.correction
+        if max_views is not None:
+            rule = replace(rule, max_views=min(rule.max_views, max_views))
+        names = [view.name for view in config.views]
+        corrections, state = correct(self._ensemble, first, rule, config.predictive, next_view, names)
+        familiar = self._checkpoint.familiarity(first.embedding)
+        ages = torch.tensor([correction.age for correction in corrections])
+        distributions = self._distributions(state, ages, familiar).numpy()
+        embeddings = F.normalize(state.embedding, dim=1)
+        relevance = torch.cat([part.relevance for part in parts])
         predictions = []
-        for index, (face, correction) in enumerate(zip(faces, corrections, strict=True)):
+        for row, (face, correction) in enumerate(zip(faces, corrections, strict=True)):
+            forecast = Forecast(distributions[row], correction.age, correction.estimated_error)
+            known = bool(familiar[row])
             predictions.append(
                 FacePrediction(
                     box=face.box,
                     detection_score=face.score,
                     age=correction.age,
-                    interval=config.interval.interval(correction.age, correction.estimated_error),
+                    interval=config.conformal.interval(forecast),
                     initial_age=correction.trace[0].age,
                     trace=correction.trace,
-                    status=correction.status,
-                    distribution=found.estimate.probabilities[index].cpu().numpy(),
-                    similarities=self._similarities(found.embedding[index], prompts, texts),
-                    heatmap=_unit_range(found.relevance[index]).cpu().numpy(),
-                    crop=crops[index],
-                    embedding=found.embedding[index].cpu().numpy(),
-                    decision=config.decision,
+                    status=correction.status if known else "low_confidence",
+                    distribution=distributions[row],
+                    similarities=self._similarities(embeddings[row], prompts, texts),
+                    heatmap=_unit_range(relevance[row]).numpy(),
+                    crop=crops[row],
+                    embedding=embeddings[row].numpy(),
+                    further_crops=tuple(further[row]),
+                    familiar=known,
+                    conformal=config.conformal,
                 )
             )
         return predictions
+
+    def _distributions(self, state: Evidence, ages: Tensor, familiar: Tensor) -> Tensor:
+        """The predictive distributions whose locations are `ages`, flatter where the picture is unfamiliar."""
+        config = self._checkpoint.config
+        probabilities, which = state.probabilities, config.predictive.location
+        flat = flattened(probabilities, config.familiarity.flatter)
+        probabilities = torch.where(familiar.unsqueeze(1), probabilities, flat)
+        if which == "head":
+            return probabilities
+        stays = ((state.age - ages).abs() < 1e-4) & familiar
+        return torch.where(stays.unsqueeze(1), probabilities, moved(probabilities, ages, which))
 
     @torch.inference_mode()
     def _score_here(self, embedding: np.ndarray, texts: list[str]) -> dict[str, float]:
@@ -255,6 +328,23 @@ class AgeEstimator:
             return {}
         cosines = (prompts @ embedding).clamp(-1, 1)
         return dict(zip(texts, cosines.tolist(), strict=True))
+
+
+def _on_cpu(description: Description) -> Description:
+    """The same on the CPU. Raises WeightsError where it holds what is no number: an age of NaN would be told as one."""
+    estimate = description.estimate
+    values = (description.embedding, estimate.logits, estimate.age, estimate.spread)
+    if not all(torch.isfinite(value).all() for value in values):
+        raise WeightsError("the weights give ages that are no numbers; they are damaged: load others")
+    moved_estimate = type(estimate)(
+        **{each.name: getattr(estimate, each.name).cpu() for each in fields(estimate)}
+    )
+    rest = {
+        each.name: getattr(description, each.name).cpu()
+        for each in fields(description)
+        if each.name != "estimate"
+    }
+    return type(description)(estimate=moved_estimate, **rest)
 
 
 def _area(face: Face) -> float:

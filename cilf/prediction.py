@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from cilf.decision import Answer, DecisionConfig
+from cilf.conformal import Answer, Conformal, ConformalConfig, Forecast, check_question
 
 Status = Literal["accepted", "corrected", "low_confidence"]
 
@@ -17,13 +17,21 @@ NoFace = Literal["skip", "whole"]
 class TraceStep:
     """One step of the reversible correction (METHOD 8.5); step 0 is the initial estimate.
 
-    `age` and `estimated_error` are in years; `accepted` says whether the candidate replaced the estimate so far.
+    Attributes:
+        iteration: counts the further views from 1; 0 = the first crop.
+        age: the candidate age in years that the evidence up to this view suggests.
+        estimated_error: its estimated error in years.
+        accepted: whether the candidate replaced the estimate so far.
+        view: name of the view that was added (`cilf.face.views.View.name`).
+        kept_error: estimated error in years of the estimate so far, in the light of the same evidence.
     """
 
     iteration: int
     age: float
     estimated_error: float
     accepted: bool
+    view: str = "first crop"
+    kept_error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -39,14 +47,18 @@ class FacePrediction:
         trace: every step of the correction, the initial estimate first.
         status: `accepted` (first estimated error at or under the threshold), `corrected` (brought under it) or
             `low_confidence` (still above it).
-        distribution: (101,) probabilities of the ages 0 to 100, from the age head.
+        distribution: (101,) probabilities of the ages 0 to 100, calibrated and after correction: what age, interval and
+            `over` are read from.
         similarities: prompt -> cosine of the fused embedding and the prompt's text embedding, in [-1, 1]; empty from
             weights without a text tower.
         heatmap: (H, W) float32, how much each grid cell of the crop counts for the estimated age, in [0, 1].
-        crop: (S, S, 3) uint8 RGB, the aligned face that the model saw.
-        embedding: (D,) float32 unit vector, the image embedding (CILF's fused one); kept so that prompts can be
-            re-scored.
-        decision: the checkpoint's calibration of `over`.
+        crop: (S, S, 3) uint8 RGB, the aligned face that the model saw first.
+        embedding: (D,) float32 unit vector, the image embedding (CILF's fused one, mean of all views); kept so that
+            prompts can be re-scored.
+        further_crops: (S, S, 3) uint8 RGB, the further views in the order of the trace.
+        familiar: whether the picture is like the photos that the estimates were calibrated on; if not, no promise of
+            `interval` and `over` holds, and the interval is made wider.
+        conformal: the checkpoint's calibration of `interval_at` and `over`.
     """
 
     box: tuple[float, float, float, float]
@@ -61,15 +73,30 @@ class FacePrediction:
     heatmap: np.ndarray = field(repr=False)
     crop: np.ndarray = field(repr=False)
     embedding: np.ndarray = field(repr=False)
-    decision: DecisionConfig = field(default=DecisionConfig(), repr=False)
+    further_crops: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    familiar: bool = True
+    conformal: Conformal = field(default=ConformalConfig(), repr=False)
 
     @property
     def iterations(self) -> int:
-        """Number of candidate ages that the correction tried; 0 when the initial estimate was accepted at once."""
+        """Number of further views that the correction took; 0 when the initial estimate was accepted at once."""
         return len(self.trace) - 1
 
+    @property
+    def estimated_error(self) -> float:
+        """Of `age`, in years."""
+        last = self.trace[-1]
+        return last.estimated_error if last.accepted else last.kept_error
+
+    def interval_at(self, coverage: float) -> tuple[float, float]:
+        """Low and high age in years of the conformal interval that holds a share of `coverage`, in (0, 1), of the true
+        ages. Checkpoints of format cilf-3 know their own coverage alone."""
+        return self.conformal.interval(self._forecast, coverage)
+
     def over(self, limit: float, confidence: float = 0.95) -> Answer:
-        """Whether the person has reached an age: "yes", "no" or "unsure" (see `cilf.decision`).
+        """Whether the person has reached an age: "yes", "no" or "unsure" (see `cilf.conformal`).
+
+        Always "unsure" where no face was detected, and where the picture is unlike the calibration photos.
 
         Args:
             limit: years.
@@ -79,4 +106,11 @@ class FacePrediction:
         Raises:
             UsageError: an argument is out of range.
         """
-        return self.decision.answer(self.age, limit, confidence)
+        check_question(limit, confidence)
+        if self.detection_score is None or not self.familiar:
+            return "unsure"
+        return self.conformal.answer(self._forecast, limit, confidence)
+
+    @property
+    def _forecast(self) -> Forecast:
+        return Forecast(self.distribution, self.age, self.estimated_error)

@@ -1,15 +1,48 @@
-"""Split-conformal intervals (METHOD 9, 14)."""
+"""Distributional conformal prediction (METHOD 9, 14)."""
 
 import math
-from bisect import bisect_right
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from cilf.conformal import IntervalConfig, conformal_quantile, enough
+from cilf.conformal import NEAR, ConformalConfig, Forecast, conformal_quantile, enough, score
+from cilf.errors import UsageError
+from cilf.model.predictive import quantile_age
+from tests.stand_in import face
+
+GRID = np.arange(101)
+
+
+def forecast(age: float, spread: float) -> Forecast:
+    """A Gaussian, said to lie at its own median."""
+    shares = np.exp(-((GRID - age) ** 2) / (2 * spread**2))
+    shares /= shares.sum()
+    return Forecast(shares, quantile_age(shares, 0.5), 0.8 * spread)
+
+
+def people(seed: int, count: int, error: float = 1.0) -> tuple[np.ndarray, list[Forecast]]:
+    """True ages and forecasts whose distributions are too narrow by `error`, some of them wide."""
+    chance = np.random.default_rng(seed)
+    truth = chance.integers(1, 80, count).astype(float)
+    spread = np.where(chance.random(count) < 0.3, 8.0, 3.0)
+    estimates = truth + error * spread * chance.standard_normal(count)
+    return truth, [
+        forecast(float(np.clip(age, 0, 100)), float(s)) for age, s in zip(estimates, spread, strict=True)
+    ]
+
+
+def calibrated(seed: int, count: int, edges: tuple[float, ...] = (), error: float = 1.0) -> ConformalConfig:
+    truth, rows = people(seed, count, error)
+    return ConformalConfig(
+        tuple(truth),
+        tuple(row.age for row in rows),
+        tuple(row.spread for row in rows),
+        tuple(score(row.probabilities, age) for row, age in zip(rows, truth, strict=True)),
+        edges,
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -27,6 +60,7 @@ def test_coverage_on_exchangeable_data(seed: int, size: int) -> None:
 def test_too_few_photos_give_an_endless_interval() -> None:
     assert math.isinf(conformal_quantile(np.arange(8.0), 0.9))
     assert conformal_quantile(np.arange(9.0), 0.9) == 8.0
+    assert ConformalConfig().interval(forecast(30, 4)) == (0, 100)
 
 
 @given(count=st.integers(0, 60), coverage=st.floats(0.5, 0.99))
@@ -34,66 +68,99 @@ def test_enough_photos_are_those_that_have_a_quantile(count: int, coverage: floa
     assert enough(count, coverage) == math.isfinite(conformal_quantile(np.arange(float(count)), coverage))
 
 
-@given(
-    age=st.floats(0, 100),
-    error=st.floats(0, 50),
-    quantiles=st.tuples(*[st.floats(0, 10)] * 3),
-    floor=st.floats(0, 10),
-    other=st.floats(0, 100),
-)
-def test_the_interval_spans_the_estimate_and_all_ages_that_it_cannot_rule_out(
-    age: float, error: float, quantiles: tuple[float, ...], floor: float, other: float
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95])
+@pytest.mark.parametrize("edges", [(), (40.0,)])
+def test_intervals_hold_their_share_though_the_distributions_are_too_narrow(
+    level: float, edges: tuple[float, ...]
 ) -> None:
-    low, high = IntervalConfig((13.0, 60.0), quantiles, floor).interval(age, error)
-    assert 0 <= low <= age <= high <= 100
-    reach = quantiles[bisect_right((13.0, 60.0), other)] * (error + floor)
-    if abs(other - age) < reach:
-        assert low - 1e-9 <= other <= high + 1e-9
+    config = calibrated(0, 1500, edges, error=1.6)
+    truth, rows = people(1, 1500, error=1.6)
+    ends = np.array([config.interval(row, level) for row in rows])
+    inside = (ends[:, 0] <= truth) & (truth <= ends[:, 1])
+    for band in range(len(edges) + 1):
+        of_band = np.digitize([row.age for row in rows], edges) == band
+        assert inside[of_band].mean() == pytest.approx(level, abs=0.05)
+
+
+@settings(deadline=None)
+@given(age=st.floats(0, 100), spread=st.floats(0.5, 30), wide=st.floats(0.5, 0.95))
+def test_an_interval_holds_the_age_and_grows_with_the_promise(age: float, spread: float, wide: float) -> None:
+    config, said = calibrated(2, 200), forecast(age, spread)
+    low, high = config.interval(said, wide)
+    narrow_low, narrow_high = config.interval(said, 0.5)
+    assert 0 <= low <= narrow_low <= said.age <= narrow_high <= high <= 100
+
+
+def test_an_age_away_from_the_median_lies_in_its_interval_all_the_same() -> None:
+    shares = forecast(30, 2).probabilities
+    low, high = calibrated(2, 200).interval(Forecast(shares, 70.0, 4.0), 0.5)
+    assert low < 30
+    assert high == 70.0
+
+
+@pytest.mark.parametrize("limit", [18, 21, 50])
+def test_wrong_answers_are_rare_on_both_sides_and_near_the_limit(limit: float) -> None:
+    """Calibrated on some people, asked about others like them: at most 5 % wrong, give or take four standard errors."""
+    config = calibrated(0, 1500)
+    truth, rows = people(1, 800)
+    said = np.array([config.answer(row, limit, 0.95) for row in rows])
+    for under, wrong in ((True, "yes"), (False, "no")):
+        side = (truth < limit) == under
+        for group in (side, side & (np.abs(truth - limit) <= NEAR)):
+            share = (said[group] == wrong).mean()
+            assert share <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / group.sum())
+    assert (said[truth < limit - 15] == "no").mean() > 0.6
+    assert (said[truth > limit + 15] == "yes").mean() > 0.6
+
+
+@settings(deadline=None)
+@given(st.floats(0, 100), st.floats(0, 100), st.floats(1, 20))
+def test_an_older_face_never_gets_a_younger_answer(one: float, other: float, spread: float) -> None:
+    config, rank = calibrated(2, 300), {"no": 0, "unsure": 1, "yes": 2}
+    shares = forecast(50, spread).probabilities
+    young, old = (Forecast(shares, age, 4.0) for age in sorted((one, other)))
+    assert rank[config.answer(young, 18, 0.9)] <= rank[config.answer(old, 18, 0.9)]
+
+
+@settings(deadline=None)
+@given(st.floats(0, 100), st.floats(1, 12), st.sampled_from([13, 18, 21, 40]))
+def test_an_answer_never_contradicts_distribution_and_interval(age: float, spread: float, limit: int) -> None:
+    """ "Yes" only where most of the distribution and the interval's upper end lie at or over the limit, "no" only where
+    they lie below."""
+    config, said = calibrated(4, 800), forecast(age, spread)
+    low, high = config.interval(said)
+    answer = config.answer(said, limit, 0.95)
+    if answer == "yes":
+        assert said.age >= limit
+        assert high >= limit
+    if answer == "no":
+        assert said.age < limit
+        assert low < limit
+
+
+def test_more_confidence_means_fewer_answers() -> None:
+    config, rows = calibrated(3, 1000), [forecast(age, 4) for age in np.linspace(0, 60, 31)]
+    sure = [
+        sum(config.answer(row, 18, confidence) != "unsure" for row in rows)
+        for confidence in (0.8, 0.9, 0.95, 0.99)
+    ]
+    assert sure == sorted(sure, reverse=True)
+
+
+def test_without_calibration_nothing_is_sure() -> None:
+    assert ConformalConfig().answer(forecast(50, 3), 18, 0.95) == "unsure"
+    assert face(0).over(18) == "unsure"
 
 
 @pytest.mark.parametrize(
-    ("age", "interval"),
+    ("limit", "confidence", "said"),
     [
-        (40.0, (32, 48)),  # 8 years by the quantile of its own band
-        (12.0, (8, 20)),  # 4 years down, but from 13 on an age may lie 8 years away
-        (50.0, (42, 62)),  # from 60 on 12 years
-        (47.0, (39, 55)),  # whose band begins too far away here
-        (66.0, (58, 78)),
-        (70.0, (60, 82)),  # 60 is within reach, 59 not: that is more than 8 years away
-        (3.0, (0, 7)),
-        (95.0, (83, 100)),
+        (0, 0.95, "age limit"),
+        (float("nan"), 0.95, "age limit"),
+        (18, 1, "confidence"),
+        (18, 0.4, "confidence"),
     ],
 )
-def test_each_band_of_true_ages_has_its_quantile(age: float, interval: tuple[float, float]) -> None:
-    config = IntervalConfig((13.0, 60.0), (1.0, 2.0, 3.0), floor=0.0)
-    assert config.interval(age, 4.0) == pytest.approx(interval)
-
-
-def test_an_endless_quantile_leaves_its_whole_band_possible() -> None:
-    config = IntervalConfig((13.0, 60.0), (1.0, 2.0, math.inf), floor=1.0)
-    assert config.interval(20.0, 2.0) == (14.0, 100.0)
-    assert config.interval(90.0, 2.0) == (60.0, 100.0)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_coverage_holds_in_each_band_of_true_ages(seed: int) -> None:
-    """Where the middle-aged are often taken for the young, whose estimates are good."""
-    chance = np.random.default_rng(seed)
-
-    def faces(count: int) -> tuple[np.ndarray, np.ndarray]:
-        truth = chance.uniform(0, 100, count)
-        missed = (truth > 60) & (chance.random(count) < 0.3)
-        return truth, np.clip(truth + chance.normal(0, 2 + truth / 10) - 25 * missed, 0, 100)
-
-    edges = (30.0, 60.0)
-    truth, age = faces(1500)
-    bands = [np.digitize(truth, edges) == band for band in range(3)]
-    quantiles = tuple(conformal_quantile(np.abs(age - truth)[band], 0.9) for band in bands)
-    config = IntervalConfig(edges, quantiles, floor=1.0)
-    truth, age = faces(30_000)
-    ends = np.array([config.interval(one, 0.0) for one in age])
-    inside = (ends[:, 0] <= truth) & (truth <= ends[:, 1])
-    for band, calibrated in enumerate(bands):
-        rank = math.ceil((calibrated.sum() + 1) * 0.9)
-        low = beta.ppf(0.001, rank, calibrated.sum() + 1 - rank)
-        assert inside[np.digitize(truth, edges) == band].mean() >= low - 0.01
+def test_wrong_arguments(limit: float, confidence: float, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        face(0).over(limit, confidence)

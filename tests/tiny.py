@@ -6,12 +6,14 @@ from pathlib import Path
 import torch
 
 from cilf.checkpoint import CheckpointConfig, save
-from cilf.conformal import IntervalConfig
+from cilf.conformal import ConformalConfig
+from cilf.face.views import View
 from cilf.model.cilf import CILF, ModelConfig, build_model
 from cilf.model.clip import ClipConfig
 from cilf.model.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble
 from cilf.model.fourierformer import FusionConfig
 from cilf.model.mtmsa import MTMSA, GaussianError, MTMSAConfig
+from cilf.model.predictive import PredictiveConfig
 from cilf.model.prompts import PromptConfig
 
 CLIP = ClipConfig(
@@ -32,19 +34,29 @@ MODEL = ModelConfig(
     prompts=PromptConfig(context_tokens=2, anchors=3, templates=("a {age} year old person", "age {age}")),
     fusion=FusionConfig(width=16, image_blocks=1, fusion_blocks=1),
 )
+# A hundred calibration photos, half of them estimated under 30 years; the true age lies anywhere in the distribution.
+CONFORMAL = ConformalConfig(
+    truth=tuple(float(index) for index in range(100)),
+    age=tuple(0.6 * index for index in range(100)),
+    spread=(8.0,) * 100,
+    score=tuple(index % 50 / 50 for index in range(100)),
+    edges=(30.0,),
+)
+VIEWS = (View("mirrored", flip=True), View("closer", zoom=0.8), View("wider", zoom=1.25))
 CHECKPOINT = CheckpointConfig(
     model=MODEL,
     ensemble=EnsembleConfig(embed_dim=16, members=3, width=8),
     correction=CorrectionConfig(epsilon=4.0),
-    interval=IntervalConfig(edges=(30.0,), quantiles=(1.5, 1.2), floor=2.0),
+    predictive=PredictiveConfig(temperature=2.0, location="median"),
+    conformal=CONFORMAL,
 )
+SEEKING = replace(CHECKPOINT, correction=CorrectionConfig(epsilon=0.0, max_views=4), views=VIEWS)
 
 MTMSA_MODEL = MTMSAConfig(image_size=64, trunk="test_resnet", dilations=(1, 2), width=16, reduction=4)
 MTMSA_CHECKPOINT = CheckpointConfig(
     model=MTMSA_MODEL,
     ensemble=None,
-    correction=CorrectionConfig(epsilon=9.0, max_iterations=0),
-    interval=IntervalConfig(edges=(30.0,), quantiles=(1.5, 1.2), floor=2.0),
+    correction=CorrectionConfig(epsilon=9.0),
     training={"data": ["utkface"]},
 )
 

@@ -32,6 +32,9 @@ UNEXPECTED = "Something went wrong with this picture. Please try another one."
 BUSY = "Many people are here right now; try again in a minute."
 REFUSED = "This photo was not looked at. Please choose it again later."
 NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
+UNFAMILIAR = (
+    "This picture is unlike the photos that the estimates were calibrated on; no promise holds for it."
+)
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
 MAX_PROMPTS = 24
@@ -71,6 +74,8 @@ def ruler(face: FacePrediction) -> str:
 
 def story(face: FacePrediction, epsilon: float) -> str:
     """How the estimate was corrected, in one or two sentences."""
+    if not face.familiar:
+        return f"{UNFAMILIAR} The estimate is {face.age:.1f} years. Take it with care."
     first = face.trace[0]
     off = f"{first.estimated_error:.1f} years off"
     opening = f"First guess {first.age:.1f} years, expected to be {off}"
@@ -78,15 +83,16 @@ def story(face: FacePrediction, epsilon: float) -> str:
         return f"{opening}. That is within the limit of {epsilon:.1f}, so it was kept."
     taken = [step for step in face.trace[1:] if step.accepted]
     opening += f", more than the limit of {epsilon:.1f}."
+    if not face.iterations:
+        return f"{opening} No further view of the face was taken. Take it with care."
+    views = "One further view" if face.iterations == 1 else f"{face.iterations} further views"
+    error = f"{face.estimated_error:.1f}"
+    if not taken and face.status == "corrected":
+        return f"{opening} {views} confirmed it: an expected error of {error}, within the limit."
     if not taken:
-        return (
-            f"{opening} No other age promised a smaller error, so the guess was kept. Take it with care."
-            if face.iterations
-            else f"{opening} No other age was tried. Take it with care."
-        )
-    last = taken[-1]
+        return f"{opening} {views} pointed to no better age, so the guess was kept. Take it with care."
     moves = "One correction" if len(taken) == 1 else f"{len(taken)} corrections"
-    moved = f"{moves} led to {last.age:.1f} years with an expected error of {last.estimated_error:.1f}"
+    moved = f"{moves} by {views.lower()} led to {taken[-1].age:.1f} years with an expected error of {error}"
     if face.status == "corrected":
         return f"{opening} {moved}, within the limit."
     return f"{opening} {moved}, still above the limit. Take it with care."
@@ -97,8 +103,16 @@ def over(face: FacePrediction, limit: int) -> str:
     return {
         "yes": f"Yes. Of faces under {limit} like those it was calibrated on, at most 5 % get this answer.",
         "no": f"No. Of faces of {limit} and over like those it was calibrated on, at most 5 % get this answer.",
-        "unsure": f"Unsure. This face may be that of somebody under {limit} or over; a picture cannot settle it.",
+        "unsure": f"Unsure. {_why_unsure(face, limit)}",
     }[face.over(limit)]
+
+
+def _why_unsure(face: FacePrediction, limit: int) -> str:
+    if face.detection_score is None:
+        return "No face was detected; the age is that of the whole picture."
+    if not face.familiar:
+        return UNFAMILIAR
+    return f"This face may be that of somebody under {limit} or over; a picture cannot settle it."
 
 
 def outcome(face: FacePrediction, index: int) -> str:

@@ -1,49 +1,43 @@
 """Finding the faces of a photo, large and small, and cutting each one out on one template."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from math import ceil
 from pathlib import Path
 
 import numpy as np
 
 from cilf.errors import PhotoError
-from cilf.face.alignment import TEMPLATE, apply, largest_square, least_squares_similarity, resample
-from cilf.face.detector import Detection, Detector
+from cilf.face.alignment import TEMPLATE, Similarity, apply, least_squares_similarity, smallest_square
+from cilf.face.blazeface import SIDE, STRIDE, BlazeFace
+from cilf.face.detections import Detections, ios, iou, paired_iou, suppressed_by
 from cilf.face.detector_weights import face_model
-from cilf.face.regions import cut, cut_reduced, reduced
+from cilf.face.opencv import opencv
+from cilf.face.pyramid import Pyramid
 
-# The network scales what it is handed to 128 px without anti-aliasing; views of 256 to 511 px gave key points as steady
-# as views scaled to 128 px with it.
-VIEW = 256
-
-# Reflected border around the whole photo, as a share of its shorter side: 60 px on UTKFace's 200 px raised the found
-# faces from 98.3 % to 99.7 %.
+# Reflected border around the whole photo, as a share of its shorter side: 60 px on UTKFace's 200 px raised the share of
+# faces that are found from 98.3 % to 99.7 %.
 PADDING = 0.3
 
-# Side of the square of a close-up, in face boxes. Measured on 142 faces, no face is lost at 1.5, and the key points
-# wander least when the square is shifted a little: by 2.7 % of the eye distance in one look, by 1.9 % in the mean of a
-# look and a mirrored one.
+# The view in which small faces are sought: its longer side in pixels, and how many of its pixels a pixel of the photo
+# takes at most.
+DETAIL = 800
+DETAIL_SCALE = 0.9
+
+# What a detector pass must score to count at all. Whether it is a face is decided by the mean over all passes.
+CANDIDATE = 0.3
+
+# What a face that only the view of details shows must score with the first close-ups, and with the second ones.
+DETAIL_CANDIDATE = 0.5
+DETAIL_CONFIDENCE = 0.72
+
+# Side of a close-up in sides of the aligned crop in its middle.
 CLOSE_UP = 1.5
 
-# Sides in pixels of the aligned face and of the view of it in which its key points are looked for once more, and how
-# far a key point may lie there from where it was, in face boxes: further off stands somebody else.
-ALIGNED = 128
-UPRIGHT = 192
-NEAR = 0.3
+# Detections of one view are one face where their boxes share this much of their union, as in MediaPipe.
+SAME_IN_VIEW = 0.3
 
-# The smallest face that tiles show: in pixels, and as a share of the tile. Of faces that fill a fifth of its view the
-# detector finds 96 %, from a quarter on 99 % (142 faces pasted on a picture without faces).
-SMALLEST_FACE = 20
-SMALLEST_SHARE = 0.2
-
-# What a face that only tiles show must score over three looks. Of 619 chance hits on pictures without faces the best
-# scored 0.70; of 299 faces 22 to 70 px wide one scored less.
-TILE_CONFIDENCE = 0.7
-
-# Two looks show the same when their boxes share this much of their union: then one close-up serves both.
-SAME_LOOK = 0.5
+# Two candidates show the same when their boxes share this much of their union: then the close-ups of one serve both.
+SAME_CANDIDATE = 0.5
 
 # The longest picture that is taken as a face: a cut-out face is hardly ever twice as long as wide, and the square that
 # holds the picture grows with this times its pixels.
@@ -53,6 +47,8 @@ MAX_RATIO = 4
 # chance hit within a face does. Heads side by side, even cheek to cheek, share far less.
 SAME_FACE = 0.3
 SAME_CONTAINED = 0.6
+
+_WHOLE, _DETAIL = 0, 1  # where a candidate was seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +68,7 @@ class Face:
 
 
 def whole_picture(photo: np.ndarray) -> Face:
-    """Take the whole picture as the face: for cut-out faces in which the detector sees none.
+    """Take the whole picture as the face: for cut-out faces in which the detector finds none.
 
     Raises:
         PhotoError: its longer side is more than `MAX_RATIO` times the shorter one.
@@ -86,7 +82,7 @@ def whole_picture(photo: np.ndarray) -> Face:
     return Face((0.0, 0.0, float(width), float(height)), None, None)
 
 
-def align(photo: np.ndarray, face: Face, size: int = 112, margin: int = 0) -> np.ndarray:
+def align(photo: np.ndarray | Pyramid, face: Face, size: int = 112, margin: int = 0) -> np.ndarray:
     """Cut a face out, turned and scaled so that eyes, nose and mouth come to lie on the template.
 
     The similarity is the least-squares one through the four points. What lies outside the photo is the photo reflected;
@@ -94,7 +90,7 @@ def align(photo: np.ndarray, face: Face, size: int = 112, margin: int = 0) -> np
     picture, so that nothing of it is lost, with the picture reflected into the strips beside it.
 
     Args:
-        photo: HxWx3 uint8 RGB, upright.
+        photo: HxWx3 uint8 RGB, upright; or its pyramid.
         face: a face of this photo.
         size: side of the crop in pixels.
         margin: further pixels on each side, at the same scale; `align(p, f, s, m)[m:-m, m:-m]` equals `align(p, f, s)`.
@@ -102,12 +98,47 @@ def align(photo: np.ndarray, face: Face, size: int = 112, margin: int = 0) -> np
     Returns:
         (size + 2 margin) x (size + 2 margin) x 3 uint8 RGB.
     """
+    [crop] = align_faces(photo, [face], size, margin)
+    return crop
+
+
+def align_faces(
+    photo: np.ndarray | Pyramid,
+    faces: Sequence[Face],
+    size: int = 112,
+    margin: int = 0,
+    *,
+    scale: float | np.ndarray = 1.0,
+    shift: tuple[float, float] | np.ndarray = (0.0, 0.0),
+) -> np.ndarray:
+    """Cut several faces out as `align` does, or one several times at other scales and shifts.
+
+    Args:
+        photo: HxWx3 uint8 RGB, upright; or its pyramid, which further calls on the same photo share.
+        faces: n faces of this photo.
+        size, margin: see `align`.
+        scale: what a crop shows, in sides of the aligned one: above 1 more of what is round the face. One number for
+            all faces, or (n,).
+        shift: where the middle of a crop lies on the aligned one, x and y in its sides. One for all faces, or (n, 2).
+
+    Returns:
+        (n, size + 2 margin, size + 2 margin, 3) uint8 RGB.
+    """
+    pyramid = Pyramid.of(photo)
+    if not faces:
+        return np.empty((0, size + 2 * margin, size + 2 * margin, 3), np.uint8)
+    a, b, offset = (
+        np.stack(each) for each in zip(*(_from_crop(pyramid, face, size) for face in faces), strict=True)
+    )
+    scales = np.broadcast_to(scale, a.shape)
+    corner = size * ((1 - scales)[:, None] / 2 + np.broadcast_to(shift, offset.shape))
+    return pyramid.crops((a * scales, b * scales, apply((a, b, offset), corner)), size, margin)
+
+
+def _from_crop(pyramid: Pyramid, face: Face, size: int) -> Similarity:
     if face.keypoints is None:
-        from_crop = largest_square(photo.shape[0], photo.shape[1], size)
-    else:
-        points = np.asarray(face.keypoints, dtype=float)[: len(TEMPLATE)]
-        from_crop = least_squares_similarity(TEMPLATE * size, points)
-    return resample(photo, from_crop, size, margin)
+        return smallest_square(pyramid.height, pyramid.width, size)
+    return least_squares_similarity(TEMPLATE * size, np.asarray(face.keypoints, float)[: len(TEMPLATE)])
 
 
 class FaceFinder:
@@ -120,157 +151,149 @@ class FaceFinder:
         min_confidence: faces scored below this, in [0, 1], are dropped.
 
     Raises:
-        DetectorError: MediaPipe cannot be loaded, or its model file is missing or damaged.
+        DetectorError: OpenCV cannot be loaded, or the model file is missing or damaged.
     """
 
-    def __init__(self, model_path: str | Path | None = None, min_confidence: float = 0.5) -> None:
+    def __init__(self, model_path: str | Path | None = None, min_confidence: float = 0.6) -> None:
+        opencv()
         self._min_confidence = min_confidence
-        self._detector = Detector(face_model(model_path), min_confidence)
+        self._detector = BlazeFace(face_model(model_path))
 
-    def find(self, photo: np.ndarray, tiles: bool = True) -> list[Face]:
+    def find(self, photo: np.ndarray | Pyramid, tiles: bool = True) -> list[Face]:
         """Find the faces of one photo.
 
-        A look of the detector costs a few milliseconds of one core; several are taken at the same time. Without tiles
-        there are two looks, and four more for each face: what a live picture can afford; faces from about a fifth of
-        the photo's longer side on are found. With tiles a photo of 200x200 pixels takes some 15 looks, one of 640x480
-        some 45, and a larger one some 180, whatever its size; faces down to a fortieth of the longer side are found, if
-        they are at least 20 pixels wide.
+        Without tiles the detector computes two small views of the whole photo, and six for each face: what a live
+        picture can afford; faces from about a sixth of the photo's longer side on are found. With tiles it also
+        computes one large view, whose size has a bound; faces down to a fortieth of the longer side are found, if they
+        are at least 20 pixels wide.
 
         Args:
-            photo: HxWx3 uint8 RGB, upright.
-            tiles: also look for small faces in overlapping tiles.
+            photo: HxWx3 uint8 RGB, upright; or its pyramid.
+            tiles: also look for small faces.
 
         Returns:
             The faces, left to right by the centre of the box.
         """
-        found = self._confirm(photo, self._look_at_whole(photo), self._min_confidence)
+        pyramid = Pyramid.of(photo)
+        candidates = self._in_whole(pyramid)
         if tiles:
-            seen = [one for side in _tile_sides(photo) for one in self._look_at_tiles(photo, side)]
-            new = [one for one in seen if not any(_is_same_look(one, known) for known in found)]
-            found += self._confirm(photo, new, max(self._min_confidence, TILE_CONFIDENCE))
-        height, width = photo.shape[:2]
-        faces = []
-        for one in _distinct(found, _is_same_face):
-            x, y = one.centre
-            if 0 <= x < width and 0 <= y < height:  # else a mirror image in the reflected border
-                x0, y0, x1, y1 = np.clip(one.box, 0, [width, height, width, height]).tolist()
-                faces.append(Face((x0, y0, x1, y1), one.score, one.keypoints))
-        return sorted(faces, key=lambda face: (face.box[0] + face.box[2], face.box[1] + face.box[3]))
-
-    def _look_at_whole(self, photo: np.ndarray) -> list[Detection]:
-        """Look at the whole photo as it is, and again with a reflected border, which shows tight crops."""
-        factor = max(1, max(photo.shape[:2]) // VIEW)
-        small = reduced(photo, factor)
-        height, width = small.shape[:2]
-        border = round(PADDING * min(height, width))
-        padded = cut(small, -border, -border, width + 2 * border, height + 2 * border)
-        plain, bordered = self._detector.look_at_each([small, padded])
-        return [one.in_photo(0, 0, factor) for one in plain] + [
-            one.in_photo(-border, -border, factor) for one in bordered
-        ]
-
-    def _look_at_tiles(self, photo: np.ndarray, side: int) -> list[Detection]:
-        """Look at overlapping tiles of `side` photo pixels that together cover the photo."""
-        factor = max(1, side // VIEW)
-        small = reduced(photo, factor)
-        tile = side // factor
-        corners = list(product(_tile_starts(small.shape[0], tile), _tile_starts(small.shape[1], tile)))
-        looks = self._detector.look_at_each(
-            small[top : top + tile, left : left + tile] for top, left in corners
-        )
+            candidates = Detections.joined([candidates, self._in_detail(pyramid)])
+        faces = self._confirmed(pyramid, _distinct(_inside(candidates, pyramid)))
+        faces = _one_each(_inside(faces, pyramid))
+        faces = faces[np.lexsort([faces.centre[:, 1], faces.centre[:, 0]])]
+        boxes = np.clip(faces.box, 0, [pyramid.width, pyramid.height] * 2).tolist()
         return [
-            one.in_photo(left, top, factor)
-            for (top, left), look in zip(corners, looks, strict=True)
-            for one in look
-        ]
-
-    def _confirm(self, photo: np.ndarray, candidates: list[Detection], confidence: float) -> list[Detection]:
-        """Look closely at each candidate, once where several looks agree, and keep those that score high enough."""
-        close_ups = (
-            self._look_closely(photo, candidate) for candidate in _distinct(candidates, _is_same_look)
-        )
-        return [
-            self._look_upright(photo, one) for one in close_ups if one is not None and one.score >= confidence
-        ]
-
-    def _look_closely(self, photo: np.ndarray, candidate: Detection) -> Detection | None:
-        """Look at a candidate again, centred and well sized, as it is and mirrored.
-
-        Box and key points are the means of the two, and so do not depend on where in a view the face was found first.
-        The score is the mean of all three looks, where one that sees no face here counts as 0: it tells faces from
-        chance hits better than any single look.
-        """
-        side = CLOSE_UP * candidate.side
-        factor = max(1, int(side) // VIEW)
-        left, top = (round(float(v) / factor) for v in candidate.centre - side / 2)
-        extent = max(1, round(side / factor))
-        view = cut_reduced(photo, left * factor, top * factor, extent, extent, factor)
-        plain, turned = self._detector.look_at_each([view, view[:, ::-1]])
-        seen = []
-        for look in (plain, [one.mirrored(extent) for one in turned]):
-            nearest = max(
-                (one.in_photo(left, top, factor) for one in look), key=candidate.union_share, default=None
+            Face((x0, y0, x1, y1), score, keypoints)
+            for (x0, y0, x1, y1), score, keypoints in zip(
+                boxes, faces.score.tolist(), faces.keypoints, strict=True
             )
-            if nearest is not None and candidate.union_share(nearest) > SAME_FACE:
-                seen.append(nearest)
-        if not seen:
-            return None
-        return Detection(
-            np.mean([one.box for one in seen], axis=0),
-            np.mean([one.keypoints for one in seen], axis=0),
-            (candidate.score + sum(one.score for one in seen)) / 3,
+        ]
+
+    def _in_whole(self, pyramid: Pyramid) -> Detections:
+        """Candidates in the whole photo as it is, and again with a reflected border, which shows tight crops."""
+        photo = np.array([pyramid.width, pyramid.height])
+        sides = photo.max() + np.array([0.0, 2 * PADDING * photo.min()])
+        from_view = (sides / SIDE, np.zeros(2), (photo - sides[:, None]) / 2)
+        seen = _in_photo(self._seen(pyramid.crops(from_view, SIDE, sharp=False)), from_view)
+        return replace(seen, view=np.full(len(seen), _WHOLE))
+
+    def _in_detail(self, pyramid: Pyramid) -> Detections:
+        """Candidates in one large view of the whole photo."""
+        photo = np.array([pyramid.width, pyramid.height])
+        scale = min(DETAIL_SCALE, DETAIL / photo.max())
+        width, height = (STRIDE * np.maximum(1, np.rint(photo * scale / STRIDE))).astype(int).tolist()
+        seen = self._seen(pyramid.resized(width, height)[None])
+        stretch = photo / [width, height]
+        return Detections(
+            np.full(len(seen), _DETAIL), seen.box * np.tile(stretch, 2), seen.keypoints * stretch, seen.score
         )
 
-    def _look_upright(self, photo: np.ndarray, face: Detection) -> Detection:
-        """The face with the key points that its aligned crop shows, as it is and mirrored.
+    def _seen(self, views: np.ndarray) -> Detections:
+        return self._detector(views, CANDIDATE).weighted_suppression(SAME_IN_VIEW)
 
-        There every face is upright and of one size, which the detector sees best: key points hardly depend any more on
-        where the face was found and how the head is tilted. Box and score stay.
+    def _confirmed(self, pyramid: Pyramid, candidates: Detections) -> Detections:
+        """Candidates as two rounds of close-ups show them, as far as they score high enough.
+
+        Box and key points are means over close-ups, and so hardly depend on where in a view the face was seen first.
+        The score is the mean of the pass that gave the candidate and of two close-ups, where one that sees no face
+        counts as 0: it tells faces from chance hits better than any single pass. What only the view of details shows is
+        judged by the second close-ups, since the key points of a small candidate may put the first ones askew.
         """
-        margin = (UPRIGHT - ALIGNED) // 2
-        from_crop = least_squares_similarity(TEMPLATE * ALIGNED, face.keypoints[: len(TEMPLATE)])
-        view = resample(photo, from_crop, ALIGNED, margin)
-        plain, turned = self._detector.look_at_each([view, view[:, ::-1]])
-        seen = [
-            apply(from_crop, max(look, key=lambda one: one.score).keypoints - margin)
-            for look in (plain, [one.mirrored(UPRIGHT) for one in turned])
-            if look
-        ]
-        near = [points for points in seen if np.abs(points - face.keypoints).max() < face.side * NEAR]
-        return replace(face, keypoints=np.mean(near, axis=0)) if near else face
+        first, seen = self._close_ups(pyramid, candidates)
+        score = (candidates.score + 2 * first.score) / 3
+        is_detail = candidates.view == _DETAIL
+        kept = (seen > 0) & (score >= np.where(is_detail, DETAIL_CANDIDATE, self._min_confidence))
+        candidates, first, score, is_detail = candidates[kept], first[kept], score[kept], is_detail[kept]
+
+        second, seen_again = self._close_ups(pyramid, first)
+        share = (seen_again / (seen[kept] + seen_again))[:, None, None]
+        keypoints = (1 - share) * first.keypoints + share * second.keypoints
+        score = np.where(is_detail, (candidates.score + 2 * second.score) / 3, score)
+        kept = ~is_detail | (score >= max(self._min_confidence, DETAIL_CONFIDENCE))
+        return replace(first, keypoints=keypoints, score=score)[kept]
+
+    def _close_ups(self, pyramid: Pyramid, faces: Detections) -> tuple[Detections, np.ndarray]:
+        """Detect each of n faces in a close-up in which it stands upright and fills two thirds, as it is and mirrored.
+
+        Returns:
+            The means over the passes that see the face, but half the sum of their scores; and the number of these
+            passes, (n,).
+        """
+        if not len(faces):
+            return faces, np.zeros(0)
+        a, b, offset = least_squares_similarity(
+            TEMPLATE * SIDE / CLOSE_UP, faces.keypoints[:, : len(TEMPLATE)]
+        )
+        margin = SIDE * (1 - 1 / CLOSE_UP) / 2
+        from_view = (a, b, apply((a, b, offset), np.full(2, -margin)))
+        views = pyramid.crops(from_view, SIDE, sharp=False)
+        plain, mirrored = self._seen(views), self._seen(views[:, :, ::-1]).mirrored(SIDE)
+        values = sum(_nearest(_in_photo(seen, from_view), faces) for seen in (plain, mirrored))
+        seen, score, box, keypoints = np.split(values, [1, 2, 6], axis=1)
+        times = np.maximum(seen, 1)
+        means = Detections(faces.view, box / times, (keypoints / times).reshape(-1, 6, 2), score[:, 0] / 2)
+        return means, seen[:, 0]
 
 
-def _tile_sides(photo: np.ndarray) -> list[int]:
-    """A half, a quarter and an eighth of the longer side, as long as the faces sought in them are large enough.
-
-    The detector sees faces from a fifth of its view up to all of it, so each halving goes on where the last one ends.
-    """
-    sides = [max(photo.shape[:2]) // parts for parts in (2, 4, 8)]
-    return [side for side in sides if side * SMALLEST_SHARE >= SMALLEST_FACE]
-
-
-def _tile_starts(length: int, tile: int) -> list[int]:
-    """Where the tiles on an axis start: evenly, and overlapping by the largest face sought in them or more."""
-    if length <= tile:
-        return [0]
-    steps = ceil((length - tile) / (tile * (1 - 2 * SMALLEST_SHARE)))
-    return [round((length - tile) * step / steps) for step in range(steps + 1)]
+def _nearest(seen: Detections, faces: Detections) -> np.ndarray:
+    """The detection in view i that overlaps face i most: rows of 1, score, box and key points, or of zeros."""
+    overlap = paired_iou(seen.box, faces.box[seen.view])
+    order = np.argsort(overlap, kind="stable")
+    order = order[overlap[order] > SAME_FACE]
+    rows = np.zeros((len(faces), 18))
+    # Of several rows for one place the last one stays.
+    rows[seen.view[order]] = np.column_stack(
+        [np.ones(len(order)), seen.score[order], seen.box[order], seen.keypoints[order].reshape(-1, 12)]
+    )
+    return rows
 
 
-def _distinct(
-    detections: list[Detection], is_same: Callable[[Detection, Detection], bool]
-) -> list[Detection]:
-    """Keep, from the best score down, each detection that is not the same as one already kept."""
-    kept: list[Detection] = []
-    for detection in sorted(detections, key=lambda one: -one.score):
-        if not any(is_same(detection, other) for other in kept):
-            kept.append(detection)
-    return kept
+def _in_photo(seen: Detections, from_view: Similarity) -> Detections:
+    """Detections of views that show the photo turned, scaled and shifted, in the photo; boxes stay upright."""
+    a, b, offset = (values[seen.view] for values in from_view)
+    middle = apply((a, b, offset), seen.centre)
+    half = (seen.box[:, 2:] - seen.centre) * np.hypot(a, b)[:, None]
+    keypoints = apply((a[:, None], b[:, None], offset[:, None]), seen.keypoints)
+    return Detections(
+        seen.view, np.concatenate([middle - half, middle + half], axis=1), keypoints, seen.score
+    )
 
 
-def _is_same_look(one: Detection, other: Detection) -> bool:
-    return one.union_share(other) > SAME_LOOK
+def _inside(detections: Detections, pyramid: Pyramid) -> Detections:
+    """Those with their middle in the photo: the others are mirror images in its reflected border."""
+    middle = detections.centre
+    return detections[((middle >= 0) & (middle < [pyramid.width, pyramid.height])).all(axis=1)]
 
 
-def _is_same_face(one: Detection, other: Detection) -> bool:
-    return one.union_share(other) > SAME_FACE or one.contained_share(other) > SAME_CONTAINED
+def _distinct(candidates: Detections) -> Detections:
+    """Each candidate once; what the whole photo shows counts before what the details show."""
+    ordered = candidates[np.lexsort([-candidates.score, candidates.view])]
+    owner = suppressed_by(iou(ordered.box, ordered.box) > SAME_CANDIDATE)
+    return ordered[owner == np.arange(len(ordered))]
+
+
+def _one_each(faces: Detections) -> Detections:
+    """Each face once: the best score of those that overlap."""
+    ordered = faces.best_first()
+    same = (iou(ordered.box, ordered.box) > SAME_FACE) | (ios(ordered.box, ordered.box) > SAME_CONTAINED)
+    return ordered[suppressed_by(same) == np.arange(len(ordered))]

@@ -6,6 +6,7 @@ and the text tower also runs on token embeddings, so that learnable context toke
 
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import open_clip
@@ -15,6 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WORD = re.compile(r"[^\W\d_]+|\d+")
+
+# difflib's ratio from which a known word is offered for an unknown one: "glases" for "glasses" has 0.92, "tiger" for
+# "tired" 0.6.
+LIKENESS = 0.7
 
 
 # More than the captions of training hold; at most 120 letters each, they take a few megabytes.
@@ -42,6 +47,7 @@ class ClipConfig:
         token_ids: ids of the full CLIP vocabulary that the text tower has an embedding for, ascending; all other ids
             share one "unknown" embedding. None when the tower has the full vocabulary.
         words: words that occurred in training captions, sorted; None when the tower was trained on open text.
+        misspelled: those of `words` that are misspellings: the tower knows them, nobody is to be offered them.
         pretrained: open_clip's `name/tag` of published weights to start from; None in a stored checkpoint.
         mean, std: RGB normalisation of pixels in [0, 1]; CLIP's own statistics (METHOD 2).
     """
@@ -50,6 +56,7 @@ class ClipConfig:
     grid_stage: int = 1
     token_ids: tuple[int, ...] | None = None
     words: tuple[str, ...] | None = None
+    misspelled: tuple[str, ...] = ()
     pretrained: str | None = None
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
@@ -69,13 +76,13 @@ class Tokenizer:
     """Texts → token ids of a text tower, on the CPU; needs no tower, so that a worker process can use it."""
 
     def __init__(self, config: ClipConfig, context_length: int) -> None:
-        self._tokenizer = open_clip.SimpleTokenizer(context_length=context_length)
-        self._tokenizer.cache = _WordCache(self._tokenizer.cache)
-        self._map = _token_map(config, self._tokenizer.vocab_size)
+        self.bpe = open_clip.SimpleTokenizer(context_length=context_length)
+        self.bpe.cache = _WordCache(self.bpe.cache)
+        self._map = _token_map(config, self.bpe.vocab_size)
 
     def __call__(self, texts: list[str]) -> Int[Tensor, "text token"]:
         """Cut to the longest text; a text longer than the context is cut off."""
-        ids = self._map[self._tokenizer(texts)]
+        ids = self._map[self.bpe(texts)]
         return ids[:, : int(ids.argmax(dim=1).max()) + 1]
 
 
@@ -173,6 +180,12 @@ class ClipTowers(nn.Module):
             return []
         known = set(self.config.words)
         return list(dict.fromkeys(word for word in WORD.findall(text.lower()) if word not in known))
+
+    def nearest_words(self, text: str) -> dict[str, list[str]]:
+        """Unknown word of `text` → at most three known words that are written much like it, the nearest first."""
+        unknown = self.unknown_words(text)
+        offered = sorted(set(self.config.words or ()) - set(self.config.misspelled)) if unknown else []
+        return {word: get_close_matches(word, offered, n=3, cutoff=LIKENESS) for word in unknown}
 
     @property
     def _projects_tokens(self) -> bool:

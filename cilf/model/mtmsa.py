@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cilf.model.base import AgeModel, Description
+from cilf.model.evidence import Evidence
 from cilf.model.head import AgeEstimate, Head
 
 DECADE = 10.0  # years; the Gaussian is learned in decades, where residuals are of about unit size (METHOD 10)
@@ -240,13 +241,10 @@ class GaussianError(nn.Module):
     """
 
     def forward(
-        self,
-        embedding: Float[Tensor, "batch embed"],
-        estimate: AgeEstimate,
-        ages: Float[Tensor, "batch candidate"],
+        self, evidence: Evidence, ages: Float[Tensor, "batch candidate"]
     ) -> Float[Tensor, "1 batch candidate"]:
         """Expected errors in years, ≥ 0, of each candidate age."""
-        away, spread = estimate.age.unsqueeze(1) - ages, estimate.spread.unsqueeze(1)
+        away, spread = evidence.age.unsqueeze(1) - ages, evidence.spread.unsqueeze(1)
         near = spread * math.sqrt(2 / math.pi) * torch.exp(-(away**2) / (2 * spread**2))
         return (near + away * torch.erf(away / (spread * math.sqrt(2)))).unsqueeze(0)
 

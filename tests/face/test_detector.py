@@ -11,12 +11,12 @@ from types import ModuleType
 import pytest
 
 from cilf.errors import DetectorError
-from cilf.face.detector import Detector
 from cilf.face.finder import FaceFinder
+from cilf.face.opencv import opencv
 
 
 class Broken(MetaPathFinder):
-    """Makes the import of mediapipe fail as the system's loader does."""
+    """Makes the import of OpenCV fail as the system's loader does."""
 
     def __init__(self, message: str) -> None:
         self.message = message
@@ -24,7 +24,7 @@ class Broken(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name == "mediapipe":
+        if name == "cv2":
             raise ImportError(self.message)
         return None
 
@@ -34,16 +34,17 @@ class Broken(MetaPathFinder):
     [
         ("libGL.so.1: cannot open shared object file: No such file or directory", "apt-get install libgl1`"),
         ("libgthread-2.0.so.0: cannot open shared object file: No such file or directory", "libglib2.0-0`"),
-        ("No module named 'mediapipe'", "pip install mediapipe"),
+        ("No module named 'cv2'", "pip install opencv-contrib-python"),
     ],
 )
 def test_a_missing_library_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch, message: str, advice: str
 ) -> None:
-    monkeypatch.delitem(sys.modules, "mediapipe", raising=False)
+    opencv.cache_clear()
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(message), *sys.meta_path])
     with pytest.raises(DetectorError) as raised:
-        Detector(b"", 0.5)
+        FaceFinder()
     assert message in str(raised.value)
     assert advice in str(raised.value)
 
@@ -58,9 +59,10 @@ SCRIPT = """
 import sys
 import numpy as np
 import cilf.face.finder, cilf.face.images
-assert "mediapipe" not in sys.modules, "mediapipe is loaded only when a detector is made"
+assert "cv2" not in sys.modules, "OpenCV is loaded only when a detector is made"
 finder = cilf.face.finder.FaceFinder()
 assert finder.find(np.zeros((300, 400, 3), np.uint8)) == []
+assert "mediapipe" not in sys.modules, "only its model file is read"
 """
 
 

@@ -13,8 +13,11 @@ from torch import nn
 
 from cilf import AgeEstimator, UsageError, WeightsError
 from cilf.checkpoint import CONFIG, WEIGHTS, load, read_config
-from cilf.model.correction import CorrectionConfig, correct
+from cilf.model.base import Description
+from cilf.model.evidence import Evidence, evidence
+from cilf.model.head import AgeEstimate
 from cilf.model.mtmsa import MTMSA, GaussianError, GaussianHead, MTMSAConfig
+from cilf.model.predictive import PredictiveConfig
 from tests import tiny
 
 YEARS = st.floats(0, 100)
@@ -115,17 +118,23 @@ def test_temperature_moves_the_width_alone(mean: float, spread: float, temperatu
 def test_the_expected_error_is_that_of_draws(mean: float, spread: float, age: float) -> None:
     """Against the quantiles of the normal distribution, a thousand of them evenly spaced."""
     estimate = head().summarise(torch.tensor([mean]), torch.tensor([spread]))
-    found = GaussianError()(torch.zeros(1, 4), estimate, torch.tensor([[age]])).item()
+    found = GaussianError()(first(estimate), torch.tensor([[age]])).item()
     levels = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     draws = mean + spread * math.sqrt(2) * torch.erfinv(2 * levels - 1)
     assert found == pytest.approx((draws - age).abs().mean().item(), rel=0.01, abs=0.01)
 
 
+def first(estimate: AgeEstimate) -> Evidence:
+    """The evidence of a first crop, with the age and the spread that the head says."""
+    count = len(estimate.age)
+    description = Description(torch.ones(count, 4) / 2, estimate, torch.zeros(count, 1, 1))
+    return evidence(description, PredictiveConfig())
+
+
 def test_nothing_is_smaller_than_the_error_at_the_mean() -> None:
     estimate = head().summarise(torch.tensor([31.0, 70.0]), torch.tensor([4.0, 9.0]))
-    rule = CorrectionConfig(epsilon=0.0, max_iterations=5)
-    for found in correct(GaussianError(), torch.zeros(2, 4), estimate, rule):
-        assert found.age == found.trace[0].age
+    ages = torch.arange(101.0).expand(2, -1)
+    assert GaussianError()(first(estimate), ages)[0].argmin(dim=1).tolist() == [31, 70]
 
 
 @torch.no_grad()

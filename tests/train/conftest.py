@@ -1,17 +1,17 @@
 """What tests of the training package share."""
 
-from functools import partial
-
 import pytest
 
-from train.calibrate.calibrate import fit_ensemble
+from train.calibrate.predictions import PROPOSED
 
 
 @pytest.fixture
 def quick_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few steps of the error ensemble and few rules of correction, for tests of what stands round the calibration."""
-    for user in ("train.calibrate.calibrate", "train.studies.ablation"):
-        monkeypatch.setattr(f"{user}.fit_ensemble", partial(fit_ensemble, steps=100))
-    monkeypatch.setattr("train.calibrate.calibrate.MISMATCHES", (0.0, 1.0))
-    monkeypatch.setattr("train.calibrate.calibrate.CAUTIONS", (0.0, 1.0))
-    monkeypatch.setattr("train.calibrate.calibrate.MARGINS", (0.0, 0.5))
+    """Few steps of the error ensemble, few views and few rules of correction, for tests that are not about them."""
+    monkeypatch.setattr("train.calibrate.error_ensemble.STEPS", 60)
+    monkeypatch.setattr("train.calibrate.error_ensemble.COSTS", (0.0, 0.02))
+    monkeypatch.setattr("train.calibrate.error_ensemble.ACCEPTED", (0.5,))
+    monkeypatch.setattr("train.calibrate.error_ensemble.MARGINS", (0.0,))
+    monkeypatch.setattr("train.calibrate.error_ensemble.TRUSTS", (0.5,))
+    monkeypatch.setattr("train.calibrate.intervals.HALVINGS", 4)
+    monkeypatch.setattr("train.calibrate.calibrate.PROPOSED", PROPOSED[:2])

@@ -82,10 +82,13 @@ def test_from_photos_to_a_model_card(work: Path, capsys: pytest.CaptureFixture[s
     cache, split = ["--cache", str(work / "crops")], ["--split", str(work / "split.csv")]
     data = ["--data", f"utkface={work / 'UTKFace'}"]
     recipe, run = ["--recipe", str(work / "tiny.toml")], str(work / "run")
+    views = ["--views", str(work / "views"), "--processes", "1"]
     checkpoint, report = work / "checkpoint", work / "checkpoint" / "report.json"
     assert main(["prepare", *data, *cache, "--size", "48", "--margin", "6", "--processes", "1"]) == 0
     assert main(["fit", *recipe, *cache, *split, "--output", run]) == 0
-    assert main(["calibrate", *recipe, "--run", run, *cache, *split, "--output", str(checkpoint)]) == 0
+    assert (
+        main(["calibrate", *recipe, "--run", run, *cache, *split, *views, "--output", str(checkpoint)]) == 0
+    )
     page = (work / "run" / "report.html").read_text()
     assert "Do not publish: contains pictures of the data set" in page
     assert "split-conformal" in page
@@ -153,7 +156,8 @@ def test_a_second_stage_is_mixed_with_the_weights_it_started_from(work: Path) ->
         == 0
     )
     assert main(["fit", *recipe, *cache, *split, "--output", str(work / "run")]) == 0
-    calibrate = ["calibrate", *recipe, "--run", str(work / "run"), *cache, *split]
+    views = ["--views", str(work / "views"), "--processes", "1"]
+    calibrate = ["calibrate", *recipe, "--run", str(work / "run"), *cache, *split, *views]
     assert main([*calibrate, "--output", str(first)]) == 0
     start = ["--start", str(first)]
     assert main(["fit", *recipe, *cache, *split, *start, "--output", str(work / "run")]) == 0

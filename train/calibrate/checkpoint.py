@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cilf.checkpoint import CONFIG, Checkpoint, read_config, save
 from train.calibrate import run_report
-from train.calibrate.calibrate import calibrate, recalibrate
+from train.calibrate.calibrate import Photos, calibrate, recalibrate
 from train.calibrate.weight_averaging import blend
 from train.data.run_data import RunData
 from train.fit import provenance
@@ -17,24 +17,38 @@ log = logging.getLogger(__name__)
 
 
 def save_run(
-    recipe: AnyRecipe, data: RunData, run: Path, output: Path, start: Checkpoint | None = None
+    recipe: AnyRecipe,
+    data: RunData,
+    run: Path,
+    output: Path,
+    views: Path,
+    processes: int = 1,
+    *,
+    start: Checkpoint | None = None,
 ) -> None:
     """Calibrate the finished run in the folder `run` and save its checkpoint in `output`.
 
-    With `start`, the checkpoint that the run started from, the weights are averaged with those of `start` by the share
-    that is best on the validation photos (`train.calibrate.weight_averaging`).
+    Args:
+        recipe: of the run.
+        data: its photos.
+        run: folder of the run.
+        output: folder of the checkpoint.
+        views: folder where the network's outputs for all views of the photos are kept between calls.
+        processes: that cut out faces.
+        start: the checkpoint that the run started from, where its weights are to be averaged with the run's by the
+            share that is best on the validation photos (`train.calibrate.weight_averaging`).
 
     Raises:
         UsageError: the run is unfinished, or it or `start` is of another network than the recipe's.
         DatasetError: a part of the data has no photos.
     """
-    held, tune, cal = data.held, data.tune, data.cal
+    tune, photos = data.tune, _photos(data)
     model, step = averaged_model(recipe, run)
     share = blend(model, start.model.state_dict(), tune, mirror=recipe.mirror) if start else 0.0
-    ensemble, config = calibrate(model, recipe, held, tune, cal, step, share)
-    config = replace(config, training=config.training | provenance.read(run))
-    save(output, model, ensemble, config)
-    log.info("%s", run_report.after_calibration(model, ensemble, config, tune, cal, run))
+    result = calibrate(model, recipe, photos, views, step, share, processes=processes)
+    config = replace(result.config, training=result.config.training | provenance.read(run))
+    save(output, model, result.errors, config, result.familiarity)
+    log.info("%s", run_report.after_calibration(result, tune, run))
 
 
 def is_checkpoint_of(run: Path, output: Path) -> bool:
@@ -45,6 +59,14 @@ def is_checkpoint_of(run: Path, output: Path) -> bool:
     return all(training.get(name) == value for name, value in provenance.read(run).items())
 
 
-def save_recalibrated(checkpoint: Checkpoint, recipe: AnyRecipe, data: RunData, output: Path) -> None:
-    """Calibrate the weights of a checkpoint again and save the result in `output`."""
-    save(output, *recalibrate(checkpoint, recipe, data.held, data.tune, data.cal))
+def save_recalibrated(
+    checkpoint: Checkpoint, recipe: AnyRecipe, data: RunData, output: Path, views: Path, processes: int = 1
+) -> None:
+    """Calibrate the weights of a checkpoint again and save the result in `output`; arguments as of `save_run`."""
+    result = recalibrate(checkpoint, recipe, _photos(data), views, processes=processes)
+    save(output, checkpoint.model, result.errors, result.config, result.familiarity)
+
+
+def _photos(data: RunData) -> Photos:
+    held = [sample for part in data.held for sample in part.samples]
+    return Photos(held, data.tune.samples, data.cal.samples, data.groups)

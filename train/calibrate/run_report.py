@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from cilf.checkpoint import CheckpointConfig
+from cilf.conformal import ConformalConfig
 from cilf.model.base import AgeModel
-from cilf.model.correction import ErrorModel
-from train.calibrate.calibrate import describe, reliability
+from train.calibrate.calibrate import Calibrated, describe
+from train.calibrate.intervals import covered
 from train.data.crop_cache import Subset
 from train.fit import provenance
 from train.fit.logger import SAMPLES, read_log
@@ -77,19 +77,18 @@ def after_fit(model: AgeModel, tune: Subset, folder: Path) -> Path:
     return write_page(folder, Shown(tune, age, shares, "of the predicted distribution"))
 
 
-def after_calibration(
-    model: AgeModel,
-    ensemble: ErrorModel,
-    config: CheckpointConfig,
-    tune: Subset,
-    cal: Subset,
-    folder: Path,
-) -> Path:
-    """The page once more, of the checkpoint made from the run: corrected ages and conformal intervals, whose quantiles
-    are taken on `cal` at each level and tried on `tune`."""
-    on_tune, on_cal = (describe(model, part, mirror=config.mirror) for part in (tune, cal))
-    age, shares = reliability(ensemble, config, on_tune, on_cal, LEVELS)
-    return write_page(folder, Shown(tune, age, shares, "split-conformal, by band of true ages"))
+def after_calibration(calibrated: Calibrated, tune: Subset, folder: Path) -> Path:
+    """The page once more, of the checkpoint made from the run: corrected ages, each by an ensemble that was fitted
+    without it, and conformal intervals, whose quantiles are taken on `cal` at each level and tried on `tune`."""
+    forecasts, conformal = calibrated.chosen_on, calibrated.config.conformal
+    assert isinstance(conformal, ConformalConfig)
+    place = {name: number for number, name in enumerate(forecasts.names)}
+    rows = [row for row in tune.rows if tune.cache.samples[row].name in place]
+    numbers = [place[tune.cache.samples[row].name] for row in rows]
+    inside = covered(forecasts, conformal, LEVELS)
+    shares = {level: values[numbers] for level, values in inside.items()}
+    shown = Subset(tune.cache, np.array(rows, dtype=int))
+    return write_page(folder, Shown(shown, forecasts.age[numbers], shares, "split-conformal"))
 
 
 def central_shares(probabilities: Float[np.ndarray, "photo age"], truth: Ages) -> dict[float, np.ndarray]:

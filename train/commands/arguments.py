@@ -1,6 +1,7 @@
 """Arguments that several commands share."""
 
 import argparse
+import os
 from pathlib import Path
 
 from train.data.datasets import DATASETS
@@ -26,6 +27,17 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", type=Path, action="append", required=True, metavar="FILE.csv", help="filename,split,group"
     )
+
+
+def add_views(parser: argparse.ArgumentParser) -> None:
+    """Add `--views` and `--processes`, for the network's outputs on further views of the photos."""
+    parser.add_argument(
+        "--views",
+        type=Path,
+        default=Path("runs/views"),
+        help="folder where the network's outputs for all views of the photos are kept between calls",
+    )
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that cut out faces")
 
 
 def add_protocol(parser: argparse.ArgumentParser) -> None:

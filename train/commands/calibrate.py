@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cilf.errors import UsageError
-from train.commands.arguments import add_cache
+from train.commands.arguments import add_cache, add_views
 
 
 def add(commands: Any) -> None:
@@ -24,6 +24,7 @@ def add(commands: Any) -> None:
         "the validation photos, each band of ages counting the same",
     )
     calibrate.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
+    add_views(calibrate)
     calibrate.set_defaults(run=_calibrate)
 
 
@@ -39,9 +40,10 @@ def _calibrate(options: argparse.Namespace) -> int:
         )
     recipe = read_recipe(options.recipe)
     data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
+    views = options.views, options.processes
     if options.weights:
-        save_recalibrated(load(options.weights), recipe, data, options.output)
+        save_recalibrated(load(options.weights), recipe, data, options.output, *views)
     else:
         start = load(options.start) if options.start else None
-        save_run(recipe, data, options.folder, options.output, start)
+        save_run(recipe, data, options.folder, options.output, *views, start=start)
     return 0

@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         recipe, run = recipes[stage.name], folder / stage.name
         data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
         checkpoints[stage.name] = output if stage is pipeline.stages[-1] else run / "checkpoint"
-        _train(stage, recipe, data, run, checkpoints)
+        _train(stage, recipe, data, run, checkpoints, options.processes)
     if pipeline.export:
         onnx_export.export(output)
     dataset, part = next(iter(recipe.shares)), "test" if options.test else "tune"
@@ -71,7 +71,9 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _train(stage: Any, recipe: Any, data: RunData, run: Path, checkpoints: dict[str, Path]) -> None:
+def _train(
+    stage: Any, recipe: Any, data: RunData, run: Path, checkpoints: dict[str, Path], processes: int
+) -> None:
     """Make the checkpoint of one stage, unless it is there; `checkpoints` has the folders of all stages so far."""
     from cilf.checkpoint import load
     from train.calibrate.checkpoint import is_checkpoint_of, save_run
@@ -85,4 +87,5 @@ def _train(stage: Any, recipe: Any, data: RunData, run: Path, checkpoints: dict[
     if is_checkpoint_of(run, checkpoints[stage.name]):
         logging.info("stage %s: finished before", stage.name)
     else:
-        save_run(recipe, data, run, checkpoints[stage.name], start if stage.averaging else None)
+        averaged = start if stage.averaging else None
+        save_run(recipe, data, run, checkpoints[stage.name], run / "views", processes, start=averaged)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from train.commands.arguments import RECIPE_HELP, WEIGHTS_HELP, add_cache, add_protocol
+from train.commands.arguments import RECIPE_HELP, WEIGHTS_HELP, add_cache, add_protocol, add_views
 from train.data.datasets import read_samples
 from train.formatting import write_json
 
@@ -33,6 +33,7 @@ def add(commands: Any) -> None:
     add_cache(correction)
     correction.add_argument("--output", type=Path, default=Path("checkpoints/compact/correction.json"))
     correction.add_argument("--figure", type=Path, help="draw the figure into this PNG file")
+    add_views(correction)
     correction.set_defaults(run=_correction)
 
     reproduce = commands.add_parser("reproduce", help="train and measure every split of a protocol")
@@ -89,6 +90,7 @@ def _ablate(options: argparse.Namespace) -> int:
 
 def _correction(options: argparse.Namespace) -> int:
     from cilf.checkpoint import load
+    from train.calibrate.predictions import outputs_of_checkpoint
     from train.data.run_data import RunData
     from train.evaluate.test_evaluations import with_looks
     from train.studies.correction_report import figure, table
@@ -97,7 +99,12 @@ def _correction(options: argparse.Namespace) -> int:
     checkpoint = load(options.weights)
     names = checkpoint.config.training["data"]
     data = RunData.open(options.cache, options.split, dict.fromkeys(names, 1.0))
-    report = sweep(checkpoint, data.held, data.tune, data.test)
+    known = [sample for part in (*data.held, data.tune) for sample in part.samples]
+    on_known, on_test = (
+        outputs_of_checkpoint(checkpoint, samples, options.views, processes=options.processes)
+        for samples in (known, data.test.samples)
+    )
+    report = sweep(checkpoint, on_known, [data.groups.get(name, name) for name in on_known.names], on_test)
     evaluation = {
         "dataset": names[0],
         "weights_sha256": report["weights_sha256"],

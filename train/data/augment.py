@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.data.jpeg import constant, jpeg
+from train.data.constants import constant
+from train.data.jpeg import jpeg
 from train.data.noise import gaussian_noise
 
 LUMA = (0.299, 0.587, 0.114)
@@ -125,8 +126,12 @@ class Draws:
 
     def chosen(self, name: str, probability: float) -> Int[Tensor, " chosen"]:
         """Positions of the samples whose draw is below a probability."""
-        index = torch.nonzero(self._table[:, COLUMN[name]] < probability).flatten()
+        index = torch.nonzero(self.below(name, probability)).flatten()
         return index.to(self._device, non_blocking=True)
+
+    def below(self, name: str, probability: float) -> Bool[Tensor, " batch"]:
+        """Whether each draw is below a probability, on the CPU."""
+        return self._table[:, COLUMN[name]] < probability
 
     def sparing(self, probability: float) -> "Draws":
         """The same with every optional change kept from some samples."""

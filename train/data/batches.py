@@ -34,6 +34,9 @@ class Batch:
         samples: B labels.
         numbers: (B,) sample numbers, unique over all data sets of the run.
         draws: what the batch was augmented by, and what a second view of it would be; None for pixels as they are.
+        mesh: (B, M) what the face mesh measured on each photo (`train.data.face_mesh`), on the CPU; None where nothing
+            was measured.
+        flipped, covered: (B,) whether each photo was mirrored, and partly covered, on the CPU; None as for `draws`.
         targets: what the system's loss compares with, where it was made ahead (`train.fit.objective.System.targets`).
     """
 
@@ -42,6 +45,9 @@ class Batch:
     samples: list[Sample]
     numbers: np.ndarray
     draws: Draws | None = None
+    mesh: Tensor | None = None
+    flipped: Tensor | None = None
+    covered: Tensor | None = None
     targets: Any = None
 
     def to(self, device: torch.device) -> "Batch":
@@ -59,6 +65,7 @@ class Draft:
         draws: (B, draws), see `train.data.augment.draw`.
         picked: (B, 2) data set and row of each photo in the crop cache; None where `crops` come along.
         crops: (B, side, side, 3) uint8; None where they lie in the crop cache.
+        mesh: see `Batch`.
     """
 
     step: int
@@ -68,6 +75,7 @@ class Draft:
     draws: Tensor
     picked: np.ndarray | None = None
     crops: Tensor | None = None
+    mesh: Tensor | None = None
 
 
 def finished(
@@ -76,7 +84,8 @@ def finished(
     """A draft with its crops on `device` → the augmented batch."""
     draws = Draws(draft.draws, device).sparing(config.spared)
     pixels = mix_amplitudes(augment(crops, draft.size, margin, draws, config), draws, config)
-    return Batch(draft.step, pixels, draft.samples, draft.numbers, draws)
+    flipped, covered = draws.below("flip", 0.5), draws.below("erase", config.erase)
+    return Batch(draft.step, pixels, draft.samples, draft.numbers, draws, draft.mesh, flipped, covered)
 
 
 @dataclass(frozen=True)
@@ -185,7 +194,11 @@ class Cached(TorchDataset[list[Draft]]):
         samples = [self.train[part].cache.samples[row] for part, row in picked]
         numbers = self.offsets[picked[:, 0]] + picked[:, 1]
         draws = draw(self.schedule.seed, job.epoch, numbers)
-        return Draft(job.step, job.size, samples, numbers, draws, picked=picked)
+        caches = [subset.cache for subset in self.train]
+        mesh = None
+        if all(cache.mesh is not None for cache in caches):
+            mesh = torch.from_numpy(np.stack([caches[part].mesh[row] for part, row in picked]))
+        return Draft(job.step, job.size, samples, numbers, draws, picked=picked, mesh=mesh)
 
 
 def _crops(train: list[Subset], device: torch.device) -> Callable[[Any], Tensor]:

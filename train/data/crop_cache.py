@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int8
 
 from train.data.datasets import DatasetError, Sample
+from train.data.face_mesh import mesh_attributes
 
 CHUNK = 1024  # crops hashed at a time
 
@@ -29,6 +31,7 @@ class CropCache:
         detected: (N,) bool; False where no face was found and the whole picture stands in.
         sha256: of the crops' bytes, as `train.data.prepare_crops.prepare` counted it while writing; "" where it did
         not.
+        mesh: attributes that the face mesh measured (`train.data.face_mesh`); None where nothing was measured.
     """
 
     samples: list[Sample]
@@ -36,6 +39,7 @@ class CropCache:
     margin: int
     detected: np.ndarray
     sha256: str = ""
+    mesh: Int8[np.ndarray, "photo mesh_attribute"] | None = None
 
     @property
     def size(self) -> int:
@@ -46,7 +50,7 @@ class CropCache:
         """Sent to another process, a memory-mapped cache is opened there again instead of being copied."""
         file = getattr(self.crops, "filename", None)  # of an array that is memory-mapped
         crops = Path(file) if file else self.crops
-        return _received, (self.samples, crops, self.margin, self.detected, self.sha256)
+        return _received, (self.samples, crops, self.margin, self.detected, self.sha256, self.mesh)
 
 
 def _received(samples: list[Sample], crops: Path | np.ndarray, *rest: Any) -> CropCache:
@@ -59,7 +63,8 @@ def load(folder: Path) -> CropCache:
     samples = [Sample(**(row | {"path": Path(row["path"])})) for row in stored["samples"]]
     crops = _open(folder / "crops.npy", len(samples))
     detected = np.array(stored["detected"], dtype=bool)
-    return CropCache(samples, crops, stored["wanted"]["margin"], detected, stored.get("sha256", ""))
+    mesh = mesh_attributes(stored["mesh"]) if "mesh" in stored else None
+    return CropCache(samples, crops, stored["wanted"]["margin"], detected, stored.get("sha256", ""), mesh)
 
 
 def _open(path: Path, count: int) -> np.ndarray:
@@ -74,6 +79,11 @@ class Subset:
     cache: CropCache
     rows: np.ndarray
     share: float = 1.0
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The rows' labelled photos."""
+        return [self.cache.samples[row] for row in self.rows]
 
     def fingerprint(self) -> str:
         """SHA-256 of the rows, their labels and all of the cache's crops: another one means other data."""

@@ -7,12 +7,13 @@ device, without a round trip through a codec.
 
 import math
 from functools import cache
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
+
+from train.data.constants import constant
 
 # Tables K.1 and K.2 of T.81, in raster order.
 LUMINANCE = (
@@ -58,12 +59,6 @@ def _quantised(
     coefficients = cosine @ blocks @ cosine.T
     blocks = cosine.T @ ((coefficients / steps).round() * steps) @ cosine
     return blocks.movedim(4, 3).flatten(4, 5).flatten(2, 3)
-
-
-@cache
-def constant(values: tuple[Any, ...], device: torch.device) -> Tensor:
-    """Numbers as a tensor on a device, copied there once: every copy of fresh numbers would have a GPU waited for."""
-    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 @cache

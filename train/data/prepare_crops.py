@@ -22,9 +22,12 @@ from cilf.face.finder import Face, FaceFinder, align, whole_picture
 from cilf.face.images import open_photo
 from train.data.crop_cache import CropCache, load
 from train.data.datasets import Sample
+from train.data.face_mesh import FaceMesh, FaceMeshError
 from train.data.shards import write_shards
 
 log = logging.getLogger(__name__)
+
+PIECE = 2048  # crops that a process measures with one mesh
 
 
 def prepare(samples: list[Sample], folder: Path, size: int, margin: int, processes: int) -> CropCache:
@@ -36,6 +39,7 @@ def prepare(samples: list[Sample], folder: Path, size: int, margin: int, process
     index = folder / "index.json"
     if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["wanted"] == wanted:
         _relabel(index, samples)
+        _measure_missing(folder, processes)
         return load(folder)
     folder.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
@@ -55,6 +59,7 @@ def prepare(samples: list[Sample], folder: Path, size: int, margin: int, process
     rows = [asdict(sample) | {"path": str(sample.path)} for sample in kept]
     stored = {"wanted": wanted, "detected": detected, "samples": rows, "sha256": digest.hexdigest()}
     index.write_text(json.dumps(stored), encoding="utf-8")
+    _measure_missing(folder, processes)
     return load(folder)
 
 
@@ -133,3 +138,36 @@ def _relabel(index: Path, samples: list[Sample]) -> None:
     rows = [present[row["name"]] for row in stored["samples"]]
     if rows != stored["samples"]:
         index.write_text(json.dumps(stored | {"samples": rows}), encoding="utf-8")
+
+
+def _measure_missing(folder: Path, processes: int) -> None:
+    """Put the face mesh's measures of every crop into an index that has none; say so where there is no mesh."""
+    index = folder / "index.json"
+    stored = json.loads(index.read_text(encoding="utf-8"))
+    if "mesh" in stored:
+        return
+    try:
+        stored["mesh"] = measured(
+            folder / "crops.npy", len(stored["samples"]), stored["wanted"]["margin"], processes
+        )
+    except FaceMeshError as error:
+        log.warning("captions will not speak of expression: %s", error)
+        return
+    index.write_text(json.dumps(stored), encoding="utf-8")
+
+
+def measured(crops: Path, count: int, margin: int, processes: int) -> list[list[float] | None]:
+    """`FaceMesh.measure` of the first `count` crops of a file. Raises FaceMeshError."""
+    FaceMesh()  # fails here rather than in another process
+    pieces = [(crops, first, min(first + PIECE, count), margin) for first in range(0, count, PIECE)]
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        progress = tqdm(
+            pool.map(_measure, pieces), total=len(pieces), desc=f"{crops.parent.name}: expression"
+        )
+        return [row for rows in progress for row in rows]
+
+
+def _measure(piece: tuple[Path, int, int, int]) -> list[list[float] | None]:
+    crops, first, last, margin = piece
+    mesh = FaceMesh()
+    return [mesh.measure(crop, margin) for crop in np.load(crops, mmap_mode="r")[first:last]]

@@ -16,16 +16,20 @@ from tqdm import tqdm
 
 from cilf.errors import PhotoError
 from cilf.estimator import AgeEstimator
+from cilf.model.predictive import distribution_at, standard_deviation
 from cilf.prediction import FacePrediction
 from train.data.datasets import DatasetError, Sample
 from train.evaluate.point_report import BANDS, by_label, labels, units
 from train.evaluate.test_evaluations import with_looks
+from train.forecast_metrics import calibration_report, crps, evidence_report
 from train.formatting import score, signed, signed_span, span
 from train.metrics import decision_quality, summary, within
 
 log = logging.getLogger(__name__)
 
 ADULT = 18  # years
+LIMITS = (13, 16, 18, 21, 25)  # years that ages are most asked to be over
+LEVELS = (0.5, 0.8, 0.9, 0.95)  # coverages that intervals are measured at
 
 
 def predict(
@@ -52,7 +56,8 @@ def predict(
                 "initial_age": found.initial_age,
                 "age_low": low,
                 "age_high": high,
-                "over_18": found.over(ADULT),
+                **{f"over_{limit}": found.over(limit) for limit in LIMITS},
+                **_calibration(found, float(sample.age)),
                 "status": found.status,
                 "iterations": found.iterations,
                 "detected": found.detection_score is not None,
@@ -62,6 +67,16 @@ def predict(
     if not rows:
         raise DatasetError(f"None of the {len(samples)} photos can be read.")
     return pd.DataFrame(rows)
+
+
+def _calibration(face: FacePrediction, truth: float) -> dict[str, float]:
+    """The distribution's CRPS in years, its F at the true age, its standard
+    deviation, and the ends of its intervals."""
+    row = {"crps": crps(face.distribution, truth), "level": distribution_at(face.distribution, truth)}
+    row["spread"] = standard_deviation(face.distribution)
+    for level in LEVELS:
+        row[f"low_{level:g}"], row[f"high_{level:g}"] = face.interval_at(level)
+    return row
 
 
 def _area(face: FacePrediction) -> float:
@@ -94,20 +109,33 @@ def report(table: pd.DataFrame, *, dataset: str, part: str, estimator: AgeEstima
         "status": {name: int(count) for name, count in table["status"].value_counts().items()},
         "detected": int(table["detected"].sum()),
         # The middle of a group such as "15 to 20" does not say who is of age.
-        "over_18": {} if table["group"].notna().all() else _decisions(table),
+        "over_18": {} if table["group"].notna().all() else _decisions(table, ADULT),
+        "over": {}
+        if table["group"].notna().all()
+        else {str(limit): _decisions(table, limit) for limit in LIMITS if f"over_{limit}" in table},
+        "calibration": calibration_report(table, LEVELS) if "crps" in table else {},
+        "evidence": evidence_report(table),
         "groups": {name: _measure(rows) for name, rows in groups.items() if len(rows)},
         **by_label(table, dataset),
     }
 
 
-def _decisions(table: pd.DataFrame) -> dict[str, Any]:
-    """How the question "18 or over?" was answered: minors, those near the limit, and adults."""
-    groups = {"under 18": (0, 17), "13–17": (13, 17), "18 and over": (18, 200), "18–24": (18, 24)}
+def _decisions(table: pd.DataFrame, limit: int) -> dict[str, Any]:
+    """How the question "`limit` or over?" was answered: by those under it, those over it, and those near it on either
+    side. Near are less than seven years over it, so that 18 to 24 is one group."""
+    before = max(limit - 5, 0)
+    groups = {
+        f"under {limit}": (0, limit - 1),
+        f"{before}–{limit - 1}": (before, limit - 1),
+        f"{limit} and over": (limit, 200),
+        f"{limit}–{limit + 6}": (limit, limit + 6),
+    }
     found = {}
     for name, ages in groups.items():
         rows = table[within(table["truth"].to_numpy(), *ages)]
         if len(rows):
-            found[name] = decision_quality(list(rows["over_18"]), "yes" if ages[1] < ADULT else "no")
+            wrong = "yes" if ages[1] < limit else "no"
+            found[name] = decision_quality(list(rows[f"over_{limit}"]), wrong)
     return found
 
 

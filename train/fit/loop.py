@@ -180,7 +180,7 @@ def fit(
     drawers = _workers(workers, device)
     drawn = source.batches(run.step, drawers, device)
     with interrupt, kernels, one_for_all(), watch:
-        for batches in with_targets(drawn, system.describe, drawers):
+        for batches in with_targets(drawn, system.measure, system.describe, drawers):
             watch.loaded(batches[0])
             rate = cosine_rate(run.step, steps, config.learning_rate, config.warmup)
             own = _step(learner, run, batches, rate, config, accelerator)

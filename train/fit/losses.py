@@ -93,10 +93,11 @@ def contrastive(image: Float[Tensor, "image embed"], texts: Texts) -> Float[Tens
     Q is `texts.matches` with rows, and with columns for the other direction, made to sum to 1. Images or texts that
     match nothing are left out; a pair of which nothing is known counts neither for nor against. `image` of unit length.
     """
-    similarity = (texts.scale * image @ texts.embeddings.T).float()
+    similarity, matches = (texts.scale * image @ texts.embeddings.T).float(), texts.matches
     if texts.unknown is not None:
         similarity = similarity.masked_fill(texts.unknown, NEVER)
-    return 0.5 * (_matching(similarity, texts.matches) + _matching(similarity.T, texts.matches.T))
+        matches = matches.masked_fill(texts.unknown, 0.0)
+    return 0.5 * (_matching(similarity, matches) + _matching(similarity.T, matches.T))
 
 
 def _matching(similarity: Tensor, matches: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 
 from cilf.model.mtmsa import DECADE, MTMSAConfig, MTMSAPrediction
 from train.data.datasets import Sample
+from train.fit.targets import Labelled
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class MTMSALabels:
 
     config: MTMSAConfig
 
-    def __call__(self, step: int, samples: Sequence[Sample], numbers: np.ndarray) -> Labels:
-        return labels(samples, self.config)
+    def __call__(self, batch: Labelled) -> Labels:
+        return labels(batch.samples, self.config)
 
 
 def labels(samples: Sequence[Sample], config: MTMSAConfig) -> Labels:

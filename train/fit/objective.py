@@ -22,6 +22,7 @@ from train.data.augment import Draws, plain, second_view
 from train.data.batches import Batch
 from train.data.captions import agreement
 from train.data.crop_cache import Subset
+from train.data.photo_attributes import photo_attributes
 from train.fit.distillation import Teachers
 from train.fit.distributed import gather, gather_rows, single
 from train.fit.imagenet_weights import load_imagenet
@@ -29,7 +30,7 @@ from train.fit.losses import Texts, label_distribution, total_loss
 from train.fit.mtmsa_losses import Labels, MTMSALabels, multi_task_loss
 from train.fit.precision import autocast
 from train.fit.recipe import AnyRecipe, MTMSARecipe, Recipe
-from train.fit.targets import Captioner, Describe, TextTargets
+from train.fit.targets import Captioner, Describe, TextTargets, labelled
 from train.fit.weight_matching import check_weights
 
 
@@ -47,6 +48,10 @@ class System(nn.Module, ABC):
     def describe(self) -> Describe:
         """What makes a batch's targets of its labels; worker processes do so ahead of the loop."""
 
+    def measure(self, batch: Batch) -> Tensor | None:
+        """What the targets need to know of a batch's pixels, on their device; None: nothing."""
+        return None
+
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted terms of the loss by name, and their sum as `loss`.
@@ -58,7 +63,7 @@ class System(nn.Module, ABC):
 
     def targets(self, batch: Batch) -> Any:
         """A batch's targets on the device of its pixels, made now where they were not made ahead."""
-        made = batch.targets or self.describe(batch.step, batch.samples, batch.numbers)
+        made = batch.targets or self.describe(labelled(batch, self.measure(batch)))
         return made.to(batch.pixels.device)
 
     @abstractmethod
@@ -107,12 +112,15 @@ class CilfSystem(System):
             towers.config, towers.clip.context_length, recipe.fit.seed, recipe.loss.contrastive_sigma
         )
 
+    def measure(self, batch: Batch) -> Tensor | None:
+        """What captions say of the picture itself, as it is after augmentation (`train.data.photo_attributes`)."""
+        return photo_attributes(batch.pixels)
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See `System.forward`."""
         recipe, model, pixels = self.recipe, self.model, batch.pixels
-        chance = random.Random(
-            f"{recipe.fit.seed}/{batch.step}"
-        )  # of the whole step, in all processes the same
+        # Of the whole step, in all processes the same.
+        chance = random.Random(f"{recipe.fit.seed}/{batch.step}")
         targets = self.targets(batch)
         age, target = targets.age, label_distribution(targets.age, recipe.loss.sigma, self.ages)
         matches, unknown = self._matches(batch, targets)
@@ -145,8 +153,12 @@ class CilfSystem(System):
         if single():
             return targets.matches, targets.unknown
         captions, samples = gather_rows(targets.captions), gather_rows(batch.samples)
-        matches = agreement(samples, captions, self.recipe.loss.contrastive_sigma).to(targets.matches.device)
-        return matches, torch.zeros_like(matches, dtype=torch.bool)
+        attributes = None
+        if targets.attributes is not None:
+            attributes = torch.stack(gather_rows(list(targets.attributes)))
+        found = agreement(samples, attributes, captions, self.recipe.loss.contrastive_sigma)
+        device = targets.matches.device
+        return found.truth.to(device), found.unknown.to(device)
 
     def predict_ages(self, subset: Subset, size: int) -> np.ndarray:
         """See `System.predict_ages`."""

@@ -16,7 +16,7 @@ from cilf.model.mtmsa import MTMSAConfig
 from cilf.model.prompts import PromptConfig
 from cilf.model.registry import family_of
 from train.data.augment import AugmentConfig
-from train.data.captions import TEMPLATES, vocabulary
+from train.data.captions import TEMPLATES, general_words, misspellings, vocabulary
 from train.fit.losses import LossConfig
 from train.fit.mtmsa_losses import MTMSALossConfig
 
@@ -183,16 +183,17 @@ def _model_config(table: dict[str, Any]) -> ModelConfig:
         architecture = open_clip.get_model_config(name)
         return ModelConfig(ClipConfig(architecture, **options), prompts, fusion)
     ids, words = _captions_vocabulary()
+    options["misspelled"] = tuple(sorted(misspellings()))
     architecture = table["architecture"]
     architecture["text_cfg"]["vocab_size"] = len(ids) + 1  # one more for all unknown tokens
     return ModelConfig(ClipConfig(architecture, token_ids=ids, words=words, **options), prompts, fusion)
 
 
 def _captions_vocabulary() -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Token ids and words of everything a training caption can say."""
+    """Token ids of everything a training caption can say and of some words more, and the words of the captions."""
     tokenizer = open_clip.SimpleTokenizer(context_length=77)
     pieces = vocabulary()
-    ids = {int(token) for row in tokenizer(list(pieces)) for token in row} - {0}
+    ids = {int(token) for row in tokenizer([*pieces, *general_words()]) for token in row} - {0}
     return tuple(sorted(ids)), tuple(
         sorted({word for piece in pieces for word in WORD.findall(piece.lower())})
     )

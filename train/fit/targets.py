@@ -12,23 +12,48 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
 from cilf.model.clip import ClipConfig, Tokenizer
+from train.data.attributes import MESH, visible
 from train.data.batches import Batch
-from train.data.captions import Caption, agreement, caption
+from train.data.captions import Caption, agreement, caption, opposite
 from train.data.datasets import Sample
 
 AHEAD = 3  # batches whose targets are being made while one is learned from
 
-Describe = Callable[[int, list[Sample], np.ndarray], Any]
-"""Step, B samples and their numbers → targets; picklable."""
+OPPOSITES = 0.25  # further texts, as a share of the photos, that are made false of one of them
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What is known of B photos of a batch, on the CPU; see `train.data.batches.Batch`.
+
+    Attributes:
+        pixel: (B, P) what is measured on the pixels (`train.data.photo_attributes`); None where nothing is.
+    """
+
+    step: int
+    samples: list[Sample]
+    numbers: np.ndarray
+    pixel: Tensor | None = None
+    mesh: Tensor | None = None
+    flipped: Tensor | None = None
+    covered: Tensor | None = None
+
+
+Describe = Callable[[Labelled], Any]
+"""Makes targets; picklable."""
+
+Measure = Callable[[Batch], Tensor | None]
+"""What a system measures on a batch's pixels, before they are mixed; on their device."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +62,8 @@ class TextTargets:
 
     Attributes:
         age: (B,) years.
-        captions: T captions; the first B are of the photos, in order.
+        captions: T captions; the first B are of the photos, in order, and the others false of one of them.
+        attributes: (B, A) what was measured of the photos; None where nothing was.
         ids: (T, L) their tokens.
         matches: (B, T) in [0, 1], how true each text is of each photo.
         unknown: (B, T) where nothing is known of that.
@@ -45,6 +71,7 @@ class TextTargets:
 
     age: Float[Tensor, " batch"]
     captions: list[Caption]
+    attributes: Int8[Tensor, "batch attribute"] | None
     ids: Int[Tensor, "text token"]
     matches: Float[Tensor, "batch text"]
     unknown: Bool[Tensor, "batch text"]
@@ -71,16 +98,33 @@ class Captioner:
     seed: int
     sigma: float
 
-    def __call__(self, step: int, samples: list[Sample], numbers: np.ndarray) -> TextTargets:
-        chances = [random.Random(f"{self.seed}/{step}/{number}") for number in numbers]
-        captions = [caption(sample, chance) for sample, chance in zip(samples, chances, strict=True)]
-        matches = agreement(samples, captions, self.sigma)
-        ids = _tokenizer(self)([each.text for each in captions])
+    def __call__(self, batch: Labelled) -> TextTargets:
+        samples = batch.samples
+        attributes = _attributes(batch)
+        rows = [None] * len(samples) if attributes is None else list(attributes.numpy())
+        chances = [random.Random(f"{self.seed}/{batch.step}/{number}") for number in batch.numbers]
+        photos = list(zip(samples, rows, chances, strict=True))
+        captions = [caption(sample, row, chance) for sample, row, chance in photos]
+        # Always as many, so that processes can gather them: a caption without an opposite stands there twice.
+        captions += [
+            opposite(true, *photo) or true
+            for true, photo in zip(captions, photos[: int(len(photos) * OPPOSITES)], strict=False)
+        ]
+        found = agreement(samples, attributes, captions, self.sigma)
         age = torch.tensor([float(sample.age) for sample in samples])
-        return TextTargets(age, captions, ids, matches, torch.zeros_like(matches, dtype=torch.bool))
+        ids = _tokenizer(self)([each.text for each in captions])
+        return TextTargets(age, captions, attributes, ids, found.truth, found.unknown)
 
     def __hash__(self) -> int:
         return hash((self.context_length, self.clip.token_ids))
+
+
+def _attributes(batch: Labelled) -> Int8[Tensor, "batch attribute"] | None:
+    if batch.pixel is None or batch.flipped is None:
+        return None
+    unmeasured = torch.zeros(len(batch.samples), len(MESH), dtype=torch.int8)
+    mesh = unmeasured if batch.mesh is None else batch.mesh
+    return visible(batch.pixel, mesh, batch.flipped, batch.covered)
 
 
 @cache
@@ -88,24 +132,57 @@ def _tokenizer(captioner: Captioner) -> Tokenizer:
     return Tokenizer(captioner.clip, captioner.context_length)
 
 
-def with_targets(batches: Iterable[list[Batch]], describe: Describe, workers: int) -> Iterator[list[Batch]]:
+def labelled(batch: Batch, pixel: Tensor | None) -> Labelled:
+    """What is known of a batch, with what was measured on its pixels."""
+    return Labelled(batch.step, batch.samples, batch.numbers, pixel, batch.mesh, batch.flipped, batch.covered)
+
+
+class _Measured:
+    """A batch, and what is measured on its pixels on its way from the device to the CPU."""
+
+    def __init__(self, batch: Batch, measure: Measure) -> None:
+        self.batch = batch
+        self._pixel = measure(batch)
+        self._arrived: Any = None
+        if self._pixel is not None and self._pixel.device.type == "cuda":
+            self._pixel = self._pixel.to("cpu", non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def labelled(self) -> Labelled:
+        """What is known of the batch, when the measurements have arrived."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return labelled(self.batch, self._pixel)
+
+
+def with_targets(
+    batches: Iterable[list[Batch]], measure: Measure, describe: Describe, workers: int
+) -> Iterator[list[Batch]]:
     """The batches, in order, with their targets, made by `workers` processes ahead (0: here, when they are due)."""
     if not workers:
-        yield from (
-            [replace(b, targets=describe(b.step, b.samples, b.numbers)) for b in step] for step in batches
-        )
+        for step in batches:
+            yield [replace(b, targets=describe(labelled(b, measure(b)))) for b in step]
         return
     with ExitStack() as stack:
         # Spawned: a process that forks while threads of CUDA or OpenMP run may hang.
         pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_prepare, initargs=(describe,))
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        # A step's measurements are waited for one step later, when the device has the next step to compute.
+        fresh: list[_Measured] = []
         waiting: deque[list[tuple[Batch, Future[Any]]]] = deque()
-        for step in batches:
-            waiting.append([(b, pool.submit(_described, b.step, b.samples, b.numbers)) for b in step])
+        for step in chain(batches, [[]]):
+            if fresh:
+                waiting.append([(each.batch, pool.submit(_described, each.labelled())) for each in fresh])
+            fresh = [_Measured(batch, measure) for batch in step]
             if len(waiting) > AHEAD:
-                yield [replace(b, targets=future.result()) for b, future in waiting.popleft()]
+                yield _resolved(waiting.popleft())
         for last in waiting:
-            yield [replace(b, targets=future.result()) for b, future in last]
+            yield _resolved(last)
+
+
+def _resolved(step: list[tuple[Batch, "Future[Any]"]]) -> list[Batch]:
+    return [replace(batch, targets=future.result()) for batch, future in step]
 
 
 _describe: Describe | None = None  # of a worker process
@@ -120,6 +197,6 @@ def _prepare(describe: Describe) -> None:
     _describe = describe
 
 
-def _described(step: int, samples: list[Sample], numbers: np.ndarray) -> Any:
+def _described(batch: Labelled) -> Any:
     assert _describe is not None
-    return _describe(step, samples, numbers)
+    return _describe(batch)

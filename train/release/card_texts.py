@@ -54,8 +54,11 @@ def _cilf(config: CheckpointConfig) -> str:
     vision = clip.architecture["vision_cfg"]
     tower = vision.get("timm_model_name") or f"a vision transformer of {vision['layers']} layers"
     text_tower = "a small transformer" if clip.words else "a published CLIP's transformer"
-    if rule.max_iterations:
-        does = f"An estimate whose estimated error is above ε = {rule.epsilon:.2f} years is corrected step by step."
+    if rule.max_views > 1:
+        does = (
+            f"Where the estimated error is above ε = {rule.epsilon:.2f} years, up to {rule.max_views - 1} further "
+            "views of the face are sought and the age is corrected step by step."
+        )
     else:
         does = (
             f"On the photos kept for choices no correction rule gained enough, so this checkpoint never corrects; "

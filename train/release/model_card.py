@@ -7,8 +7,9 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from cilf.checkpoint import CARD, NAME, REPORT, CheckpointConfig, read_config, read_report
-from cilf.conformal import IntervalConfig
+from cilf.conformal import ConformalConfig
 from cilf.errors import WeightsError
+from cilf.model.earlier import EarlierConformal
 from cilf.model.registry import Family, family_of
 from train.data.datasets import DATASETS
 from train.evaluate import attributes
@@ -134,7 +135,7 @@ def _data(config: CheckpointConfig) -> str:
 
 
 def _corrected(config: CheckpointConfig, report: dict[str, Any]) -> str:
-    if not config.correction.max_iterations and config.ensemble is None:
+    if config.correction.max_views == 1 and config.ensemble is None:
         return ""
     gained = report["all"]["correction"]
     return (
@@ -234,11 +235,11 @@ def _limits(config: CheckpointConfig, report: dict[str, Any]) -> str:
     errors = f"On the test photos {' and '.join(text)}. " if text else ""
     return (
         "## Limits\n\nIt estimates how old a face looks to the labels it learned from, not how old a person is. "
-        f"{errors}{_promise(config.interval)}\n"
+        f"{errors}{_promise(config.conformal)}\n"
     )
 
 
-def _promise(interval: IntervalConfig) -> str:
+def _promise(interval: ConformalConfig | EarlierConformal) -> str:
     """What the interval's coverage is conditional on."""
     share = (
         f"The interval holds {100 * interval.coverage:.0f} % of faces like the calibration photos on average"
@@ -247,7 +248,8 @@ def _promise(interval: IntervalConfig) -> str:
         return f"{share} over all of them, not in every group: see the table."
     *others, last = (f"{edge:g}" for edge in interval.edges)
     edges = f"{', '.join(others)} and {last}" if others else last
+    kind = "estimated" if isinstance(interval, ConformalConfig) else "true"
     return (
-        f"{share} in each band of true ages, with a band's quantile of its own (bands divided at {edges} years): the "
+        f"{share} in each band of {kind} ages, with a band's quantile of its own (bands divided at {edges} years): the "
         "promise is conditional on age alone, not on gender or race, in whose groups the share differs: see the table."
     )

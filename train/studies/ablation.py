@@ -24,9 +24,19 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import trange
 
 from cilf.model.cilf import CILF, build_model
-from cilf.model.correction import EnsembleConfig, corrected_ages
+from cilf.model.correction import EnsembleConfig
 from cilf.model.head import AgeEstimate
-from train.calibrate.calibrate import Described, choose_correction, fit_ensemble
+from train.calibrate.calibrate import Described
+from train.calibrate.error_ensemble import (
+    Fold,
+    choose_correction,
+    corrected,
+    cross_fit,
+    fit_ensemble,
+    fit_predictive,
+    fold_of,
+)
+from train.calibrate.predictions import MIRRORED, ViewOutputs, join
 from train.data.captions import agreement, caption
 from train.data.crop_cache import Subset
 from train.fit import provenance
@@ -297,8 +307,8 @@ def _loss(
         estimate = _without_fusion(model, batch.image, age_text)
         divergence = F.kl_div(estimate.logits.log_softmax(dim=1), target, reduction="batchmean")
         return divergence + recipe.loss.l1 * (estimate.age - age).abs().mean() / 10
-    captions = [caption(sample, chance) for sample in batch.samples]
-    matches = agreement(batch.samples, captions, recipe.loss.contrastive_sigma)
+    captions = [caption(sample, None, chance) for sample in batch.samples]
+    matches = agreement(batch.samples, None, captions, recipe.loss.contrastive_sigma).truth
     config = recipe.loss if row.contrastive else replace(recipe.loss, contrastive=0.0)
     with autocast(torch.device("cpu")):
         prediction = model.fuse(batch.image, model.towers.project_grid(batch.grid), age_text)
@@ -363,23 +373,37 @@ def _errors(model: CILF, logits: dict[str, Tensor], features: dict[str, Features
 
 
 def _corrected(model: CILF, described: dict[str, list[Described]], seed: int) -> dict[str, Tensor]:
-    """Errors on tune and test after correction: the ensemble fitted on held, the rule chosen on tune."""
-    tune = described["tune"][0]
-    temperature = _temperature(model, tune.estimate.logits, tune.truth.double().numpy())
-
-    def cooled(view: Described) -> Described:
-        return replace(view, estimate=model.head.summarise(view.estimate.logits / temperature))
-
-    held = [cooled(view) for view in described["held"]]
-    config = EnsembleConfig(embed_dim=tune.embedding.shape[1])
-    ensemble = fit_ensemble(config, held, cooled(tune), seed=seed)
-    rule, _ = choose_correction(ensemble, cooled(tune))
+    """Errors on tune and test after correction, whose further view is the mirror image: the rule is chosen on held and
+    tune by cross-fitting."""
+    held, tune, test = (_outputs(described[part]) for part in ("held", "tune", "test"))
+    known = join([held, tune])
+    predictive, config = fit_predictive(known), EnsembleConfig(embed_dim=known.embedding.shape[2])
+    folds = cross_fit(config, known, fold_of(known.names), predictive)
+    rule, _ = choose_correction(folds, known, predictive)
+    ensemble = fit_ensemble(config, known.states(predictive), known.truth, seed=seed)
     errors = {}
-    for part in ("tune", "test"):
-        view = cooled(described[part][0])
-        ages = corrected_ages(ensemble, view.embedding, view.estimate, rule)
-        errors[part] = ages - view.truth
+    for name, part in (("tune", tune), ("test", test)):
+        everyone = [Fold(torch.arange(len(part.names)), part, ensemble)]
+        errors[name] = corrected(everyone, rule, predictive).age - part.truth
     return errors
+
+
+def _outputs(views: list[Described]) -> ViewOutputs:
+    """Photos as they are and mirrored, which stand second and third."""
+    pair = views[1:]
+    estimates = [view.estimate for view in pair]
+    truth = pair[0].truth
+    return ViewOutputs(
+        names=tuple(map(str, range(len(truth)))),
+        truth=truth,
+        detected=torch.ones(len(truth), dtype=torch.bool),
+        embedding=torch.stack([view.embedding for view in pair], dim=1),
+        logits=torch.stack([estimate.logits for estimate in estimates], dim=1),
+        age=torch.stack([estimate.age for estimate in estimates], dim=1),
+        spread=torch.stack([estimate.spread for estimate in estimates], dim=1),
+        parts=torch.zeros(len(truth), 2, 0, estimates[0].logits.shape[1]),
+        views=(MIRRORED,),
+    )
 
 
 def summary(

@@ -8,7 +8,7 @@ import matplotlib
 
 from train.formatting import signed, signed_span
 
-COLOURS = {"tune": "#d9820f", "test": "#0b6aa8"}  # of the two parts
+COLOURS = ("#d9820f", "#0b6aa8")  # of the parts, in their order
 
 
 def table(found: dict[str, Any]) -> str:
@@ -19,12 +19,13 @@ def table(found: dict[str, Any]) -> str:
 
 def rules(rows: Sequence[dict[str, Any]]) -> str:
     """A row for each ε and number of iterations: MAE, shares of the photos that change, improve or get worse, gain."""
+    parts = [name for name, value in rows[0].items() if isinstance(value, dict)] if rows else []
     effects = " | ".join(
-        f"MAE, {part} | changed | better | worse | gain, {part} (95 % range)" for part in COLOURS
+        f"MAE, {part} | changed | better | worse | gain, {part} (95 % range)" for part in parts
     )
-    lines = [f"| ε, years | iterations | {effects} |", "|---" * (2 + 5 * len(COLOURS)) + "|"]
+    lines = [f"| ε, years | iterations | {effects} |", "|---" * (2 + 5 * len(parts)) + "|"]
     lines += [
-        f"| {row['epsilon']:.2f} | {row['iterations']} | {' | '.join(_effect(row[part]) for part in COLOURS)} |"
+        f"| {row['epsilon']:.2f} | {row['iterations']} | {' | '.join(_effect(row[part]) for part in parts)} |"
         for row in rows
     ]
     return "\n".join(lines)
@@ -41,10 +42,10 @@ def _gain(gain: float, ends: Sequence[float]) -> str:
 
 def controls(found: dict[str, Any]) -> str:
     """A row for each way to change the age without the loop, and for the loop."""
-    columns = " | ".join(f"MAE, {part} | gain, {part} (95 % range)" for part in COLOURS)
-    lines = [f"| control | {columns} |", "|---" * (1 + 2 * len(COLOURS)) + "|"]
+    columns = " | ".join(f"MAE, {part} | gain, {part} (95 % range)" for part in found)
+    lines = [f"| control | {columns} |", "|---" * (1 + 2 * len(found)) + "|"]
     for name in found["test"]:
-        rows = [found[part][name] for part in COLOURS]
+        rows = [found[part][name] for part in found]
         cells = " | ".join(f"{row['mae']:.3f} | {_gain(row['gain'], row['gain_range'])}" for row in rows)
         lines.append(f"| {name} | {cells} |")
     return "\n".join(lines)
@@ -72,7 +73,7 @@ def figure(found: dict[str, Any], path: Path) -> None:
 
     tried = sorted({row["iterations"] for row in found["sweep"]})
     drawing, ((mae, gain), (shares, errors)) = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
-    for part, colour in COLOURS.items():
+    for part, colour in zip(found["calibration"], COLOURS, strict=True):
         for iterations, dash in ((tried[0], "--"), (tried[-1], "-")):
             rows = [row for row in found["sweep"] if row["iterations"] == iterations]
             epsilon = [row["epsilon"] for row in rows]

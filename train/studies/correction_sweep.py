@@ -1,11 +1,13 @@
-"""Does the correction pay? ε and the number of iterations swept, the ensemble's calibration, and three controls.
+"""Does the correction pay? ε and the number of views swept, the ensemble's calibration, and five controls.
 
-The error ensemble is a second regressor with photos of its own (`held`), so a gain over the base alone proves little.
-Beside it stand: a monotone recalibration of the age fitted on `held`; the plain mean of the base's age and the age at
-which the ensemble expects the smallest error; and, in the ablation, the base fitted on `train` and `held` together.
+More views gain something without any rule, and the error ensemble is a second regressor with photos of its own, so a
+gain over the base alone proves little. Beside the correction stand: all views for every face; the age at which the
+ensemble expects the smallest error after the first crop, and its mean with the base; and a monotone recalibration of
+the age. All are read from the same stored outputs of the network for every view of every photo.
 """
 
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,72 +17,95 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
 from cilf.checkpoint import Checkpoint
-from cilf.model.correction import ErrorModel
-from train.calibrate.calibrate import Described, Remembering, ages_after, describe, join, search_correction
-from train.data.crop_cache import Subset
+from cilf.model.correction import CorrectionConfig
+from cilf.model.predictive import PredictiveConfig
+from train.calibrate.error_ensemble import (
+    Fold,
+    choose_correction,
+    corrected,
+    cross_fit,
+    first_errors,
+    fold_of,
+)
+from train.calibrate.predictions import ViewOutputs
 from train.metrics import bootstrap_range, gain, mean_absolute_error
 
-ITERATIONS = (1, 2, 3, 5)
 THRESHOLDS = 13  # values of ε, evenly spaced over the quantiles of the first estimated errors
+CHOSEN_ON, TEST = "held and tune", "test"
+
+Ages = Float[np.ndarray, " photo"]
 
 
-def sweep(checkpoint: Checkpoint, held: list[Subset], tune: Subset, test: Subset) -> dict[str, Any]:
-    """All figures, as JSON values. The rule's other values are those that are best on `tune`."""
-    model, ensemble, mirror = checkpoint.model, checkpoint.ensemble, checkpoint.config.mirror
-    parts = {"tune": describe(model, tune, mirror=mirror), "test": describe(model, test, mirror=mirror)}
-    on_held = join([describe(model, part, mirror=mirror) for part in held])
-    tables = {
-        name: Remembering(ensemble, part, part.estimate.logits.shape[1]) for name, part in parts.items()
+@dataclass(frozen=True)
+class Part:
+    """Photos with all their views, in folds whose error models were fitted without them."""
+
+    outputs: ViewOutputs
+    folds: Sequence[Fold]
+
+    @property
+    def truth(self) -> Ages:
+        """True ages in years."""
+        return self.outputs.truth.double().numpy()
+
+
+def sweep(
+    checkpoint: Checkpoint, known: ViewOutputs, groups: Sequence[str], test: ViewOutputs
+) -> dict[str, Any]:
+    """All figures, as JSON values.
+
+    Args:
+        checkpoint: whose rule and ensemble are measured on `test`.
+        known: held-out and validation photos; on them, by cross-fitting, ensembles like the checkpoint's.
+        groups: of near-duplicates, one of each photo in `known`.
+        test: the photos to report on.
+    """
+    config = checkpoint.config
+    predictive, everyone = config.predictive, torch.arange(len(test.names))
+    folds = cross_fit(config.ensemble, known, fold_of(groups), predictive, checkpoint.ensemble)
+    parts = {
+        CHOSEN_ON: Part(known, folds),
+        TEST: Part(test, [Fold(everyone, test, checkpoint.ensemble)]),
     }
-    _, rule = search_correction(ensemble, parts["tune"])
-    first = _estimated(ensemble, parts["tune"])
+    rule, _ = choose_correction(parts[CHOSEN_ON].folds, known, predictive)
+    first = first_errors(parts[CHOSEN_ON].folds, predictive).numpy()
     rows = []
     for epsilon in np.quantile(first, np.linspace(0, 1, THRESHOLDS)):
-        for iterations in ITERATIONS:
-            tried = replace(rule, epsilon=float(epsilon), max_iterations=iterations)
+        for views in range(2, 2 + len(known.views)):
+            tried = replace(rule, epsilon=float(epsilon), max_views=views)
             rows.append(
-                {"epsilon": float(epsilon), "iterations": iterations}
-                | {name: _effect(tables[name], part, tried) for name, part in parts.items()}
+                {"epsilon": float(epsilon), "iterations": views - 1}
+                | {name: _effect(part, tried, predictive) for name, part in parts.items()}
             )
     return {
-        "weights_sha256": checkpoint.config.sha256,
-        "shipped_rule": asdict(checkpoint.config.correction),
-        "best_rule_on_tune": asdict(rule),
+        "weights_sha256": config.sha256,
+        "shipped_rule": asdict(config.correction),
         "sweep": rows,
-        "calibration": {name: calibration(ensemble, part) for name, part in parts.items()},
-        "controls": {name: _controls(ensemble, on_held, part, rule) for name, part in parts.items()},
+        "calibration": {name: calibration(part, predictive) for name, part in parts.items()},
+        "controls": {
+            name: _controls(part, parts[CHOSEN_ON], config.correction, predictive)
+            for name, part in parts.items()
+        },
     }
 
 
-def _effect(ensemble: Remembering, part: Described, rule: Any) -> dict[str, Any]:
-    truth, before = part.truth.numpy(), part.estimate.age.numpy()
-    after = ages_after(rule, ensemble, part)
-    fall = np.abs(before - truth) - np.abs(after - truth)
+def _effect(part: Part, rule: CorrectionConfig, predictive: PredictiveConfig) -> dict[str, Any]:
+    before = part.outputs.evidence(0, predictive).age.double().numpy()
+    result = corrected(part.folds, rule, predictive)
+    after = result.age.double().numpy()
+    fall = np.abs(before - part.truth) - np.abs(after - part.truth)
     return (
-        {"mae": mean_absolute_error(truth, after)}
-        | gain(truth, before, after)
-        | {"gain_range": bootstrap_range(fall)}
+        {"mae": mean_absolute_error(part.truth, after)}
+        | gain(part.truth, before, after)
+        | {"gain_range": bootstrap_range(fall), "mean_views": float(result.views.mean())}
     )
 
 
-@torch.inference_mode()
-def _estimated(ensemble: ErrorModel, part: Described) -> Float[np.ndarray, " photo"]:
-    """The ensemble's estimated error of the first estimate, in years."""
-    found = ensemble(part.embedding, part.estimate, part.estimate.age.unsqueeze(1))
-    return found.mean(dim=0)[:, 0].double().numpy()
-
-
-@torch.inference_mode()
-def _wanted(ensemble: ErrorModel, part: Described) -> Float[np.ndarray, " photo"]:
-    """The whole age at which the ensemble expects the smallest error."""
-    ages = torch.arange(part.estimate.logits.shape[1], dtype=torch.float32).expand(len(part.truth), -1)
-    return ensemble(part.embedding, part.estimate, ages).mean(dim=0).argmin(dim=1).double().numpy()
-
-
-def calibration(ensemble: ErrorModel, part: Described, bins: int = 10) -> dict[str, Any]:
+def calibration(part: Part, predictive: PredictiveConfig, bins: int = 10) -> dict[str, Any]:
     """Estimated against real errors of the first estimate, in bins of as many photos each, ascending."""
-    estimated = _estimated(ensemble, part)
-    real = np.abs(part.estimate.age.numpy() - part.truth.numpy())
+    estimated = first_errors(part.folds, predictive).double().numpy()
+    age = part.outputs.evidence(0, predictive).age.double().numpy()
+    real = np.abs(age - part.truth)
     order = np.array_split(np.argsort(estimated), bins)
     return {
         "estimated": [float(estimated[rows].mean()) for rows in order],
@@ -90,25 +115,62 @@ def calibration(ensemble: ErrorModel, part: Described, bins: int = 10) -> dict[s
     }
 
 
-def _controls(ensemble: ErrorModel, held: Described, part: Described, rule: Any) -> dict[str, Any]:
-    truth, base = part.truth.numpy(), part.estimate.age.double().numpy()
-    order = np.argsort(held.estimate.age.numpy())
-    monotone = isotonic_regression(held.truth.double().numpy()[order]).x
-    wanted = _wanted(ensemble, part)
-    ages = {
-        "base": base,
-        "correction, best rule on tune": ages_after(rule, ensemble, part),
-        "monotone recalibration on held": np.interp(
-            base, held.estimate.age.double().numpy()[order], monotone
-        ),
-        "mean of base and ensemble": (base + wanted) / 2,
-        "ensemble alone": wanted,
+@torch.no_grad()
+def _smallest_error(part: Part, predictive: PredictiveConfig) -> Ages:
+    """The whole age at which the ensemble expects the smallest error after the first crop."""
+    ages = []
+    for fold in part.folds:
+        state = fold.outputs.evidence(0, predictive)
+        whole = torch.arange(state.probabilities.shape[1], dtype=torch.float32)
+        ages.append(fold.errors(state, whole.expand(len(state.age), -1)).mean(dim=0).argmin(dim=1))
+    order = torch.cat([fold.rows for fold in part.folds]).argsort()
+    return torch.cat(ages)[order].double().numpy()
+
+
+def _controls(
+    part: Part, known: Part, rule: CorrectionConfig, predictive: PredictiveConfig
+) -> dict[str, Any]:
+    first = part.outputs.evidence(0, predictive)
+    truth, base = part.truth, first.age.double().numpy()
+    smallest, result = _smallest_error(part, predictive), corrected(part.folds, rule, predictive)
+    everything = part.outputs.states(predictive)[-1]
+    # age after it, and the mean number of views that it takes
+    controls = {
+        "base": (base, 1.0),
+        "correction": (result.age.double().numpy(), float(result.views.mean())),
+        "all views for every face": (everything.age.double().numpy(), float(everything.views.mean())),
+        "monotone recalibration on held and tune": (_monotone(part, known, predictive), 1.0),
+        "mean of base and ensemble": ((base + smallest) / 2, 1.0),
+        "ensemble alone": (smallest, 1.0),
     }
-    return {
-        name: {
+    widest = first.spread.numpy() >= np.quantile(first.spread.numpy(), 2 / 3)
+    rows = {}
+    for name, (age, views) in controls.items():
+        fall = np.abs(base - truth) - np.abs(age - truth)
+        rows[name] = {
             "mae": mean_absolute_error(truth, age),
-            "gain": float((np.abs(base - truth) - np.abs(age - truth)).mean()),
-            "gain_range": bootstrap_range(np.abs(base - truth) - np.abs(age - truth)),
+            "gain": float(fall.mean()),
+            "gain_range": bootstrap_range(fall),
+            "gain_of_widest_third": float(fall[widest].mean()),
+            "gain_range_of_widest_third": bootstrap_range(fall[widest]),
+            "mean_views": views,
+            "share_moved": float((np.abs(age - base) >= 0.5).mean()),
         }
-        for name, age in ages.items()
-    }
+    rows["correction"]["share_asking"] = float((result.views > 1).float().mean())
+    return rows
+
+
+def _monotone(part: Part, known: Part, predictive: PredictiveConfig) -> Ages:
+    """First ages through a monotone curve, fitted to the known photos of other folds."""
+    age = part.outputs.evidence(0, predictive).age.double().numpy()
+    known_age = known.outputs.evidence(0, predictive).age.double().numpy()
+    result = np.empty_like(age)
+    for fold in part.folds:
+        rows = fold.rows.numpy()
+        others = np.ones(len(known_age), dtype=bool)
+        if part is known:
+            others[rows] = False
+        order = np.argsort(known_age[others])
+        curve = isotonic_regression(known.truth[others][order]).x
+        result[rows] = np.interp(age[rows], known_age[others][order], curve)
+    return result

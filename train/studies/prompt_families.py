@@ -6,7 +6,31 @@ labels. So the study compares wordings; it is no evidence that appearance words 
 
 from collections.abc import Callable
 
-from train.data.captions import DECADES, STAGES, article, number_words
+from train.data.captions import DECADES, article, number_words
+
+# words → (first age, last age) in whole years; neighbours overlap, as in speech
+STAGES = {
+    "newborn": (0, 0),
+    "baby": (0, 2),
+    "infant": (0, 1),
+    "toddler": (1, 3),
+    "small child": (2, 7),
+    "child": (2, 12),
+    "kid": (3, 12),
+    "teenager": (13, 19),
+    "adolescent": (12, 18),
+    "minor": (0, 17),
+    "young adult": (18, 30),
+    "young person": (14, 30),
+    "adult": (18, 120),
+    "middle aged person": (40, 60),
+    "middle aged adult": (40, 60),
+    "old person": (65, 120),
+    "elderly person": (68, 120),
+    "senior": (62, 120),
+    "pensioner": (65, 120),
+    "very old person": (80, 120),
+}
 
 
 def _decade(age: int) -> str:

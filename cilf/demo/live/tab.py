@@ -122,7 +122,8 @@ class LiveTab:
             raise UsageError(f"the frame's time is {at}; give seconds")
         self._follow_exchanges(estimator)
         tracker = self._streams.tracker(page, bool(frame.get("first")))
-        faces = estimator.predict(picture, tiles=False, max_faces=MAX_FACES)
+        # The further views of a face are its next frames, whose evidence the tracker keeps.
+        faces = estimator.predict(picture, tiles=False, max_faces=MAX_FACES, max_views=1)
         height, width = picture.shape[:2]
         return [_shown(face, width, height) for face in tracker.update(faces, at)]
 

@@ -49,8 +49,8 @@ def correction(face: FacePrediction, epsilon: float) -> str:
     """
     steps = "cilf-steps cilf-single" if len(face.trace) == 1 else "cilf-steps"  # one point needs less height
     rows = "".join(
-        f"<tr><th scope='row'>{step.iteration}</th><td>{step.age:.1f}</td><td>{step.estimated_error:.1f}</td>"
-        f"<td>{texts.outcome(face, index)}</td></tr>"
+        f"<tr><th scope='row'>{step.iteration} · {escape(step.view)}</th><td>{step.age:.1f}</td>"
+        f"<td>{step.estimated_error:.1f}</td><td>{texts.outcome(face, index)}</td></tr>"
         for index, step in enumerate(face.trace)
     )
     return f"""
@@ -70,7 +70,7 @@ def correction(face: FacePrediction, epsilon: float) -> str:
 
 
 def distribution(face: FacePrediction) -> str:
-    """The age head's probabilities over the ages 0 to 100, with the estimate and the interval."""
+    """The calibrated probabilities of the ages 0 to 100, with the estimate and the interval."""
     shares = np.asarray(face.distribution, dtype=float)
     top = max(float(shares.max()), 1e-9)
     points = " ".join(
@@ -85,7 +85,7 @@ def distribution(face: FacePrediction) -> str:
     return f"""
 <section class="cilf-card" aria-labelledby="cilf-distribution">
   <h2 id="cilf-distribution">Age distribution</h2>
-  <p class="cilf-lead">What the age head holds for possible, before correction. Likeliest age: {likeliest}.</p>
+  <p class="cilf-lead">How likely each age is, after correction and calibration. Likeliest age: {likeliest}.</p>
   <div class="cilf-plot cilf-tall" role="img" aria-label="{spoken}">
     <div class="cilf-band" style="left:{_x(low):.2f}%;width:{_x(high) - _x(low):.2f}%"></div>
     <svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">

@@ -64,9 +64,10 @@ class Estimator(Protocol):
         no_face: Literal["skip", "whole"] = "skip",
         tiles: bool = True,
         max_faces: int | None = None,
+        max_views: int | None = None,
     ) -> list[FacePrediction]:
         """The faces of a photo (HxWx3 uint8 RGB), left to right, each compared with the prompts; `tiles` shows small
-        ones too."""
+        ones too, and `max_views` of 1 seeks no further views of a face."""
         ...
 
     def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:

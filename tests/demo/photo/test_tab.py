@@ -92,6 +92,7 @@ class FakeEstimator:
         no_face: Literal["skip", "whole"] = "skip",
         tiles: bool = True,
         max_faces: int | None = None,
+        max_views: int | None = None,
     ) -> list[FacePrediction]:
         self.photos.append(photo)
         if np.ptp(photo, axis=(0, 1)).any():
@@ -127,6 +128,14 @@ class TestTexts:
         assert story.index("41.0") < story.index("36.0")
         assert "30.0" not in story
         assert "One correction" in story
+
+    def test_views_that_confirm_the_guess_are_no_correction(self) -> None:
+        trace = (TraceStep(0, 41.0, 6.0, True), TraceStep(1, 41.5, 4.1, False, "mirrored", 4.2))
+        face = replace(make_face(41.0), trace=trace, status="corrected")
+        story = texts.story(face, EPSILON)
+        assert "One further view confirmed it" in story
+        assert "4.2" in story
+        assert "with care" not in story
 
     def test_low_confidence_asks_for_care(self) -> None:
         trace = (TraceStep(0, 41.0, 6.0, True), TraceStep(1, 30.0, 7.0, False))

@@ -1,63 +1,226 @@
-"""Calibration, on made-up faces whose true errors are known."""
+"""Calibration by cross-fitting, on made-up faces whose true errors are known."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from cilf.conformal import conformal_quantile
+from cilf.checkpoint import Checkpoint
 from cilf.model.correction import CorrectionConfig, EnsembleConfig
 from cilf.model.head import AgeHead
-from train.calibrate.calibrate import Described, calibrate_interval, choose_correction, fit_ensemble
+from cilf.model.predictive import PredictiveConfig
+from tests import tiny
+from tests.train.made_up import RECIPE, photos
+from train.calibrate.calibrate import calibrate, recalibrate
+from train.calibrate.error_ensemble import (
+    MOST_ASKING,
+    Fold,
+    choose_correction,
+    choose_views,
+    corrected,
+    cross_fit,
+    effect,
+    first_errors,
+    fit_predictive,
+    fold_of,
+    levels,
+    set_levels,
+)
+from train.calibrate.intervals import (
+    calibrate_conformal,
+    choose_edges,
+    covered,
+    cross_forecast,
+    fit_familiarity,
+    forecast,
+)
+from train.calibrate.predictions import PROPOSED, ViewOutputs, view_outputs
+from train.studies.correction_report import figure, table
+from train.studies.correction_sweep import sweep
 
 pytestmark = pytest.mark.training
 
 CONFIG = EnsembleConfig(embed_dim=8, members=3, width=32, dropout=0.0)
 
+CONFIG = EnsembleConfig(embed_dim=8, members=3, width=16, dropout=0.0)
+MEDIAN = PredictiveConfig(location="median")
 
-def faces(count: int, bias: float, seed: int) -> Described:
-    """Embeddings that show a group; the base estimate is off by `bias` in one of the two groups, and noisy in both."""
+
+def faces(count: int, seed: int, *, own: float = 1.0, views: int = 4, narrow: float = 1.0) -> ViewOutputs:
+    """Easy and hard faces. Every view is off by an error of its own, `own` times the face's difficulty, beside one that
+    all views share; the distributions are too narrow by `narrow`."""
     generator = torch.Generator().manual_seed(seed)
     truth = torch.rand(count, generator=generator) * 60 + 20
-    group = (torch.rand(count, generator=generator) < 0.5).float()
-    age = truth + bias * group + torch.randn(count, generator=generator)
-    embedding = torch.nn.functional.normalize(
-        torch.cat([group.unsqueeze(1) * 2 - 1, torch.randn(count, 7, generator=generator) * 0.1], dim=1),
-        dim=1,
+    hard = 2 + 8 * (torch.rand(count, generator=generator) < 0.5).float()
+    shared = 0.5 * hard * torch.randn(count, generator=generator)
+    ages = (truth + shared).unsqueeze(1) + own * hard.unsqueeze(1) * torch.randn(
+        count, views, generator=generator
     )
-    grid = torch.arange(101.0)
-    return Described(embedding, AgeHead(101).summarise(-((grid - age.unsqueeze(1)) ** 2) / 18), truth)
+    ages, grid = ages.clamp(0, 100), torch.arange(101.0)
+    spread = (hard / narrow).unsqueeze(1).expand(-1, views)
+    logits = -((grid - ages.unsqueeze(2)) ** 2) / (2 * spread.unsqueeze(2) ** 2)
+    estimate = AgeHead(101).summarise(logits.flatten(0, 1))
+    embedding = torch.randn(count, views, 8, generator=generator)
+    return ViewOutputs(
+        names=tuple(f"{index}.png" for index in range(count)),
+        truth=truth,
+        detected=torch.ones(count, dtype=torch.bool),
+        embedding=torch.nn.functional.normalize(embedding, dim=2),
+        logits=logits,
+        age=estimate.age.view(count, views),
+        spread=estimate.spread.view(count, views),
+        parts=torch.zeros(count, views, 0, 101),
+        views=PROPOSED[: views - 1],
+    )
+
+
+def fitted(outputs: ViewOutputs, predictive: PredictiveConfig = MEDIAN) -> list[Fold]:
+    folds = cross_fit(CONFIG, outputs, fold_of(outputs.names), predictive)
+    factors = levels(folds, predictive)
+    for fold in folds:
+        set_levels(fold.errors, factors)
+    return folds
+
+
+def test_near_duplicates_lie_in_one_fold() -> None:
+    fold = fold_of([f"g{index // 2}" for index in range(200)])
+    assert (fold[::2] == fold[1::2]).all()
+    assert len(fold.unique()) == 5
+
+
+def test_the_temperature_is_that_of_the_likeliest_distribution() -> None:
+    """Errors of √1.25 times a spread that is said to be half of what it is: the variance is 5 times what was said."""
+    assert fit_predictive(faces(2000, 1, narrow=2.0)).temperature == pytest.approx(5.0, abs=0.6)
 
 
 @pytest.mark.usefixtures("quick_calibration")
-def test_a_biased_base_is_corrected() -> None:
-    tune = faces(400, bias=10, seed=2)
-    ensemble = fit_ensemble(CONFIG, [faces(800, bias=10, seed=1)], tune, steps=600)
-    rule, found = choose_correction(ensemble, tune)
-    assert rule.max_iterations > 0
-    assert found["mean_gain"] > 2
+def test_views_with_errors_of_their_own_are_worth_taking() -> None:
+    outputs = faces(600, 2)
+    folds = fitted(outputs)
+    rule, result = choose_correction(folds, outputs, MEDIAN)
+    assert rule.max_views > 1
+    assert result["mean_gain"] > 0.3
+    assert result["share_asking"] <= MOST_ASKING
+    asked = corrected(folds, rule, MEDIAN).views > 1
+    assert outputs.spread[asked, 0].mean() > outputs.spread[~asked, 0].mean()  # the hard faces ask
+    everything = replace(rule, epsilon=0.0, cost=0.0)
+    assert effect(folds, everything, outputs, MEDIAN)["share_asking"] == 1
 
 
-def test_a_base_that_cannot_be_improved_is_left_alone() -> None:
-    """Its errors are pure noise, so no rule may win by more than chance; "never correct" still has a threshold."""
-    tune = faces(400, bias=0, seed=4)
-    ensemble = fit_ensemble(CONFIG, [faces(800, bias=0, seed=3)], tune, steps=300)
-    rule, _ = choose_correction(ensemble, tune)
-    assert rule.max_iterations == 0
+@pytest.mark.usefixtures("quick_calibration")
+def test_views_that_say_the_same_again_are_left_alone() -> None:
+    """No rule may win by more than chance; "never correct" still has a threshold."""
+    outputs = faces(400, 3, own=0.0)
+    rule, result = choose_correction(fitted(outputs), outputs, MEDIAN)
+    assert rule.max_views == 1
     assert rule.epsilon > 0
+    assert "best_refused" in result
 
 
-def test_the_interval_is_that_of_the_calibration_photos() -> None:
-    tune, cal = faces(300, bias=0, seed=6), faces(500, bias=0, seed=7)
-    ensemble = fit_ensemble(CONFIG, [faces(300, bias=0, seed=5)], tune, steps=100)
-    rule = CorrectionConfig(epsilon=1.0, max_iterations=0)
-    found = calibrate_interval(ensemble, rule, tune, cal)
-    assert found.edges == (30.0, 45.0, 60.0)  # nobody is under 13 here
-    assert np.isfinite(found.quantiles).all()
+@pytest.mark.usefixtures("quick_calibration")
+def test_estimated_errors_are_right_on_average_and_fall_with_every_view() -> None:
+    outputs = faces(600, 4)
+    folds = fitted(outputs)
+    factors = levels(folds, MEDIAN)
+    assert factors == pytest.approx([1.0] * 4, abs=0.01)
     with torch.no_grad():
-        first = ensemble(cal.embedding, cal.estimate, cal.estimate.age.unsqueeze(1)).mean(dim=0)[:, 0]
-    scores = ((cal.estimate.age - cal.truth).abs() / (first + found.floor)).numpy()
-    band = np.digitize(cal.truth.numpy(), found.edges)
-    wanted = [conformal_quantile(scores[band == index], 0.9) for index in range(len(found.edges) + 1)]
-    assert found.quantiles == pytest.approx(wanted, rel=1e-3)
-    inside = scores <= np.array(found.quantiles)[band] * 1.001
-    assert inside.mean() == pytest.approx(0.9, abs=0.02)
+        means = [
+            torch.cat(
+                [f.errors(state, state.age.unsqueeze(1)).mean(dim=0)[:, 0] for f, state in pairs]
+            ).mean()
+            for pairs in (
+                [(fold, fold.outputs.states(MEDIAN)[number]) for fold in folds] for number in range(4)
+            )
+        ]
+    assert means == sorted(means, reverse=True)
+    real = (outputs.evidence(0, MEDIAN).age - outputs.truth).abs()
+    estimated = first_errors(folds, MEDIAN)
+    assert float(torch.corrcoef(torch.stack([real, estimated]))[0, 1]) > 0.3
+
+
+def test_the_first_view_chosen_is_the_one_that_tells_most() -> None:
+    outputs = faces(500, 5)
+    exact = outputs.logits.clone()
+    exact[:, 2] = -((torch.arange(101.0) - outputs.truth.unsqueeze(1)) ** 2)
+    assert choose_views(replace(outputs, logits=exact), MEDIAN)[0] == outputs.views[1]
+
+
+@pytest.mark.usefixtures("quick_calibration")
+def test_intervals_hold_what_they_promise_at_every_level() -> None:
+    known, cal, other = faces(400, 6, narrow=1.5), faces(800, 7, narrow=1.5), faces(2000, 8, narrow=1.5)
+    folds = fitted(known)
+    rule = CorrectionConfig(epsilon=3.0, max_views=3)
+    edges = choose_edges(cross_forecast(folds, rule, MEDIAN))
+    errors = folds[0].errors
+    conformal = calibrate_conformal(forecast(errors, cal, rule, MEDIAN), edges)
+    tried = forecast(errors, other, rule, MEDIAN)
+    for level, inside in covered(tried, conformal, (0.5, 0.8, 0.9, 0.95)).items():
+        assert inside.mean() == pytest.approx(level, abs=0.05)
+    for row in tried.rows[:50]:
+        low, high = conformal.interval(row)
+        assert low <= row.age <= high
+        assert row.probabilities.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_few_calibration_photos_are_unlike_themselves() -> None:
+    outputs = faces(600, 9)
+    near = torch.nn.functional.normalize(outputs.embedding + 3 * torch.eye(8)[0], dim=2)
+    familiarity = fit_familiarity(replace(outputs, embedding=near), replace(outputs, embedding=near))
+    assert familiarity(near[:, 0]).float().mean() > 0.98
+    assert not familiarity(-near[:, 0]).any()
+
+
+@pytest.mark.usefixtures("quick_calibration")
+def test_a_checkpoint_is_calibrated_from_photos_and_again_from_what_was_stored(tmp_path: Path) -> None:
+    made, model = photos(tmp_path), tiny.model()
+    first = calibrate(model, RECIPE, made, tmp_path / "views", step=3)
+    for sample in made.held:
+        sample.path.unlink()
+    checkpoint = Checkpoint(model, first.errors, first.config, "made up")
+    again = recalibrate(checkpoint, RECIPE, made, tmp_path / "views")
+    assert again.config == first.config
+    assert first.config.familiarity.photos == 64
+    assert first.chosen_on.names[:32] == tuple(sample.name for sample in made.held)
+    assert np.isfinite(first.cal.age).all()
+
+
+def test_outputs_are_those_of_the_model_for_each_view(tmp_path: Path) -> None:
+    made, model = photos(tmp_path, 8), tiny.model()
+
+    def compute(pixels: torch.Tensor, age_text: torch.Tensor):
+        return model.describe(pixels, age_text, mirror=False)
+
+    outputs = view_outputs(model, compute, made.held, PROPOSED[:2], tmp_path / "views")
+    assert outputs.logits.shape == (8, 3, 101)
+    assert not outputs.detected.any()
+    assert outputs.with_views(PROPOSED[1:2]).logits.equal(outputs.logits[:, [0, 2]])
+    torch.testing.assert_close(
+        outputs.logits[:, 0], outputs.logits[:, 1], atol=1e-3, rtol=1e-3
+    )  # an even picture is its own mirror image
+
+
+@pytest.mark.usefixtures("quick_calibration")
+def test_a_sweep_reads_every_control_from_the_same_outputs(tmp_path: Path) -> None:
+    known, test = faces(300, 10), faces(200, 11)
+    config = replace(
+        tiny.CHECKPOINT,
+        ensemble=CONFIG,
+        predictive=MEDIAN,
+        correction=CorrectionConfig(epsilon=3.0, max_views=4),
+        views=known.views,
+    )
+    checkpoint = Checkpoint(tiny.model(), fitted(known)[0].errors, config, "tiny")  # type: ignore[arg-type]
+    found = sweep(checkpoint, known, known.names, test)
+    last = found["sweep"][-1]["test"]
+    assert last["share_changed"] == last["mean_gain"] == 0  # at the largest ε
+    figure(found, tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").stat().st_size > 10_000
+    controls = found["controls"]["test"]
+    assert table(found).count("\n") == len(found["sweep"]) + len(controls) + 9
+    assert controls["base"]["gain"] == 0
+    assert controls["all views for every face"]["gain"] > 0.3
+    assert controls["all views for every face"]["mean_views"] == 4
+    assert 1 < controls["correction"]["mean_views"] < 4
+    assert controls["correction"]["gain"] > 0.5 * controls["all views for every face"]["gain"]

@@ -143,9 +143,9 @@ def test_a_card_has_no_negative_zero() -> None:
 
 
 def test_a_card_tells_what_the_interval_is_conditional_on() -> None:
-    assert "in each band of true ages" in card(tiny.CHECKPOINT, measured())
-    one = replace(tiny.CHECKPOINT.interval, edges=(), quantiles=(1.5,))
-    assert "over all of them, not in every group" in card(replace(tiny.CHECKPOINT, interval=one), measured())
+    assert "in each band of estimated ages" in card(tiny.CHECKPOINT, measured())
+    one = replace(tiny.CONFORMAL, edges=())
+    assert "over all of them, not in every group" in card(replace(tiny.CHECKPOINT, conformal=one), measured())
 
 
 def test_a_card_tells_which_looks_are_counted() -> None:

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cilf.checkpoint import Checkpoint
+from cilf.conformal import ConformalConfig
 from cilf.errors import UsageError
 from cilf.model.mtmsa import MTMSA, GaussianError, MTMSAPrediction
 from tests import tiny
 from tests.train.fit.test_loop import weights
-from tests.train.made_up import FIT, subset
+from tests.train.made_up import FIT, photos, subset
 from train.calibrate.calibrate import Described, calibrate, describe, fit_temperature, recalibrate
 from train.data.augment import AugmentConfig
 from train.data.datasets import Sample
@@ -110,13 +111,16 @@ def test_it_learns_and_is_calibrated_without_an_ensemble(tmp_path: Path) -> None
     described = describe(model, data, mirror=True)
     assert (described.estimate.age - described.truth).abs().mean() < 14
     kept, step = averaged_model(recipe, tmp_path)
-    ensemble, checkpoint = calibrate(kept, recipe, [data], data, data, step)
-    assert isinstance(ensemble, GaussianError)
+    result = calibrate(kept, recipe, photos(tmp_path), tmp_path / "views", step)
+    checkpoint = result.config
+    assert isinstance(result.errors, GaussianError)
     assert checkpoint.ensemble is None
-    assert checkpoint.correction.max_iterations == 0
+    assert checkpoint.views == ()
+    assert checkpoint.correction.max_views == 1
     assert checkpoint.correction.epsilon > 0
     assert checkpoint.model == recipe.model
-    assert len(checkpoint.decision.truth) == len(data.rows)
+    assert isinstance(checkpoint.conformal, ConformalConfig)
+    assert len(checkpoint.conformal.truth) == len(data.rows)
     errors = (described.estimate.age - described.truth).abs().numpy()
     assert np.isfinite(errors).all()
 
@@ -146,14 +150,12 @@ def test_a_study_of_cilfs_parts_refuses_it() -> None:
 
 
 @pytest.mark.training
-def test_calibrating_anew_gives_the_same() -> None:
+def test_calibrating_anew_gives_the_same(tmp_path: Path) -> None:
     """What was fitted before must not count twice."""
-    data, model = subset(), tiny.mtmsa()
-    ensemble, config = calibrate(model, RECIPE, [data], data, data, step=5)
-    temperature = float(model.head.temperature)
-    again, same, found = recalibrate(
-        Checkpoint(model, ensemble, config, "made up"), RECIPE, [data], data, data
-    )
-    assert float(again.head.temperature) == temperature
-    assert isinstance(same, GaussianError)
-    assert found == config
+    made, model = photos(tmp_path), tiny.mtmsa()
+    first = calibrate(model, RECIPE, made, tmp_path / "views", step=5)
+    checkpoint = Checkpoint(model, first.errors, first.config, "made up")
+    again = recalibrate(checkpoint, RECIPE, made, tmp_path / "other views")
+    assert float(model.head.temperature) == 1
+    assert isinstance(again.errors, GaussianError)
+    assert again.config == first.config

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from cilf.checkpoint import Checkpoint
 from cilf.model.fourierformer import FourierFormerBlock, FourierFusion, FusionConfig
 from tests import tiny
 from tests.train.fit.test_loop import RECIPE, subset
@@ -29,9 +28,6 @@ from train.studies.ablation import (
     table,
 )
 from train.studies.block_variants import AttentionBlock, ConvolutionBlock, Mixer, exchange
-from train.studies.correction_report import figure
-from train.studies.correction_report import table as sweep_table
-from train.studies.correction_sweep import sweep
 from train.studies.frozen_features import extract
 from train.studies.prompt_families import ENSEMBLE, FAMILIES, texts
 
@@ -191,17 +187,3 @@ def test_frozen_towers_stay_frozen(tmp_path: Path) -> None:
     before = {key: value.clone() for key, value in trained.state_dict().items()}
     ablate(RECIPE, trained, features, tmp_path, seeds=1, steps=2)
     assert all(torch.equal(value, before[key]) for key, value in trained.state_dict().items())
-
-
-@pytest.mark.training
-def test_the_sweep_starts_and_ends_where_it_must(tmp_path: Path) -> None:
-    """At the largest ε nothing is corrected, so nothing is gained or harmed."""
-    checkpoint = Checkpoint(tiny.model(), tiny.ensemble(), tiny.CHECKPOINT, "tiny")
-    found = sweep(checkpoint, [subset(24)], subset(24), subset(24))
-    last = found["sweep"][-1]["tune"]
-    assert last["share_changed"] == last["mean_gain"] == 0
-    base = found["controls"]["test"]["base"]
-    assert base["gain"] == 0
-    figure(found, tmp_path / "sweep.png")
-    assert (tmp_path / "sweep.png").stat().st_size > 10_000
-    assert sweep_table(found).count("\n") == len(found["sweep"]) + len(found["controls"]["test"]) + 9

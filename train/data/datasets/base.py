@@ -203,11 +203,14 @@ def read_splits(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def read_groups(paths: Iterable[Path]) -> dict[str, str]:
-    """File name → its group of near-duplicate photos, of split files that name groups."""
+    """All split files' groups of near-duplicates: file name → group; empty where a file has no column `group`."""
     groups: dict[str, str] = {}
-    for path in paths:
+    for number, path in enumerate(paths):
+        read_split(path)  # for its checks
         with path.open(newline="", encoding="utf-8") as file:
-            groups |= {row["filename"]: row["group"] for row in csv.DictReader(file) if row.get("group")}
+            rows = csv.DictReader(file)
+            if "group" in (rows.fieldnames or ()):
+                groups |= {row["filename"]: f"{number}/{row['group']}" for row in rows}
     return groups
 
 

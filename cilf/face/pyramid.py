@@ -1,0 +1,119 @@
+"""A photo in its own and in half, quarter, … resolution, and crops of any turn and scale filled from it."""
+
+import numpy as np
+
+from cilf.face.alignment import Similarity
+from cilf.face.opencv import opencv
+
+_STEP_BITS = 5  # OpenCV interpolates at steps of 1/32 of a pixel
+_STEPS = 1 << _STEP_BITS
+_FARTHEST = 32_000  # pixels: OpenCV's coordinates have 16 bits
+_SAMPLES = 1 << 18  # filled at a time, which bounds the memory that the coordinates take
+
+
+class Pyramid:
+    """A photo with its reductions, each made when it is first needed and then kept.
+
+    A reduction averages blocks of 2 x 2 pixels, which is the anti-aliasing of every crop that is scaled down. All
+    levels together take a third of the photo's memory. Use it in one thread at a time.
+
+    Args:
+        photo: HxWx3 uint8 RGB.
+
+    Raises:
+        DetectorError: OpenCV cannot be loaded.
+    """
+
+    def __init__(self, photo: np.ndarray) -> None:
+        self._cv2 = opencv()
+        self.height, self.width = photo.shape[:2]
+        self._levels = [photo]
+        self._finest = 0
+        while max(self.level(self._finest).shape) > _FARTHEST:
+            self._finest += 1
+        # A side halved down to nothing holds no picture.
+        self._coarsest = max(self._finest, min(self.height, self.width).bit_length() - 1)
+
+    @staticmethod
+    def of(photo: "np.ndarray | Pyramid") -> "Pyramid":
+        """The pyramid of a photo, or the pyramid itself."""
+        return photo if isinstance(photo, Pyramid) else Pyramid(photo)
+
+    def level(self, index: int) -> np.ndarray:
+        """The photo reduced by 2 ** index; pixels of an odd last row or column are left out."""
+        while len(self._levels) <= index:
+            finer = self._levels[-1]
+            height, width = (max(1, side // 2) for side in finer.shape[:2])
+            even = finer[: 2 * height, : 2 * width]
+            self._levels.append(self._cv2.resize(even, (width, height), interpolation=self._cv2.INTER_AREA))
+        return self._levels[index]
+
+    def resized(self, width: int, height: int) -> np.ndarray:
+        """The whole photo scaled down to this size, in proportion or not."""
+        factor = min(self.width / width, self.height / height)
+        return self._cv2.resize(
+            self.level(self._level_for(factor)), (width, height), interpolation=self._cv2.INTER_AREA
+        )
+
+    def crops(self, from_crop: Similarity, size: int, margin: int = 0, *, sharp: bool = True) -> np.ndarray:
+        """Fill crops: point p of crop i shows point from_crop_i(p) of the photo, in pixels with corners at integers.
+
+        A crop that shows more than one pixel of the photo in each of its own is averaged down. Outside the photo is the
+        photo reflected.
+
+        Args:
+            from_crop: the maps from crops of `size` without margin to the photo: a, b of shape (n,), offset (n, 2).
+            size, margin: a crop has size + 2 margin pixels on each side.
+            sharp: interpolate bicubically instead of bilinearly.
+
+        Returns:
+            (n, size + 2 margin, size + 2 margin, 3) uint8 RGB.
+        """
+        a, b, offset = from_crop
+        scales = np.hypot(a, b)
+        side = size + 2 * margin
+        crops = np.empty((len(scales), side, side, 3), np.uint8)
+        levels = np.array([self._level_for(scale) for scale in scales], dtype=int)
+        fine = np.where(scales > 2.0**levels, 2, 1)  # samples a pixel and axis; little aliases in between
+        for level, samples in set(zip(levels.tolist(), fine.tolist(), strict=True)):
+            members = np.flatnonzero((levels == level) & (fine == samples))
+            step = max(1, _SAMPLES // (side * samples) ** 2)
+            for start in range(0, len(members), step):
+                part = members[start : start + step]
+                chosen = (a[part], b[part], offset[part])
+                crops[part] = self._filled(chosen, level, samples, size, margin, sharp)
+        return crops
+
+    def _level_for(self, scale: float) -> int:
+        """The coarsest level with a pixel or more for each pixel of a crop at this scale."""
+        return int(np.clip(np.floor(np.log2(max(scale, 1e-6))), self._finest, self._coarsest))
+
+    def _filled(
+        self, from_crop: Similarity, level: int, samples: int, size: int, margin: int, sharp: bool
+    ) -> np.ndarray:
+        a, b, offset = (np.asarray(value) / 2.0**level for value in from_crop)
+        side = (size + 2 * margin) * samples
+        along = (np.arange(side) + 0.5) / samples - margin
+        # In whole steps of OpenCV's interpolation, so that a crop with margin agrees with one without to the last bit.
+        x = _steps((a[:, None] * along)[:, None, :] - (b[:, None] * along)[:, :, None], offset[:, 0])
+        y = _steps((b[:, None] * along)[:, None, :] + (a[:, None] * along)[:, :, None], offset[:, 1])
+        places = np.stack([x >> _STEP_BITS, y >> _STEP_BITS], axis=-1).clip(-_FARTHEST, _FARTHEST)
+        within = ((y % _STEPS) << _STEP_BITS) + x % _STEPS
+        # All crops in one picture, one below the other.
+        column = self._cv2.remap(
+            self.level(level),
+            places.astype(np.int16).reshape(-1, side, 2),
+            within.astype(np.uint16).reshape(-1, side),
+            self._cv2.INTER_CUBIC if sharp else self._cv2.INTER_LINEAR,
+            borderMode=self._cv2.BORDER_REFLECT_101,
+        )
+        if samples > 1:
+            column = self._cv2.resize(
+                column, (side // samples, len(column) // samples), interpolation=self._cv2.INTER_AREA
+            )
+        return column.reshape(len(a), side // samples, side // samples, 3)
+
+
+def _steps(positions: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Positions (n, height, width) plus offset (n,), from corners to pixel centres, in whole interpolation steps."""
+    return np.rint((positions + offset[:, None, None] - 0.5) * _STEPS).astype(np.int32)

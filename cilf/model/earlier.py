@@ -1,0 +1,135 @@
+"""Checkpoints of format cilf-3, from before there were further views and a calibrated distribution: how to read them.
+
+They give the ages, intervals and answers that they gave before. Their ensemble becomes one that ignores what its inputs
+have gained since; their intervals come from the estimated error, and their answers from the ages alone.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
+
+from cilf.conformal import Answer, Forecast, check_question, decide
+from cilf.model.correction import EnsembleConfig, ErrorEnsemble
+from cilf.model.evidence import SUMMARY
+from cilf.model.registry import SystemConfig
+
+SUMMARY_BEFORE, FEATURES_BEFORE = (
+    3,
+    11,
+)  # inputs of the ensemble beside the embedding: of a face, and of an age
+
+
+@dataclass(frozen=True)
+class EarlierConformal:
+    """Intervals that are wide where the estimated error is large, with a quantile for each band of true ages.
+
+    Attributes:
+        edges: ascending true ages in years at which a band ends and the next begins.
+        quantiles: of each band the calibrated quantile of |true age − age| / (estimated error + floor).
+        floor: years added to the estimated error.
+        truth, age: true and estimated ages of the calibration photos in years.
+        coverage: the only one that the quantiles stand for.
+        max_age: upper end of the age range in years.
+    """
+
+    edges: tuple[float, ...]
+    quantiles: tuple[float, ...]
+    floor: float
+    truth: tuple[float, ...] = ()
+    age: tuple[float, ...] = ()
+    coverage: float = 0.9
+    max_age: float = 100.0
+    kind: Literal["residual"] = "residual"
+
+    def interval(self, forecast: Forecast, coverage: float | None = None) -> tuple[float, float]:
+        """Lowest and highest age in years that lie no further from the estimate than the quantile of their own band
+        allows; the coverage is always `self.coverage`."""
+        age, spread = forecast.age, forecast.estimated_error + self.floor
+        bands = zip((0.0, *self.edges), (*self.edges, self.max_age), self.quantiles, strict=True)
+        reached = [(max(start, age - q * spread), min(end, age + q * spread)) for start, end, q in bands]
+        lows, highs = zip(*((low, high) for low, high in reached if low <= high), strict=True)
+        return min(lows), max(highs)
+
+    def answer(self, forecast: Forecast, limit: float, confidence: float) -> Answer:
+        """See `cilf.conformal.ConformalConfig.answer`; a face's distance from the limit counts in years."""
+        check_question(limit, confidence)
+        return decide(np.array(self.truth), np.array(self.age), forecast.age, limit, confidence)
+
+
+@dataclass(frozen=True)
+class _Ensemble:
+    embed_dim: int
+    members: int = 5
+    width: int = 128
+    dropout: float = 0.3
+    max_age: float = 100.0
+
+
+@dataclass(frozen=True)
+class _Correction:
+    epsilon: float
+    max_iterations: int = 5
+
+
+@dataclass(frozen=True)
+class _Interval:
+    edges: tuple[float, ...]
+    quantiles: tuple[float, ...]
+    floor: float
+    coverage: float = 0.9
+    max_age: float = 100.0
+
+
+@dataclass(frozen=True)
+class _Decision:
+    truth: tuple[float, ...] = ()
+    age: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Graph:
+    weights: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class EarlierConfig:
+    """The configuration of a checkpoint of format cilf-3, as far as it still counts.
+
+    A rule that moved ages without further views has no counterpart any more: such estimates stay where they are.
+    """
+
+    model: SystemConfig
+    ensemble: _Ensemble | None
+    correction: _Correction
+    interval: _Interval
+    format: Literal["cilf-3"]
+    decision: _Decision = field(default_factory=_Decision)
+    mirror: bool = True
+    training: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    graph: _Graph | None = None
+
+    def conformal(self) -> EarlierConformal:
+        """Interval and answers in one."""
+        return EarlierConformal(**vars(self.interval), truth=self.decision.truth, age=self.decision.age)
+
+    def ensemble_config(self) -> EnsembleConfig | None:
+        """The ensemble without an explicit error."""
+        return None if self.ensemble is None else EnsembleConfig(**vars(self.ensemble), explicit=False)
+
+
+def padded(tensors: dict[str, Tensor], config: EnsembleConfig) -> dict[str, Tensor]:
+    """The tensors of a checkpoint of format cilf-3, with weights of 0 for inputs that its ensemble did not have."""
+    tensors = dict(tensors)
+    for name, before, now in (
+        ("ensemble.face_in.weight", config.embed_dim + SUMMARY_BEFORE, config.embed_dim + SUMMARY),
+        ("ensemble.age_in.weight", FEATURES_BEFORE, ErrorEnsemble.FEATURES),
+    ):
+        weight = tensors.get(name)
+        if weight is not None and weight.ndim == 3 and weight.shape[1] == before:
+            tensors[name] = F.pad(weight, (0, 0, 0, now - before))
+    return tensors

@@ -1,0 +1,86 @@
+"""The detection model gives what MediaPipe gives, for views of any number and size."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cilf.errors import DetectorError
+from cilf.face.blazeface import SIDE, STRIDE, BlazeFace
+from cilf.face.detections import Detections
+from cilf.face.detector_weights import face_model
+
+mediapipe = pytest.importorskip("mediapipe")
+
+MEDIAPIPE_SUPPRESSION = 0.3
+
+
+@pytest.fixture(scope="module")
+def blazeface() -> BlazeFace:
+    return BlazeFace(face_model())
+
+
+@pytest.fixture(scope="module")
+def views(grace_hopper: np.ndarray, eileen_collins: np.ndarray) -> np.ndarray:
+    """The two portraits, whole and closer, turned and mirrored: (n, 128, 128, 3)."""
+    pictures = [Image.fromarray(grace_hopper), Image.fromarray(eileen_collins)]
+    closer = [pictures[0].crop((120, 80, 420, 380)), pictures[1].crop((130, 30, 310, 210))]
+    turned = [picture.rotate(12, Image.Resampling.BICUBIC) for picture in closer]
+    small = [np.array(each.resize((SIDE, SIDE), Image.Resampling.BOX)) for each in pictures + closer + turned]
+    return np.stack([*small, *(view[:, ::-1] for view in small)])
+
+
+def by_mediapipe(view: np.ndarray) -> list[Any]:
+    from mediapipe.tasks.python.core.base_options import BaseOptions
+    from mediapipe.tasks.python.vision import FaceDetector, FaceDetectorOptions
+
+    options = FaceDetectorOptions(BaseOptions(model_asset_buffer=face_model()), min_detection_confidence=0.5)
+    with FaceDetector.create_from_options(options) as detector:
+        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(view))
+        return list(detector.detect(image).detections)
+
+
+def detect(blazeface: BlazeFace, views: np.ndarray) -> Detections:
+    return blazeface(views, 0.5).weighted_suppression(MEDIAPIPE_SUPPRESSION)
+
+
+def test_detections_are_those_of_mediapipe(blazeface: BlazeFace, views: np.ndarray) -> None:
+    detections = detect(blazeface, views)
+    for index, view in enumerate(views):
+        expected = by_mediapipe(view)
+        mine = detections[detections.view == index].best_first()
+        assert len(mine) == len(expected) == 1
+        for each, box, keypoints, score in zip(expected, mine.box, mine.keypoints, mine.score, strict=True):
+            assert score == pytest.approx(each.categories[0].score, abs=1e-3)
+            points = np.array([[point.x, point.y] for point in each.keypoints]) * SIDE
+            np.testing.assert_allclose(keypoints, points, atol=0.05)
+            corner = each.bounding_box  # in whole pixels
+            given = [corner.origin_x, corner.origin_y, corner.width, corner.height]
+            np.testing.assert_allclose([*box[:2], *(box[2:] - box[:2])], given, atol=1.01)
+
+
+def test_a_batch_gives_what_each_view_gives(blazeface: BlazeFace, views: np.ndarray) -> None:
+    together = detect(blazeface, views)
+    for index, view in enumerate(views):
+        alone, here = detect(blazeface, view[None]), together[together.view == index]
+        np.testing.assert_allclose(here.keypoints, alone.keypoints, atol=1e-3)
+        np.testing.assert_allclose(here.score, alone.score, atol=1e-4)
+
+
+def test_a_larger_view_shows_the_same_face(blazeface: BlazeFace, views: np.ndarray) -> None:
+    large = np.full((1, SIDE + 6 * STRIDE, SIDE + 3 * STRIDE, 3), 128, np.uint8)
+    large[0, 4 * STRIDE : 4 * STRIDE + SIDE, STRIDE : STRIDE + SIDE] = views[0]
+    [expected], [there] = detect(blazeface, views[:1]).box, detect(blazeface, large).box
+    np.testing.assert_allclose(there - np.array([1, 4, 1, 4]) * STRIDE, expected, atol=4)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", bytes(1000)])
+def test_a_file_that_is_no_model_is_refused(content: bytes) -> None:
+    with pytest.raises(DetectorError, match="blaze_face_short_range"):
+        BlazeFace(content)
+
+
+def test_a_damaged_model_is_refused() -> None:
+    with pytest.raises(DetectorError, match="blaze_face_short_range"):
+        BlazeFace(face_model()[:100_000])

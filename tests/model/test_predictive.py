@@ -1,0 +1,88 @@
+"""The calibrated distribution: what is read from it agrees."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cilf.model.predictive import (
+    Location,
+    PredictiveConfig,
+    calibrated,
+    distribution_at,
+    expected_deviation,
+    location,
+    median,
+    moved,
+    quantile_age,
+    standard_deviation,
+)
+
+AGES = st.floats(1, 99)
+LEVELS = st.floats(0.02, 0.98)
+
+
+def distribution(seed: int, temperature: float = 1.0) -> Tensor:
+    """One with several summits."""
+    generator = torch.Generator().manual_seed(seed)
+    centres, grid = torch.rand(3, 1, generator=generator) * 100, torch.arange(101.0)
+    logits = torch.logsumexp(-((grid - centres) ** 2) / 40, dim=0, keepdim=True)
+    return calibrated(logits, PredictiveConfig(temperature))
+
+
+@pytest.mark.parametrize("which", ["mean", "median"])
+@settings(deadline=None)
+@given(seed=st.integers(0, 50), age=AGES)
+def test_a_distribution_is_moved_to_an_age(which: Location, seed: int, age: float) -> None:
+    before = distribution(seed)
+    after = moved(before, torch.tensor([age]), which)
+    assert after.sum().item() == pytest.approx(1, abs=1e-4)
+    assert location(after, which).item() == pytest.approx(age, abs=0.05)
+
+
+@pytest.mark.parametrize("which", ["mean", "median"])
+def test_a_distribution_that_is_there_already_stays(which: Location) -> None:
+    before = distribution(3)
+    after = moved(before, location(before, which), which)
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=0)
+
+
+@given(st.integers(0, 50), LEVELS)
+def test_quantiles_and_the_distribution_function_are_inverse(seed: int, level: float) -> None:
+    shares = distribution(seed)[0].numpy()
+    age = quantile_age(shares, level)
+    if 0 < age < 100:
+        assert distribution_at(shares, age) == pytest.approx(level, abs=1e-5)
+
+
+def test_the_median_is_the_half() -> None:
+    shares = distribution(7)
+    assert quantile_age(shares[0].numpy(), 0.5) == pytest.approx(median(shares).item(), abs=1e-3)
+
+
+def test_a_certain_distribution_says_its_age() -> None:
+    shares = torch.eye(101)[[0, 30, 100]]
+    for which in ("mean", "median"):
+        assert location(shares, which).tolist() == pytest.approx([0, 30, 100], abs=0.51)
+
+
+def test_beyond_the_range_all_is_certain() -> None:
+    shares = distribution(1)[0].numpy()
+    assert distribution_at(shares, -1) == 0
+    assert distribution_at(shares, 116) == 1
+
+
+def test_a_temperature_makes_it_wider() -> None:
+    widths = [standard_deviation(distribution(2, t)[0].numpy()) for t in (0.5, 1.0, 2.5)]
+    assert widths == sorted(widths)
+
+
+def test_the_expected_deviation_is_least_at_the_median() -> None:
+    shares, grid = distribution(5), torch.arange(101.0).unsqueeze(0)
+    deviations = expected_deviation(shares, grid)[0]
+    assert abs(int(deviations.argmin()) - median(shares).item()) <= 1
+    by_hand = (shares[0] * (torch.arange(101.0) - 40).abs()).sum()
+    assert deviations[40].item() == pytest.approx(by_hand.item(), rel=1e-4)
+    assert np.isfinite(deviations.numpy()).all()

@@ -1,0 +1,320 @@
+"""The calibrated distribution, the error ensemble and the rule of correction, all by cross-fitting.
+
+What is chosen is chosen on photos that it was not fitted on: held-out and validation photos together are divided into
+folds, near-duplicates in one (METHOD 8.5). Calibration photos take no part.
+"""
+
+import itertools
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from cilf.face.views import View
+from cilf.model.correction import (
+    CorrectionConfig,
+    EnsembleConfig,
+    ErrorEnsemble,
+    ErrorModel,
+    NextView,
+    corrected_ages,
+)
+from cilf.model.evidence import Evidence
+from cilf.model.predictive import Location, PredictiveConfig, calibrated, location
+from train.calibrate.predictions import ViewOutputs
+from train.metrics import gain
+
+log = logging.getLogger(__name__)
+
+FOLDS = 5
+STEPS = 300  # of the ensemble's fit
+LEAST_GAIN = 0.02  # years, below which the correction is left off (METHOD 8.5)
+MOSTLY_ACCEPTED = 0.75  # quantile of the first estimated errors that ε takes when the correction is left off
+MOST_ASKING = 0.55  # share of the faces that may ask for a further view
+MOST_VIEWS = 5  # of a face, the first crop among them
+TEMPERATURES = tuple(np.round(np.arange(0.4, 5.01, 0.1), 2).tolist())  # tried for the distribution
+# Values of a rule of correction that are tried: quantile of the first errors that ε takes, cost of a view in years,
+# κ and m.
+ACCEPTED, COSTS = (0.45, 0.55, 0.65), (0.0, 0.01, 0.02, 0.04)
+CAUTIONS, MARGINS = (0.0, 0.5), (0.0, 0.05)
+TRUSTS = (0.25, 0.5, 1.0)  # tried with the best of these rules, which have a trust of 0
+
+
+def fold_of(groups: Sequence[str], count: int = FOLDS) -> Int[Tensor, " photo"]:
+    """The fold of each photo, the same for all of a group of near-duplicates."""
+    return torch.tensor([int(sha256(group.encode()).hexdigest(), 16) % count for group in groups])
+
+
+def log_likelihood(
+    probabilities: Float[Tensor, "photo age"], truth: Float[Tensor, " photo"]
+) -> Float[Tensor, " photo"]:
+    """log p of each true age, to the whole year; ages over the range count as its end."""
+    whole = truth.round().long().clamp(0, probabilities.shape[1] - 1)
+    return probabilities.gather(1, whole.unsqueeze(1))[:, 0].clamp(min=1e-12).log()
+
+
+def fit_predictive(outputs: ViewOutputs) -> PredictiveConfig:
+    """The likeliest temperature for the first crop's distribution, and the location with the smaller mean error.
+
+    One number is fitted to thousands of photos: what it owes to the photos that it is fitted on is far below what can
+    be measured, so that no folds are needed.
+    """
+    logits = outputs.logits[:, 0]
+
+    def likelihood(temperature: float) -> float:
+        probabilities = calibrated(logits, PredictiveConfig(temperature))
+        return float(log_likelihood(probabilities, outputs.truth).mean())
+
+    config = PredictiveConfig(max(TEMPERATURES, key=likelihood))
+    probabilities = calibrated(logits, config)
+    choices: tuple[Location, ...] = ("median", "mean")
+    errors = {name: float((location(probabilities, name) - outputs.truth).abs().mean()) for name in choices}
+    log.info("distribution at temperature %.1f: errors in years %s", config.temperature, errors)
+    return replace(config, location=min(choices, key=errors.__getitem__))
+
+
+def choose_views(outputs: ViewOutputs, predictive: PredictiveConfig) -> tuple[View, ...]:
+    """The further views in the order in which each adds most to those before it, by the mean absolute error of the
+    mixture's age; `MOST_VIEWS` − 1 of them."""
+    chosen: list[View] = []
+    while len(chosen) < min(MOST_VIEWS - 1, len(outputs.views)):
+        errors = {
+            view: _mixture_error(outputs.with_views([*chosen, view]), predictive)
+            for view in outputs.views
+            if view not in chosen
+        }
+        best = min(errors, key=errors.__getitem__)
+        chosen.append(best)
+        log.info("view %d: %s, error of the mixture %.3f years", len(chosen), best.name, errors[best])
+    return tuple(chosen)
+
+
+def _mixture_error(outputs: ViewOutputs, predictive: PredictiveConfig) -> float:
+    return float((outputs.states(predictive)[-1].age - outputs.truth).abs().mean())
+
+
+def fit_ensemble(
+    config: EnsembleConfig,
+    states: Sequence[Evidence],
+    truth: Float[Tensor, " photo"],
+    *,
+    seed: int = 0,
+) -> ErrorEnsemble:
+    """Fit the ensemble to photos after 1, 2, … views.
+
+    Candidate ages: the first view's age, the evidence's own, one near it (σ = 8) and one from the whole range. Each
+    member sees its own bootstrap sample of the photos. The loss is quadratic up to 10 years, so that what is estimated
+    is about the mean error, not the median.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    ensemble = ErrorEnsemble(replace(config, levels=()))
+    optimizer = torch.optim.AdamW(ensemble.parameters(), lr=1e-3, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=STEPS)
+    count = len(truth)
+    drawn = torch.randint(count, (config.members, count), generator=generator)
+    weight = torch.stack([torch.bincount(row, minlength=count) for row in drawn]).float()
+    for _ in range(STEPS):
+        index = torch.randperm(count, generator=generator)[:256]
+        evidence = states[int(torch.randint(len(states), (1,), generator=generator))].at(index)
+        ages = _candidates(evidence, states[0].age[index], config.max_age, generator)
+        errors = ensemble.train()(evidence, ages)
+        real = (truth[index].unsqueeze(1) - ages).abs().expand_as(errors)
+        loss = F.huber_loss(errors, real, reduction="none", delta=10.0).mean(dim=2) / 10
+        optimizer.zero_grad()
+        ((loss * weight[:, index]).sum() / weight[:, index].sum().clamp(min=1)).backward()
+        optimizer.step()
+        schedule.step()
+    set_levels(ensemble, config.levels)
+    return ensemble.eval()
+
+
+def _candidates(
+    evidence: Evidence, first: Float[Tensor, " photo"], max_age: float, generator: torch.Generator
+) -> Float[Tensor, "photo 4"]:
+    near = evidence.age + 8 * torch.randn(len(first), generator=generator)
+    anywhere = max_age * torch.rand(len(first), generator=generator)
+    return torch.stack([first, evidence.age, near, anywhere], dim=1).clamp(0, max_age)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Photos of one fold with all their views, and an error model that was fitted without them."""
+
+    rows: Int[Tensor, " row"]
+    outputs: ViewOutputs
+    errors: ErrorModel
+
+
+def cross_fit(
+    config: EnsembleConfig | None,
+    outputs: ViewOutputs,
+    fold: Int[Tensor, " photo"],
+    predictive: PredictiveConfig,
+    without: ErrorModel | None = None,
+) -> list[Fold]:
+    """An ensemble for each fold, fitted to the other folds; or `without` one, that model for all."""
+    folds = []
+    for number in fold.unique().tolist():
+        inside, outside = (fold == number).nonzero()[:, 0], (fold != number).nonzero()[:, 0]
+        errors = without
+        if config is not None:
+            states = [state.at(outside) for state in outputs.states(predictive)]
+            errors = fit_ensemble(config, states, outputs.truth[outside], seed=number)
+        assert errors is not None
+        folds.append(Fold(inside, outputs.at(inside), errors))
+    return folds
+
+
+@torch.no_grad()
+def levels(folds: Sequence[Fold], predictive: PredictiveConfig) -> tuple[float, ...]:
+    """For each number of views the mean real error of the evidence's own ages, divided by the mean estimated one. What
+    one more view gains is far less than single errors scatter, so that an ensemble does not learn it by itself."""
+    real: list[list[Tensor]] = [[] for _ in range(1 + len(folds[0].outputs.views))]
+    estimated: list[list[Tensor]] = [[] for _ in real]
+    for fold in folds:
+        for number, state in enumerate(fold.outputs.states(predictive)):
+            real[number].append((state.age - fold.outputs.truth).abs())
+            estimated[number].append(fold.errors(state, state.age.unsqueeze(1)).mean(dim=0)[:, 0])
+    pairs = zip(real, estimated, strict=True)
+    return tuple(round(float(torch.cat(a).mean() / torch.cat(b).mean()), 4) for a, b in pairs)
+
+
+def set_levels(ensemble: ErrorModel, factors: tuple[float, ...]) -> None:
+    """Give an ensemble its levels."""
+    if isinstance(ensemble, ErrorEnsemble):
+        ensemble.config = replace(ensemble.config, levels=factors)
+
+
+def stored_views(outputs: ViewOutputs, predictive: PredictiveConfig) -> NextView:
+    """Further views of stored photos, for `cilf.model.correction.correct`."""
+    views = [outputs.evidence(number, predictive) for number in range(1 + len(outputs.views))]
+
+    def next_view(number: int, rows: list[int]) -> Evidence:
+        return views[number].at(torch.tensor(rows))
+
+    return next_view
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What a rule makes of N photos: corrected ages in years and views taken, both (N,)."""
+
+    age: Float[Tensor, " photo"]
+    views: Float[Tensor, " photo"]
+
+
+def corrected(folds: Sequence[Fold], rule: CorrectionConfig, predictive: PredictiveConfig) -> Corrected:
+    """Every photo corrected with the error model that was fitted without it, in the photos' order."""
+    ages, views = zip(
+        *(
+            corrected_ages(
+                fold.errors,
+                fold.outputs.evidence(0, predictive),
+                rule,
+                predictive,
+                stored_views(fold.outputs, predictive),
+            )
+            for fold in folds
+        ),
+        strict=True,
+    )
+    order = torch.cat([fold.rows for fold in folds]).argsort()
+    return Corrected(torch.cat(ages)[order], torch.cat(views)[order])
+
+
+@torch.no_grad()
+def first_errors(folds: Sequence[Fold], predictive: PredictiveConfig) -> Float[Tensor, " photo"]:
+    """The estimated error of each photo's first estimate in years, in the photos' order."""
+    errors = []
+    for fold in folds:
+        state = fold.outputs.evidence(0, predictive)
+        errors.append(fold.errors(state, state.age.unsqueeze(1)).mean(dim=0)[:, 0])
+    order = torch.cat([fold.rows for fold in folds]).argsort()
+    return torch.cat(errors)[order]
+
+
+def view_variance(outputs: ViewOutputs, predictive: PredictiveConfig) -> float:
+    """The variance between a photo's views as a share of its first distribution's own, on average."""
+    last, first = outputs.states(predictive)[-1], outputs.evidence(0, predictive)
+    return float((last.deviation**2).mean() / (first.spread**2).mean())
+
+
+def never_correct(first: Float[Tensor, " photo"]) -> CorrectionConfig:
+    """The rule that leaves every estimate as it is, and calls those with the largest expected errors uncertain."""
+    return CorrectionConfig(epsilon=float(first.quantile(MOSTLY_ACCEPTED)))
+
+
+def rules(first: Float[Tensor, " photo"], views: int, variance: float) -> Iterator[CorrectionConfig]:
+    """The rules that are tried."""
+    for accepted, cost, caution, margin in itertools.product(ACCEPTED, COSTS, CAUTIONS, MARGINS):
+        yield CorrectionConfig(
+            epsilon=float(first.quantile(accepted)),
+            max_views=views,
+            cost=cost,
+            variance=variance,
+            caution=caution,
+            margin=margin,
+        )
+
+
+def choose_correction(
+    folds: Sequence[Fold], outputs: ViewOutputs, predictive: PredictiveConfig
+) -> tuple[CorrectionConfig, dict[str, Any]]:
+    """The rule with the largest gain per photo for which at most `MOST_ASKING` of the photos ask for a view and at most
+    half of all views are taken; "never correct" unless its gain exceeds both `LEAST_GAIN` and its own standard error.
+
+    Gives the rule and what it did, by cross-fitting.
+    """
+    first = first_errors(folds, predictive)
+    count, never = 1 + len(outputs.views), never_correct(first)
+    tried = rules(first, count, view_variance(outputs, predictive)) if count > 1 else ()
+    best, chosen = _best(tried, folds, outputs, predictive, (never, {"mean_gain": 0.0}))
+    if best.max_views > 1:
+        trusting = [replace(best, trust=trust) for trust in TRUSTS]
+        best, chosen = _best(trusting, folds, outputs, predictive, (best, chosen))
+    if chosen["mean_gain"] < max(LEAST_GAIN, chosen.get("standard_error", 0.0)):
+        log.info("correction: left off, best %s", chosen)
+        return never, {"best_refused": chosen}
+    log.info("correction: %s", chosen)
+    return best, chosen
+
+
+Choice = tuple[CorrectionConfig, dict[str, Any]]
+
+
+def _best(
+    tried: Iterable[CorrectionConfig],
+    folds: Sequence[Fold],
+    outputs: ViewOutputs,
+    predictive: PredictiveConfig,
+    best: Choice,
+) -> Choice:
+    """The best of these rules and what it does, or the present best where none gains more and is cheap enough."""
+    for rule in tried:
+        result = effect(folds, rule, outputs, predictive)
+        few = result["mean_views"] <= (1 + len(outputs.views)) / 2
+        if few and result["share_asking"] <= MOST_ASKING and result["mean_gain"] > best[1]["mean_gain"]:
+            best = rule, result
+    return best
+
+
+def effect(
+    folds: Sequence[Fold], rule: CorrectionConfig, outputs: ViewOutputs, predictive: PredictiveConfig
+) -> dict[str, float]:
+    """What a rule changes: gain in years, and shares of the photos that ask for a view and that move by half a year."""
+    before, truth = outputs.evidence(0, predictive).age.numpy(), outputs.truth.numpy()
+    result = corrected(folds, rule, predictive)
+    after, views = result.age.numpy(), result.views.numpy()
+    return gain(truth, before, after) | {
+        "share_asking": float((views > 1).mean()),
+        "share_moved": float((np.abs(after - before) >= 0.5).mean()),
+        "mean_views": float(views.mean()),
+    }

@@ -1,0 +1,250 @@
+"""A network's outputs for every view of some photos, computed once: calibration and all controls are read from them.
+
+Every photo is opened, its largest face found and each view cut out as the estimator does it.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from cilf.checkpoint import Checkpoint
+from cilf.errors import PhotoError
+from cilf.face.finder import FaceFinder
+from cilf.face.images import open_photo
+from cilf.face.pyramid import Pyramid
+from cilf.face.views import FIRST, View, crop_views
+from cilf.model.base import AgeModel, Description
+from cilf.model.evidence import Evidence, evidence
+from cilf.model.head import AgeEstimate
+from cilf.model.onnx_runtime import Network, network
+from cilf.model.predictive import PredictiveConfig
+from train.data.datasets import DatasetError, Sample
+from train.data.prepare_crops import main_face
+from train.fit.provenance import weights_sha256
+
+log = logging.getLogger(__name__)
+
+# The views that `calibrate` chooses from, beside the first crop.
+MIRRORED = View("mirrored", flip=True)
+PROPOSED = (
+    MIRRORED,
+    View("closer", zoom=0.8),
+    View("wider", zoom=1.25),
+    View("coarser", reduction=2),
+    View("lower", shift=(0.0, 1 / 16)),
+    View("aligned by the eyes", eyes_only=True),
+)
+PHOTOS = 16  # whose views are computed together
+
+
+@dataclass(frozen=True)
+class ViewOutputs:
+    """Of N photos and V views each, the first crop before the others.
+
+    Attributes:
+        names: N file names.
+        truth: (N,) true ages in years.
+        detected: (N,) False where no face was found and the whole picture stands in.
+        embedding: (N, V, D).
+        logits: (N, V, K).
+        age, spread: (N, V) as the head says them, in years.
+        parts: (N, V, P, K) logits of the network's parts; P = 0 where it has none.
+        views: what the further views are.
+    """
+
+    names: tuple[str, ...]
+    truth: Float[Tensor, " photo"]
+    detected: Bool[Tensor, " photo"]
+    embedding: Float[Tensor, "photo view embed"]
+    logits: Float[Tensor, "photo view age"]
+    age: Float[Tensor, "photo view"]
+    spread: Float[Tensor, "photo view"]
+    parts: Float[Tensor, "photo view part age"]
+    views: tuple[View, ...]
+
+    def at(self, index: Tensor) -> "ViewOutputs":
+        """The photos at these positions."""
+        tensors = {name: getattr(self, name)[index] for name in _tensors()}
+        return replace(self, names=tuple(self.names[row] for row in index.tolist()), **tensors)
+
+    def with_views(self, chosen: Sequence[View]) -> "ViewOutputs":
+        """The first crop and these further views, in their order."""
+        columns = torch.tensor([0, *(1 + self.views.index(view) for view in chosen)])
+        tensors = {name: getattr(self, name)[:, columns] for name in _tensors() - {"truth", "detected"}}
+        return replace(self, views=tuple(chosen), **tensors)
+
+    def evidence(self, number: int, predictive: PredictiveConfig) -> Evidence:
+        """What view `number` of every photo shows; 0 = the first crop."""
+        logits = self.logits[:, number]
+        log_probabilities = logits.log_softmax(dim=1)
+        probabilities = log_probabilities.exp()
+        entropy = -(probabilities * log_probabilities).sum(dim=1)
+        estimate = AgeEstimate(logits, probabilities, self.age[:, number], self.spread[:, number], entropy)
+        parts = self.parts[:, number]
+        description = Description(self.embedding[:, number], estimate, parts, torch.zeros(len(logits), 0, 0))
+        return evidence(description, predictive)
+
+    def states(self, predictive: PredictiveConfig) -> list[Evidence]:
+        """The evidence after 1, 2, … V views."""
+        states = [self.evidence(0, predictive)]
+        for number in range(1, 1 + len(self.views)):
+            states.append(states[-1].joined(self.evidence(number, predictive), predictive))
+        return states
+
+
+def _tensors() -> set[str]:
+    return {each.name for each in fields(ViewOutputs)} - {"names", "views"}
+
+
+def join(parts: Sequence[ViewOutputs]) -> ViewOutputs:
+    """The photos of several, one after another."""
+    tensors: dict[str, Any] = {
+        name: torch.cat([getattr(part, name) for part in parts]) for name in _tensors()
+    }
+    return replace(parts[0], names=tuple(name for part in parts for name in part.names), **tensors)
+
+
+def view_outputs(
+    model: AgeModel,
+    compute: Network,
+    samples: Sequence[Sample],
+    views: Sequence[View],
+    folder: Path,
+    *,
+    processes: int = 1,
+) -> ViewOutputs:
+    """Compute the outputs, or read them from `folder` where an earlier call with the same network, photos and views
+    stored them.
+
+    Args:
+        model: the network itself, for its size, its age prompts and its fingerprint.
+        compute: computes it (`cilf.model.onnx_runtime.network`, or the model's own `describe`).
+        samples: labelled photos; those that cannot be read are left out with a warning.
+        views: the further views.
+        folder: where they are stored.
+        processes: that find faces and cut out crops.
+
+    Raises:
+        DatasetError: no photo can be read.
+    """
+    key = hashlib.sha256(weights_sha256(model.state_dict()).encode())
+    key.update(repr([tuple(views), [(sample.name, sample.age) for sample in samples]]).encode())
+    stored = folder / f"{key.hexdigest()[:16]}.pt"
+    if stored.is_file():
+        values = torch.load(stored, weights_only=True)
+        return ViewOutputs(names=tuple(values.pop("names")), views=tuple(views), **values)
+    outputs = _computed(model, compute, samples, tuple(views), processes)
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {name: getattr(outputs, name) for name in _tensors()}
+    torch.save(values | {"names": list(outputs.names)}, stored)
+    return outputs
+
+
+def outputs_of_checkpoint(
+    checkpoint: Checkpoint, samples: Sequence[Sample], folder: Path, *, processes: int = 1
+) -> ViewOutputs:
+    """What a checkpoint's network says of all its views of some photos, computed as the estimator computes it."""
+    model, config = checkpoint.model, checkpoint.config
+    compute = network(model, checkpoint.graph, torch.device("cpu"), mirror=config.mirror)
+    return view_outputs(model, compute, samples, config.views, folder, processes=processes)
+
+
+@torch.inference_mode()
+def _computed(
+    model: AgeModel, compute: Network, samples: Sequence[Sample], views: tuple[View, ...], processes: int
+) -> ViewOutputs:
+    age_text = model.encode_ages()
+    names: list[str] = []
+    columns: dict[str, list[Tensor]] = {name: [] for name in _tensors()}
+    for group in _batches(_cut_out(samples, (FIRST, *views), model.image_size, processes)):
+        crops = torch.from_numpy(np.concatenate([crop for _, crop, _ in group]))
+        description = compute(crops.permute(0, 3, 1, 2).float() / 255, age_text)
+        estimate, count = description.estimate, len(views) + 1
+        for name, value in {
+            "embedding": description.embedding,
+            "logits": estimate.logits,
+            "age": estimate.age,
+            "spread": estimate.spread,
+            "parts": description.parts,
+        }.items():
+            columns[name].append(value.float().unflatten(0, (-1, count)))
+        names += [sample.name for sample, _, _ in group]
+        columns["truth"].append(torch.tensor([float(sample.age) for sample, _, _ in group]))
+        columns["detected"].append(torch.tensor([detected for _, _, detected in group]))
+    if not names:
+        raise DatasetError(f"None of the {len(samples)} photos can be read.")
+    # Outside inference mode, so that what is fitted on them may keep them for its gradients.
+    with torch.inference_mode(False):
+        tensors = {name: torch.cat(parts).clone() for name, parts in columns.items()}
+    return ViewOutputs(names=tuple(names), views=views, **tensors)
+
+
+Cut = tuple[Sample, UInt8[np.ndarray, "view side side 3"], bool]
+
+
+def _batches(cuts: Iterator[Cut]) -> Iterator[list[Cut]]:
+    batch: list[Cut] = []
+    for cut in cuts:
+        batch.append(cut)
+        if len(batch) == PHOTOS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _cut_out(samples: Sequence[Sample], views: tuple[View, ...], size: int, processes: int) -> Iterator[Cut]:
+    """Each sample with its views' crops, and whether a face was detected."""
+    jobs = [(sample, views, size) for sample in samples]
+    for sample, result in zip(
+        samples, tqdm(_run(jobs, processes), total=len(jobs), desc="views"), strict=True
+    ):
+        if isinstance(result, str):
+            log.warning("left out: %s", result)
+            continue
+        yield sample, *result
+
+
+Job = tuple[Sample, tuple[View, ...], int]
+
+
+def _run(jobs: Sequence[Job], processes: int) -> Iterator[tuple[np.ndarray, bool] | str]:
+    if processes == 1:
+        _start_worker()
+        yield from map(_cut, jobs)
+        return
+    # Spawned, because a fork of a process in which a detector's threads run may hang or crash.
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker) as pool:
+        yield from pool.map(_cut, jobs, chunksize=PHOTOS)
+
+
+_finder: FaceFinder | None = None  # one per worker process: a detector cannot be sent to another
+
+
+def _start_worker() -> None:
+    global _finder
+    _finder = FaceFinder()
+
+
+def _cut(job: Job) -> tuple[np.ndarray, bool] | str:
+    sample, views, size = job
+    assert _finder is not None
+    try:
+        photo = open_photo(sample.path)
+    except PhotoError as error:
+        return str(error)
+    face = main_face(photo, _finder)
+    pyramid = Pyramid.of(photo)
+    crops = np.concatenate([crop_views(pyramid, [face], view, size) for view in views])
+    return crops, face.keypoints is not None
