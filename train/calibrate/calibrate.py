@@ -211,9 +211,9 @@ def describe(model: AgeModel, subset: Subset, *, mirror: bool, batch_size: int =
         rows = subset.rows[start : start + batch_size]
         crops = torch.from_numpy(subset.cache.crops[rows])
         pixels = plain(crops, size, subset.cache.margin)
-        found = model.describe(pixels, age_text, mirror=mirror)
+        description = model.describe(pixels, age_text, mirror=mirror)
         truth = torch.tensor([float(subset.cache.samples[row].age) for row in rows])
-        parts.append(Described(found.embedding, found.estimate, truth))
+        parts.append(Described(description.embedding, description.estimate, truth))
     return join(parts)
 
 
@@ -223,14 +223,14 @@ def fit_temperature(model: AgeModel, tune: Described) -> tuple[float, float]:
     A Gaussian's mean does not move with its temperature: of equal errors the likeliest distribution wins.
     """
     grid = np.round(np.arange(0.05, 2.01, 0.05), 2)
-    found = []
+    candidates = []
     for temperature in grid:
         estimate = model.head.tempered(tune.estimate, float(temperature))
         whole = tune.truth.round().long().clamp(0, estimate.logits.shape[1] - 1)
         surprise = F.cross_entropy(estimate.logits, whole)
         error = float((estimate.age - tune.truth).abs().mean())
-        found.append((round(error, 6), float(surprise), float(temperature)))
-    smallest, _, best = min(found)
+        candidates.append((round(error, 6), float(surprise), float(temperature)))
+    smallest, _, best = min(candidates)
     return best, smallest
 
 

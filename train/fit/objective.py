@@ -135,8 +135,8 @@ class CilfSystem(System):
             pixels = _with_second_views(pixels, batch.draws) if recipe.loss.consistency else pixels
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         if self.teachers is not None:
-            taught = self.teachers(pixels[: len(target)], chance)
-            target = target.lerp(taught, recipe.loss.taught)
+            distilled = self.teachers(pixels[: len(target)], chance)
+            target = target.lerp(distilled, recipe.loss.taught)
         prediction = model(pixels, model.encode_ages(template))
         text = model.towers.encode_ids(targets.ids)
         with torch.autocast(pixels.device.type, enabled=False):
@@ -156,9 +156,9 @@ class CilfSystem(System):
         attributes = None
         if targets.attributes is not None:
             attributes = torch.stack(gather_rows(list(targets.attributes)))
-        found = agreement(samples, attributes, captions, self.recipe.loss.contrastive_sigma)
+        matches = agreement(samples, attributes, captions, self.recipe.loss.contrastive_sigma)
         device = targets.matches.device
-        return found.truth.to(device), found.unknown.to(device)
+        return matches.truth.to(device), matches.unknown.to(device)
 
     def predict_ages(self, subset: Subset, size: int) -> np.ndarray:
         """See `System.predict_ages`."""
