@@ -19,12 +19,11 @@ from torch.nn import functional as F
 
 from cilf.checkpoint import Checkpoint, CheckpointConfig
 from cilf.model.base import AgeModel
-from cilf.model.cilf import CILF
 from cilf.model.correction import EnsembleConfig
 from cilf.model.familiarity import Familiarity
 from cilf.model.head import AgeEstimate
 from cilf.model.onnx_runtime import Network
-from cilf.model.registry import ErrorNetwork, build_errors
+from cilf.model.registry import ErrorNetwork, build_errors, family_of
 from train.calibrate.error_ensemble import (
     choose_correction,
     choose_views,
@@ -112,7 +111,7 @@ def calibrate(
     """
     model.head.temperature.fill_(1)
     compute = network or _plain_network(model, mirror=recipe.mirror)
-    proposed = PROPOSED if isinstance(model, CILF) else ()
+    proposed = PROPOSED if family_of(recipe.model).corrects else ()
 
     def outputs_of(samples: Sequence[Sample]) -> ViewOutputs:
         return view_outputs(model, compute, samples, proposed, folder, processes=processes)

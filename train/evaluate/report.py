@@ -145,7 +145,7 @@ def _measure(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def write(report: dict[str, Any], path: Path) -> None:
-    """Write a report of a checkpoint or of prompts. Looks at a `test` part are added to those that the file already
+    """Write a report of a checkpoint or of prompts. Evaluations on a `test` part are added to those the file already
     holds."""
     look: dict[str, Any] | None = None
     if report["part"] == "test":
