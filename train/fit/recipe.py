@@ -70,8 +70,8 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`shares`: data set name → share of its training photos per epoch. `mirror`: the checkpoint averages each face with its
-    mirror image, which is a little better and takes nearly twice as long."""
+    """`shares`: data set name → share of its training photos per epoch. `mirror`: the checkpoint averages each face
+    with its mirror image, which is a little better and takes nearly twice as long."""
 
     shares: dict[str, float]
     model: ModelConfig
