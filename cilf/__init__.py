@@ -15,7 +15,7 @@ from cilf.prediction import FacePrediction, TraceStep
 if TYPE_CHECKING:
     from cilf.estimator import AgeEstimator
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AgeEstimator",

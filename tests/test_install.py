@@ -70,7 +70,7 @@ def run_away(site: Path, folder: Path, *command: str) -> subprocess.CompletedPro
 def test_the_wheel_holds_the_package_and_the_bundled_checkpoint_alone(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert "cilf/estimator.py" in names
+    assert {"cilf/estimator.py", "cilf/py.typed"} <= set(names)
     assert any(
         name.startswith("cilf/checkpoints/compact/") and name.endswith(".safetensors") for name in names
     )

@@ -30,6 +30,18 @@ def score(row: dict[str, Any], digits: int = 1) -> str:
     return f"{row['cs5']:{form}}" + (f" ({span(row['cs5_range'], form)})" if "cs5_range" in row else "")
 
 
+def with_section(document: str, name: str, content: str) -> str:
+    """A Markdown document with `content` between the comments `<!-- name -->` and `<!-- /name -->`.
+
+    Raises ValueError where the document does not have exactly one such pair.
+    """
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if document.count(start) != 1 or document.count(end) != 1:
+        raise ValueError(f"the document has no single section between {start} and {end}")
+    before, _, rest = document.partition(start)
+    return f"{before}{start}\n{content}\n{end}{rest.partition(end)[2]}"
+
+
 def write_json(values: dict[str, Any], path: Path) -> None:
     """Write JSON values, one entry a line."""
     path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@ Time and peak memory of one forward and backward pass over square grids, batch 1
 mixer alone, and the whole block (as many parameters within 3 %). Attention is measured with its matrix formed
 ("explicit") and as PyTorch's fused kernel. Each measurement has a process of its own, whose memory starts clean.
 
-Prints a table and the slopes of log time over log positions from 28² up: 1 is linear, 2 quadratic.
+Records a table and the slopes of log time over log positions from 28² up: 1 is linear, 2 quadratic.
 """
 
 import sys
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from cilf.model.fourierformer import FourierFormerBlock
+from tests.benchmarks.results import record
 from train.studies.block_variants import AttentionBlock
 
 CHANNELS, HEADS, SIDES, SLOPE_FROM = 256, 8, (7, 14, 28, 56, 112), 28
@@ -124,21 +125,19 @@ def _total(row: Measured, value: str) -> float:
     return row.forward + row.backward if value == "time" else row.memory
 
 
-def table(rows: list[Measured]) -> str:
-    lines = [
-        "| part | kind | grid | forward, ms | backward, ms | peak memory, MB |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row.part} | {row.kind} | {row.side}² | {row.forward:.2f} | {row.backward:.2f} | {row.memory:.0f} |"
-        for row in rows
-    ]
-    lines += ["", "| part | kind | exponent of time | of memory |", "|---|---|---|---|"]
-    for part in ("mixer", "block"):
-        for kind in KINDS:
-            own = [row for row in rows if row.part == part and row.kind == kind]
-            lines.append(f"| {part} | {kind} | {slope(own, 'time'):.2f} | {slope(own, 'memory'):.2f} |")
-    return "\n".join(lines)
+def by_grid(rows: list[Measured], part: str) -> dict[str, dict[str, float]]:
+    """Milliseconds and MB of one part: a row for each grid, and the exponents of their growth."""
+    own = [row for row in rows if row.part == part]
+    found: dict[str, dict[str, float]] = {}
+    for row in own:
+        columns = {f"{row.kind}, ms": _total(row, "time"), f"{row.kind}, MB": row.memory}
+        found.setdefault(f"{row.side}²", {}).update(columns)
+    found[f"exponent from {SLOPE_FROM}² up"] = {
+        f"{kind}, {unit}": slope([row for row in own if row.kind == kind], value)
+        for kind in KINDS
+        for unit, value in (("ms", "time"), ("MB", "memory"))
+    }
+    return found
 
 
 def figure(rows: list[Measured], path: Path) -> None:
@@ -173,7 +172,14 @@ def figure(rows: list[Measured], path: Path) -> None:
 
 def main(arguments: list[str]) -> None:
     rows = list(measure_all())
-    print(table(rows))
+    for part, what in (("block", "whole blocks"), ("mixer", "filter and attention alone")):
+        record(
+            f"FourierFormer against attention: {what}",
+            by_grid(rows, part),
+            command="python -m tests.benchmarks.mixers assets/mixers.png",
+            method=f"Forward and backward over square grids, batch 1, {CHANNELS} channels, {HEADS} heads, two threads; "
+            "medians, and peak memory above what the process held before. Blocks have equal parameters within 3 %.",
+        )
     if arguments:
         figure(rows, Path(arguments[0]))
 

@@ -1,6 +1,6 @@
 """How quick and how calm the Live tab is: `pytest tests/benchmarks/test_live_speed.py -s`. Asserts no time.
 
-Prints medians of one run on the machine as it is; the project's bars are for two free cores.
+Records medians of one run on the machine as it is; the project's bars are for two free cores.
 """
 
 import base64
@@ -20,10 +20,12 @@ from playwright.sync_api import sync_playwright
 
 from cilf import AgeEstimator
 from cilf.tracking import FaceTracker
+from tests.benchmarks.results import record
 from tests.browser.running import Site, launch_browser, open_page, serve
 from tests.live_clip import RATE, number, numbered, still, swaying, write_y4m
 
 SECONDS = 20
+COMMAND = "pytest tests/benchmarks/test_live_speed.py -s"
 
 # What the page's script sent last, and what the camera shows when its answer has been drawn: one entry a frame.
 WATCH = """() => {
@@ -97,11 +99,21 @@ def test_server_alone(site: Site, grace_hopper: np.ndarray) -> None:
         spent.append(answer["spent"])
         faces += len(answer["faces"])
     used = 1000 * (seconds_of_processor(site) - used) / len(times)
-    print(
-        f"\nserver alone, 320×240, one face: {len(times) / SECONDS:.1f} frames/s, median round trip "
-        f"{np.median(times):.0f} ms, of it {np.median(spent):.0f} ms in our code; processor {used:.0f} ms a frame; "
-        f"{faces} faces in {len(times)} frames"
+    record_speed(
+        "the server alone",
+        {
+            "frames/s": len(times) / SECONDS,
+            "round trip, ms": float(np.median(times)),
+            "our code, ms": float(np.median(spent)),
+            "processor of the server, ms a frame": used,
+            "faces a frame": faces / len(times),
+        },
     )
+
+
+def record_speed(what: str, row: dict[str, float]) -> None:
+    method = f"320×240, one face, {SECONDS} s; medians. The delay is read from numbers in the clip's frames."
+    record("Live", {what: row}, command=COMMAND, method=method)
 
 
 def test_page(site: Site, grace_hopper: np.ndarray, tmp_path: Path) -> None:
@@ -119,7 +131,6 @@ def test_page(site: Site, grace_hopper: np.ndarray, tmp_path: Path) -> None:
         page.wait_for_timeout(1000 * SECONDS)
         used = seconds_of_processor(site) - used
         seen = page.evaluate("window.seen")
-        figures = page.locator(".cilf-figures").inner_text()
         browser.close()
     delays = []
     for one in seen:
@@ -129,44 +140,42 @@ def test_page(site: Site, grace_hopper: np.ndarray, tmp_path: Path) -> None:
         if sent is not None and shown is not None:
             delays.append(1000 * ((shown - sent) % count) / RATE)
     seconds = (seen[-1]["at"] - seen[0]["at"]) / 1000
-    sizes = [len(one["sent"]) * 3 / 4 / 1024 for one in seen]
-    print(
-        f"\nbrowser and server on the same cores: {(len(seen) - 1) / seconds:.1f} frames/s; the overlay is "
-        f"{np.median(delays):.0f} ms behind the picture (median of {len(delays)} numbers read back; 90 % under "
-        f"{np.percentile(delays, 90):.0f}); the page says: {figures}; a frame has {np.median(sizes):.0f} KiB; "
-        f"processor of the server {1000 * used / len(seen):.0f} ms a frame"
+    record_speed(
+        "with the browser on the same cores",
+        {
+            "frames/s": (len(seen) - 1) / seconds,
+            "overlay behind the picture, ms": float(np.median(delays)),
+            "processor of the server, ms a frame": 1000 * used / len(seen),
+        },
     )
 
 
 @pytest.mark.parametrize("rate", [6, 15])
-def test_calm(rate: int, grace_hopper: np.ndarray, eileen_collins: np.ndarray) -> None:
+def test_smoothing(rate: int, grace_hopper: np.ndarray, eileen_collins: np.ndarray) -> None:
     """A still face, and then another in its place."""
     torch.set_num_threads(1)
     estimator = AgeEstimator.from_pretrained()
-    raw: list[float] = []
-    calm: list[float] = []
-    tracker = FaceTracker()
 
-    def look(frames: Iterator[np.ndarray], start: float) -> None:
-        for index, frame in enumerate(frames):
-            found = estimator.predict(frame, tiles=False)
-            shown = tracker.update(found, start + index / rate)
-            if len(found) == len(shown) == 1:
-                raw.append(found[0].age)
-                calm.append(shown[0].age)
+    def ages(tracker: FaceTracker, portrait: np.ndarray, seconds: float, start: float) -> np.ndarray:
+        """(2, frame): ages of single frames, and temporally smoothed ones."""
+        pairs = []
+        for index, frame in enumerate(still(portrait, seconds, rate=rate)):
+            faces = estimator.predict(frame, tiles=False)
+            tracked = tracker.update(faces, start + index / rate)
+            if len(faces) == len(tracked) == 1:
+                pairs.append((faces[0].age, tracked[0].age))
+        return np.array(pairs).T
 
-    for name, portrait in (("Hopper", grace_hopper), ("Collins", eileen_collins)):
-        raw.clear(), calm.clear()
+    rows = {}
+    for name, portrait in (("Grace Hopper", grace_hopper), ("Eileen Collins", eileen_collins)):
         tracker = FaceTracker()
-        look(still(portrait, 10, rate=rate), 0.0)
-        print(
-            f"\nstill face, {name}, {rate} frames/s: deviation {np.std(raw):.2f} years raw, {np.std(calm):.2f} calm "
-            f"({np.std(calm) / np.std(raw):.0%})"
-        )
-    before = calm[-1]
-    raw.clear(), calm.clear()
-    look(still(grace_hopper, 3, rate=rate), 10.0)
-    goal = np.mean(raw)
-    shares = (np.array(calm) - before) / (goal - before)
-    reached = int(np.argmax(shares >= 0.9)) / rate
-    print(f"step from {before:.0f} to {goal:.0f} years, {rate} frames/s: 90 % after {reached:.2f} s")
+        single, smoothed = ages(tracker, portrait, 10, 0.0)
+        rows[f"{name}, {rate} frames/s"] = {
+            "deviation of single frames, years": float(np.std(single)),
+            "smoothed, years": float(np.std(smoothed)),
+        }
+    before = smoothed[-1]
+    single, smoothed = ages(tracker, grace_hopper, 3, 10.0)
+    share = (smoothed - before) / (np.mean(single) - before)
+    rows[f"another face, {rate} frames/s"] = {"90 % of the step, s": int(np.argmax(share >= 0.9)) / rate}
+    record("age in Live", rows, command=COMMAND, method="A still face for 10 s, then another in its place.")

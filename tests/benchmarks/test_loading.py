@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from cilf.checkpoint import Checkpoint
+from tests.benchmarks.results import record
 from train.data.batches import Batch, Cached
 from train.data.crop_cache import CropCache, Subset
 from train.data.datasets import Sample
@@ -81,7 +82,9 @@ def test_the_loader_keeps_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         folder = tmp_path / f"{source.__name__}{turn}"
         times[source] += seconds_per_step(recipe, data, folder, source, monkeypatch)
     real, constant = (recipe.fit.batch_size / float(np.median(found)) for found in times.values())
-    print(
-        f"\n{torch.get_num_threads()} thread(s), batches of {recipe.fit.batch_size} at 128 px: real loader {real:.1f} "
-        f"images/s, one constant batch {constant:.1f} images/s, ratio {real / constant:.3f}"
+    record(
+        "training loader",
+        {f"batches of {recipe.fit.batch_size}": {"images/s": real, "constant batch, images/s": constant}},
+        command="pytest tests/benchmarks/test_loading.py -s",
+        method="The recipe `compact` at its full size on random pictures, by the real loader and one constant batch.",
     )

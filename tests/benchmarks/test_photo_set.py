@@ -1,6 +1,6 @@
 """A thousand photos through the Photo set tab: `pytest tests/benchmarks/test_photo_set.py -s`.
 
-Asserts that no photo is lost and how far resident memory may grow; prints the growth and the pace.
+Asserts that no photo is lost and how far resident memory may grow; records growth and pace.
 """
 
 import io
@@ -16,6 +16,7 @@ from cilf import AgeEstimator
 from cilf.demo.photo_set.sets import PhotoSets
 from cilf.demo.photo_set.tab import SetRoutes
 from cilf.demo.server.model_host import ModelHost
+from tests.benchmarks.results import record
 from tests.generated_set import generated_photos
 
 PHOTOS, BROKEN = 1000, (123, 777)
@@ -51,9 +52,12 @@ def test_a_thousand_photos() -> None:
             spent += time.perf_counter() - start
             highest = max(highest, resident())
         table = pd.read_parquet(io.BytesIO(client.get(f"/photo-set/{token}/table.parquet").content))
-    print(
-        f"\n{PHOTOS} photos: {PHOTOS / spent:.1f} photos/s; resident memory {before:.0f} MB at the start, at most "
-        f"{highest - before:.0f} MB more, {resident() - before:.0f} MB more at the end"
+    figures = {"photos/s": PHOTOS / spent, "MB at the start": before, "MB more, at most": highest - before}
+    record(
+        "photo set",
+        {f"{PHOTOS:,} photos": figures},
+        command="pytest tests/benchmarks/test_photo_set.py -s",
+        method="Generated photos through the routes of the Photo set tab, one at a time; resident memory.",
     )
     assert len(table) == PHOTOS
     unreadable = table[table["status"] == "unreadable"]

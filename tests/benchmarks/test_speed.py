@@ -1,4 +1,4 @@
-"""How long one face takes: `pytest tests/benchmarks -s`. Prints medians and shares of one run; asserts no time."""
+"""How long one face takes: `pytest tests/benchmarks/test_speed.py -s`. Records medians of one run; asserts no time."""
 
 import time
 from collections.abc import Callable
@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 
 from cilf import AgeEstimator
-from cilf.checkpoint import BUNDLED, load
+from cilf.checkpoint import BUNDLED, Checkpoint, load
 from cilf.face.finder import FaceFinder, align
 from cilf.model.base import AgeModel
 from cilf.model.correction import correct
 from cilf.model.onnx_runtime import network
 from cilf.model.registry import build
+from tests.benchmarks.results import record
 from train.fit.recipe import read_recipe, stored_model
 from train.release.onnx_export import graph
 
@@ -47,46 +48,60 @@ def milliseconds(work: Callable[[], Any]) -> float:
     return float(np.median(times(work, ROUNDS)))
 
 
+COMMAND = "pytest tests/benchmarks/test_speed.py -s"
+
+
 def test_one_frame(frame: np.ndarray) -> None:
     torch.set_num_threads(2)
-    checkpoint = load()
     finder = FaceFinder()
     estimator = AgeEstimator(load(), finder)
+    [face], size = finder.find(frame), load().model.image_size
+    parts = {
+        "whole path": lambda: estimator.predict(frame),
+        "whole path, without tiles": lambda: estimator.predict(frame, tiles=False),
+        "detector, with tiles": lambda: finder.find(frame),
+        "detector, without tiles": lambda: finder.find(frame, tiles=False),
+        "alignment": lambda: align(frame, face, size),
+    }
+    record(
+        "one frame",
+        {name: {"ms": milliseconds(part)} for name, part in parts.items()},
+        command=COMMAND,
+        method=f"A 640×480 frame with one face, on two threads: medians of {ROUNDS} calls. Tiles show small faces.",
+    )
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_one_crop(name: str, frame: np.ndarray) -> None:
+    """The whole model on one aligned face: network and correction."""
+    torch.set_num_threads(2)
+    spent = times(whole_model(load(name), frame), CROPS)
+    record(
+        "one crop",
+        {name: {"ms": float(np.median(spent)), "ms, fastest tenth": float(np.percentile(spent, 10))}},
+        command=COMMAND,
+        method=f"One aligned face through network and correction, on two threads: medians of {CROPS} calls.",
+    )
+
+
+def whole_model(checkpoint: Checkpoint, frame: np.ndarray) -> Callable[[], Any]:
+    """A call that estimates the age of the frame's face, which is found and aligned beforehand."""
     model, config = checkpoint.model, checkpoint.config
-    size, mirror = model.image_size, config.mirror
+    finder = FaceFinder()
+    [face] = finder.find(frame)
+    pixels = (
+        torch.from_numpy(align(frame, face, model.image_size)).permute(2, 0, 1).unsqueeze(0).float() / 255
+    )
     with torch.inference_mode():
         age_text = model.encode_ages()
-        [face] = finder.find(frame)
-        pixels = torch.from_numpy(align(frame, face, size)).permute(2, 0, 1).unsqueeze(0).float() / 255
-        describe = network(model, checkpoint.graph, torch.device("cpu"), mirror=mirror)
-        found = describe(pixels, age_text)
-        parts = {
-            "detector, with tiles": milliseconds(lambda: finder.find(frame)),
-            "alignment": milliseconds(lambda: align(frame, face, size)),
-            "network": milliseconds(lambda: describe(pixels, age_text)),
-            "correction": milliseconds(
-                lambda: correct(checkpoint.ensemble, found.embedding, found.estimate, config.correction)
-            ),
-        }
+    describe = network(model, checkpoint.graph, torch.device("cpu"), mirror=config.mirror)
 
-        def whole_model() -> None:
-            found = describe(pixels, age_text)
-            correct(checkpoint.ensemble, found.embedding, found.estimate, config.correction)
+    @torch.inference_mode()
+    def call() -> None:
+        result = describe(pixels, age_text)
+        correct(checkpoint.ensemble, result.embedding, result.estimate, config.correction)
 
-        crops = times(whole_model, CROPS)
-        live = milliseconds(lambda: finder.find(frame, tiles=False))
-    whole = milliseconds(lambda: estimator.predict(frame))
-    lines = [f"{name:22} {value:7.1f} ms  {value / whole:6.1%}" for name, value in parts.items()]
-    lines.append(f"{'whole path':22} {whole:7.1f} ms  median of {ROUNDS}, 2 threads, 640×480, one face")
-    lines.append(
-        f"{'one crop, whole model':22} {np.median(crops):7.1f} ms  median of {CROPS}; "
-        f"a tenth of them under {np.percentile(crops, 10):.1f} ms"
-    )
-    lines.append(f"{'detector, no tiles':22} {live:7.1f} ms")
-    lines.append(
-        f"{'whole path, no tiles':22} {milliseconds(lambda: estimator.predict(frame, tiles=False)):7.1f} ms"
-    )
-    print("\n" + "\n".join(lines))
+    return call
 
 
 def of_name(name: str) -> AgeModel:
@@ -97,18 +112,23 @@ def of_name(name: str) -> AgeModel:
 def test_graphs() -> None:
     """What a graph brings: one crop through each network, by PyTorch on two threads and by ONNX Runtime on one."""
     torch.set_num_threads(2)
-    lines = [f"{'':12}{'PyTorch':>20}{'graph':>20}   wall and processor ms, one look; medians of {ROUNDS}"]
+    rows: dict[str, dict[str, float]] = {}
     for name in (*BUNDLED, "vit-b-16"):
         size = of_name(name).image_size
         pixels = torch.rand(1, size, size, 3).permute(0, 3, 1, 2)
-        line = f"{name:12}"
-        for made in (None, graph(of_name(name), mirror=False)):
+        row = rows.setdefault(name, {})
+        for what, made in (("PyTorch", None), ("graph", graph(of_name(name), mirror=False))):
             model = of_name(name)
             with torch.inference_mode():
                 age_text = model.encode_ages()
                 describe = network(model, made, torch.device("cpu"), mirror=False)
                 start = time.process_time()
-                wall = milliseconds(partial(describe, pixels, age_text))
-                line += f"{wall:10.1f}{1000 * (time.process_time() - start) / (ROUNDS + 1):10.1f}"
-        lines.append(line)
-    print("\n" + "\n".join(lines))
+                row[f"{what}, ms"] = milliseconds(partial(describe, pixels, age_text))
+                row[f"{what}, processor ms"] = 1000 * (time.process_time() - start) / (ROUNDS + 1)
+    record(
+        "networks with and without a graph",
+        rows,
+        command=COMMAND,
+        method=f"One crop through each network alone, one view, by PyTorch on two threads and by ONNX Runtime on one: "
+        f"medians of {ROUNDS} calls. `vit-b-16` has random weights.",
+    )

@@ -1,6 +1,6 @@
 """How soon the page is there: `pytest tests/benchmarks/test_start.py -s`. Asserts no time.
 
-Prints medians of a few starts on a warm disk, each a `python app.py` of its own that a new browser window opens.
+Records medians of a few starts on a warm disk, each a `python app.py` of its own that a new browser window opens.
 """
 
 import time
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import expect, sync_playwright
 
+from tests.benchmarks.results import record
 from tests.browser.running import PATIENCE_S, launch_browser, open_page, serve
 
 STARTS = 5
@@ -30,7 +31,14 @@ def test_start(tmp_path: Path) -> None:
                 page.context.close()
         browser.close()
     answered, ready, predicted = np.median(seconds[1:], axis=0)  # the first start warms the disk
-    print(
-        f"\nmedians of {STARTS} starts: the page answers after {answered:.1f} s and says that the model is ready after "
-        f"{ready:.1f} s; the first portrait's age stands there {predicted:.2f} s after the click"
+    rows = {
+        "the page answers": answered,
+        "the model is ready": ready,
+        "age of the first portrait, after the click": predicted,
+    }
+    record(
+        "start",
+        {name: {"s": float(value)} for name, value in rows.items()},
+        command="pytest tests/benchmarks/test_start.py -s",
+        method=f"`python app.py` on a warm disk, opened by a new browser window: medians of {STARTS} starts.",
     )

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from cilf.checkpoint import load
+from tests.benchmarks.results import record
 from tests.benchmarks.test_loading import ROUNDS, STEPS, random_pictures, seconds_per_step
 from train.data.batches import Cached
 from train.fit.recipe import AnyRecipe, read_recipe
@@ -56,12 +57,15 @@ def test_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         recipe, folder = at_one_size(recipes[name], size), tmp_path / f"{name}{size}-{turn}"
         taught_by = teachers.get(name, ())
         times[name, size] += seconds_per_step(recipe, data, folder, Cached, monkeypatch, taught_by)
-    print(f"\n{torch.get_num_threads()} thread(s), batches of {recipes['compact'].fit.batch_size}")
-    for name in EPOCHS:
-        timed = AS_LONG_AS.get(name, name)
-        parts = {size: (count, float(np.median(times[timed, size]))) for size, count in steps[name].items()}
-        text = ", ".join(
-            f"{count:.0f} steps of {time:.2f} s at {size} px" for size, (count, time) in parts.items()
-        )
-        minutes = sum(count * time for count, time in parts.values()) / 60
-        print(f"{name:30}{minutes:6.0f} min: {text}")
+    record(
+        "training time",
+        {name: {"min": minutes(name, steps[name], times)} for name in EPOCHS},
+        command="pytest tests/benchmarks/test_training_time.py -s",
+        method=f"The median step of each size on {torch.get_num_threads()} threads, times the steps of the recipe.",
+    )
+
+
+def minutes(name: str, steps: dict[int, float], times: dict[tuple[str, int], list[float]]) -> float:
+    """Duration of a whole recipe; `steps` per size in pixels, `times` in seconds a step."""
+    timed = AS_LONG_AS.get(name, name)
+    return sum(count * float(np.median(times[timed, size])) for size, count in steps.items()) / 60

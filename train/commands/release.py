@@ -1,4 +1,4 @@
-"""The commands that make a checkpoint public: `card`, `export` and `publish`."""
+"""The commands that make a checkpoint public: `card`, `models-table`, `export` and `publish`."""
 
 import argparse
 import logging
@@ -14,6 +14,9 @@ def add(commands: Any) -> None:
     card.add_argument("checkpoint", type=Path, nargs="?", default=COMPACT)
     card.set_defaults(run=_card)
 
+    models = commands.add_parser("models-table", help="write README's table of the bundled checkpoints")
+    models.set_defaults(run=_models_table)
+
     export = commands.add_parser(
         "export", help="store the network as an ONNX graph with its weights, for faster inference on a CPU"
     )
@@ -24,6 +27,7 @@ def add(commands: Any) -> None:
     what = publish.add_mutually_exclusive_group(required=True)
     what.add_argument("--repo", metavar="USER/NAME", help="a model repository for a checkpoint")
     what.add_argument("--space", metavar="USER/NAME", help="a Space for the page with the bundled checkpoint")
+    what.add_argument("--folder", type=Path, help="write the files of a Space there, to push them by hand")
     publish.add_argument("--weights", type=Path, help="folder of the checkpoint; without it the bundled one")
     publish.add_argument("--tag", help="name of this version, for from_pretrained(..., revision=TAG)")
     publish.add_argument(
@@ -39,6 +43,13 @@ def _card(options: argparse.Namespace) -> int:
     return 0
 
 
+def _models_table(options: argparse.Namespace) -> int:
+    from train.release.models_table import write
+
+    write()
+    return 0
+
+
 def _export(options: argparse.Namespace) -> int:
     from train.release.onnx_export import export
 
@@ -50,11 +61,16 @@ def _export(options: argparse.Namespace) -> int:
 
 def _publish(options: argparse.Namespace) -> int:
     from cilf.checkpoint import bundled
-    from train.release.publish import PublishError, publish_checkpoint, publish_page
+    from train.release.publish import publish_checkpoint, publish_page
+    from train.release.space import PublishError, stage
 
+    if not options.repo and (options.weights or options.tag or options.private):
+        raise PublishError("--weights, --tag and --private belong to --repo; leave them out without it")
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        stage(options.folder)
+        return 0
     if options.space:
-        if options.weights or options.tag or options.private:
-            raise PublishError("--weights, --tag and --private belong to --repo; leave them out with --space")
         print(publish_page(options.space))
         return 0
     folder = options.weights or bundled()

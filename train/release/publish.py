@@ -4,33 +4,15 @@ Through the Hub's own client, which sends binaries to its storage for large file
 """
 
 import re
-import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cilf.checkpoint import BUNDLED, CARD, FILES
-from cilf.errors import CilfError
+from cilf.checkpoint import CARD, FILES
 from train.release.check import release_check
-
-ROOT = Path(__file__).resolve().parents[2]
-
-# What a Space needs to show the page; tests, training and their studies stay at home.
-PARTS = (
-    "LICENSE",
-    "README.md",
-    "app.py",
-    "assets",
-    *(f"checkpoints/{name}" for name in BUNDLED),
-    "cilf",
-    "packages.txt",
-    "requirements.txt",
-)
-
-
-class PublishError(CilfError):
-    """Something cannot be uploaded."""
+from train.release.space import ROOT, PublishError, stage
 
 
 @dataclass(frozen=True)
@@ -85,40 +67,19 @@ def publish_page(space: str, root: Path = ROOT) -> str:
     """
     from huggingface_hub import HfApi
 
-    names = files(root)
-    with _told(space, "a Space"):
-        hub = HfApi(token=True)
-        made = hub.create_repo(space, repo_type="space", space_sdk="gradio", exist_ok=True)
-        hub.upload_folder(
-            repo_id=space,
-            repo_type="space",
-            folder_path=root,
-            # Patterns, in which a bracket would stand for a choice of letters.
-            allow_patterns=[name.replace("[", "[[]") for name in names],
-            delete_patterns="*",
-            commit_message="Publish the page",
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        stage(Path(folder), root)
+        with _told(space, "a Space"):
+            hub = HfApi(token=True)
+            made = hub.create_repo(space, repo_type="space", space_sdk="gradio", exist_ok=True)
+            hub.upload_folder(
+                repo_id=space,
+                repo_type="space",
+                folder_path=folder,
+                delete_patterns="*",
+                commit_message="Publish the page",
+            )
     return str(made)
-
-
-def files(root: Path = ROOT) -> list[str]:
-    """The files of a checkout that a Space needs, as paths relative to `root`: those under git's control alone.
-
-    Raises:
-        PublishError: `root` is no git checkout, or git is not installed.
-    """
-    try:
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--", *PARTS], cwd=root, capture_output=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise PublishError(f"git cannot list the files of '{root}'; publish from a git checkout") from error
-    names = [name for name in listed.stdout.decode().split("\0") if name]
-    if not names:
-        raise PublishError(
-            f"'{root}' has no files of this project under git's control; publish from its checkout"
-        )
-    return names
 
 
 def _addressed(card: Path, repository: str) -> bytes:

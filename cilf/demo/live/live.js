@@ -14,15 +14,21 @@ const SPOKEN_MS = 6000; // between two announcements to a screen reader
 
 const say = props.sentences;
 const find = (selector) => element.querySelector(selector);
-const stage = find(".cilf-stage"), video = find("video"), overlay = find(".cilf-overlay");
-const button = find(".cilf-start"), cameras = find(".cilf-cameras"), choice = find(".cilf-cameras select");
-const figures = find(".cilf-figures"), message = find(".cilf-live-message"), spoken = find(".cilf-spoken");
+const stage = find(".cilf-stage"),
+  video = find("video"),
+  overlay = find(".cilf-overlay");
+const button = find(".cilf-start"),
+  cameras = find(".cilf-cameras"),
+  choice = find(".cilf-cameras select");
+const figures = find(".cilf-figures"),
+  message = find(".cilf-live-message"),
+  spoken = find(".cilf-spoken");
 const list = find(".cilf-live-faces");
 const canvas = document.createElement("canvas");
 const pen = canvas.getContext("2d", { willReadFrequently: true, alpha: false });
 
 let run = null; // the stream in progress
-let shown = new Map(); // face number -> its box on the picture and its card
+const shown = new Map(); // face number -> its box on the picture and its card
 let camera = ""; // the chosen device
 
 function fill(sentence, values) {
@@ -48,14 +54,19 @@ function make(parent, tag, name, text = "") {
 // ---- Start and stop
 
 function why(error) {
-  return {
-    NotAllowedError: say.denied, SecurityError: say.denied,
-    NotFoundError: say.missing, OverconstrainedError: say.missing,
-  }[error.name] ?? say.busy;
+  return (
+    {
+      NotAllowedError: say.denied,
+      SecurityError: say.denied,
+      NotFoundError: say.missing,
+      OverconstrainedError: say.missing,
+    }[error.name] ?? say.busy
+  );
 }
 
 async function start() {
-  const mine = (run = { active: true });
+  const mine = { active: true };
+  run = mine;
   mine.over = new Promise((resolve) => (mine.end = resolve));
   element.querySelector(".cilf-live").dataset.state = "running";
   button.textContent = say.stop;
@@ -64,9 +75,10 @@ async function start() {
     if (!navigator.mediaDevices?.getUserMedia) return stop(say.insecure);
     const wish = camera ? { deviceId: { exact: camera } } : { facingMode: "user" };
     const stream = await navigator.mediaDevices.getUserMedia({
-      audio: false, video: { width: { ideal: 640 }, height: { ideal: 480 }, ...wish },
+      audio: false,
+      video: { width: { ideal: 640 }, height: { ideal: 480 }, ...wish },
     });
-    if (!mine.active) return stream.getTracks().forEach((track) => track.stop()); // stopped while asking
+    if (!mine.active) return switchOff(stream); // stopped while asking
     mine.stream = stream;
     const [track] = stream.getVideoTracks();
     track.addEventListener("ended", () => mine.active && stop(say.ended));
@@ -84,13 +96,17 @@ async function start() {
   follow(mine);
 }
 
+function switchOff(stream) {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+}
+
 function stop(text = "", kind = "problem") {
   const ended = run;
   run = null;
   if (ended) {
     ended.active = false;
     ended.end();
-    ended.stream?.getTracks().forEach((track) => track.stop());
+    switchOff(ended.stream);
   }
   video.srcObject = null;
   element.querySelector(".cilf-live").dataset.state = "idle";
@@ -105,8 +121,17 @@ async function offerCameras() {
   const devices = (await navigator.mediaDevices.enumerateDevices()).filter((device) => device.kind === "videoinput");
   cameras.hidden = devices.length < 2;
   const current = run?.stream?.getVideoTracks()[0]?.getSettings().deviceId;
-  choice.replaceChildren(...devices.map((device, index) =>
-    new Option(device.label || fill(say.camera, { number: index + 1 }), device.deviceId, false, device.deviceId === current)));
+  choice.replaceChildren(
+    ...devices.map(
+      (device, index) =>
+        new Option(
+          device.label || fill(say.camera, { number: index + 1 }),
+          device.deviceId,
+          false,
+          device.deviceId === current,
+        ),
+    ),
+  );
 }
 
 // ---- Frames
@@ -122,7 +147,8 @@ function newFrame(mine) {
 
 function take() {
   const scale = Math.min(1, LONGEST_SIDE / Math.max(video.videoWidth, video.videoHeight));
-  const width = Math.round(video.videoWidth * scale), height = Math.round(video.videoHeight * scale);
+  const width = Math.round(video.videoWidth * scale),
+    height = Math.round(video.videoHeight * scale);
   if (canvas.width !== width || canvas.height !== height) {
     Object.assign(canvas, { width, height });
     stage.style.setProperty("--ratio", width / height);
@@ -138,7 +164,10 @@ function answer(frame) {
 }
 
 async function follow(mine) {
-  let first = true, lastFace = performance.now(), told = 0, saidAt = 0;
+  let first = true,
+    lastFace = performance.now(),
+    told = 0,
+    saidAt = 0;
   const times = []; // of the last answers: when, and how late after the camera
   while (mine.active) {
     const taken = await newFrame(mine);
@@ -197,12 +226,14 @@ function draw(faces, mirror) {
     parts.box.classList.toggle("cilf-inside", top * height < 40);
     Object.assign(parts.box.style, {
       transform: `translate(${(left * width).toFixed(1)}px, ${(top * height).toFixed(1)}px)`,
-      width: `${((right - left) * width).toFixed(1)}px`, height: `${((bottom - top) * height).toFixed(1)}px`,
+      width: `${((right - left) * width).toFixed(1)}px`,
+      height: `${((bottom - top) * height).toFixed(1)}px`,
     });
     const years = String(face.years);
     parts.label.textContent = faces.length > 1 ? `${face.number} · ${years}` : years;
     parts.age.textContent = years;
-    const low = Math.round(face.low), high = Math.round(face.high);
+    const low = Math.round(face.low),
+      high = Math.round(face.high);
     parts.interval.textContent = fill(say.interval, { low, high });
     const within = (age) => Math.min(Math.max(age, 0), 100);
     parts.range.style.left = `${within(face.low)}%`;
@@ -230,7 +261,8 @@ function newFace(number) {
   const ruler = make(card, "div", "cilf-ruler");
   ruler.setAttribute("aria-hidden", "true");
   const track = make(ruler, "div", "cilf-track");
-  const range = make(track, "div", "cilf-range"), dot = make(track, "div", "cilf-dot");
+  const range = make(track, "div", "cilf-range"),
+    dot = make(track, "div", "cilf-dot");
   const axis = make(ruler, "div", "cilf-axis");
   for (const tick of [0, 20, 40, 60, 80, 100]) make(axis, "span", "", tick).style.left = `${tick}%`;
   return { box, label, card, age, interval, range, dot };

@@ -28,30 +28,44 @@ function isPhotoInput(target) {
 }
 
 // The page opens the chooser by a click on the input; until then Gradio may have made another one.
-document.addEventListener("click", ({ target }) => {
-  if (isPhotoInput(target)) target.accept = ["image/*", ...suffixes].join(",");
-}, true);
+document.addEventListener(
+  "click",
+  ({ target }) => {
+    if (isPhotoInput(target)) target.accept = ["image/*", ...suffixes].join(",");
+  },
+  true,
+);
 
 // Before Gradio hears of it: it reads the files from the input, which tells nobody that it was given others.
-document.addEventListener("change", ({ target }) => {
-  const transfer = isPhotoInput(target) ? retyped(target.files) : null;
-  if (transfer) target.files = transfer.files;
-}, true);
+document.addEventListener(
+  "change",
+  ({ target }) => {
+    const transfer = isPhotoInput(target) ? retyped(target.files) : null;
+    if (transfer) target.files = transfer.files;
+  },
+  true,
+);
 
 // What is dropped cannot be exchanged in its event, so another event takes its place; that one's files have their types.
-document.addEventListener("drop", (event) => {
-  const inside = event.target instanceof Element && event.target.closest("#photo");
-  const transfer = inside ? retyped(event.dataTransfer?.files) : null;
-  if (!transfer) return;
-  event.preventDefault();
-  event.stopImmediatePropagation();
-  event.target.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
-}, true);
+document.addEventListener(
+  "drop",
+  (event) => {
+    const inside = event.target instanceof Element && event.target.closest("#photo");
+    const transfer = inside ? retyped(event.dataTransfer?.files) : null;
+    if (!transfer) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    event.target.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  },
+  true,
+);
 
 // ---- Removing a prompt: its line leaves the text box, and the others are scored as after any other edit.
 
 // The breaks, blanks and cut of `texts.prompt_lines`; Python's blanks are not quite those of `\s` and `trim`.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: Python ends lines at these too
 const breaks = /\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: and counts these as blanks
 const blanks = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/g;
 const tidy = (text) => text.replace(blanks, " ").replace(/^ | $/g, "");
 const promptOf = (line) => tidy(Array.from(tidy(line)).slice(0, __LENGTH__).join(""));
@@ -63,7 +77,10 @@ document.addEventListener("click", ({ target }) => {
   const scores = document.querySelector("#scores");
   const { prompt } = button.dataset;
   const place = Array.from(scores.querySelectorAll("[data-prompt]")).indexOf(button);
-  box.value = box.value.split(breaks).filter((line) => promptOf(line) !== prompt).join("\n");
+  box.value = box.value
+    .split(breaks)
+    .filter((line) => promptOf(line) !== prompt)
+    .join("\n");
   box.dispatchEvent(new Event("input", { bubbles: true }));
 
   // The button goes with its row; whoever uses the keyboard finds the focus on the next row's.

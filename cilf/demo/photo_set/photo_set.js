@@ -67,7 +67,7 @@ async function start(items) {
     say(`These are ${count(items.length, "file")}; choose at most ${count(settings.maxFiles, "file")} at once.`);
     return;
   }
-  items.forEach((item, place) => (item.place = place));
+  for (const [place, item] of items.entries()) item.place = place;
   const archives = items.filter(isArchive);
   const photos = items.filter((item) => !isArchive(item));
   run = { total: photos.length, done: 0, faces: 0, failed: 0, began: performance.now(), note: "", stopped: false };
@@ -202,7 +202,9 @@ function take(answer) {
   run.note = "";
   if (!run.timer) {
     run.timer = setTimeout(() => {
-      if (run && !run.ended) flush(), draw();
+      if (!run || run.ended) return;
+      flush();
+      draw();
     }, REDRAW_MS);
   }
 }
@@ -218,7 +220,9 @@ function flush() {
   const faces = part("gallery").children;
   while (faces.length > settings.gallery) faces[faces.length - 1].remove();
   part("gallery-note").textContent =
-    run.faces > settings.gallery ? `The newest ${settings.gallery} of ${count(run.faces, "face")}.` : "The newest first.";
+    run.faces > settings.gallery
+      ? `The newest ${settings.gallery} of ${count(run.faces, "face")}.`
+      : "The newest first.";
   part("failures").hidden = !run.failed;
   part("failed").textContent = count(run.failed, "file");
   part("results").hidden = !run.done;
@@ -321,7 +325,12 @@ async function walk(entry, items, top) {
 }
 
 const drop = part("drop");
-for (const [name, over] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
+for (const [name, over] of [
+  ["dragenter", true],
+  ["dragover", true],
+  ["dragleave", false],
+  ["drop", false],
+]) {
   drop.addEventListener(name, (event) => {
     event.preventDefault();
     drop.classList.toggle("cilf-over-drop", over && !run);
@@ -337,5 +346,6 @@ drop.addEventListener("drop", async (event) => {
     else if (file) items.push({ file, name: file.name });
   }
   if (items.length) start(byName(items));
-  else if (dropped.some(([entry]) => entry)) say("No photo was found there. Drop photos, a zip file, or a folder with photos in it.");
+  else if (dropped.some(([entry]) => entry))
+    say("No photo was found there. Drop photos, a zip file, or a folder with photos in it.");
 });

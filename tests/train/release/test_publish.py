@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from cilf.checkpoint import CARD, FILES, REPORT, WEIGHTS, bundled, load
 from tests.hub import READER, TOKEN, Fault, Hub, hub, reach
 from train.__main__ import main
-from train.release.publish import PARTS, ROOT, PublishError, files
+from train.release.space import FRONT_MATTER, PARTS, README, ROOT, PublishError, files, readme, stage
 
 REPOSITORY = "user/age-of-faces"
 
@@ -202,8 +203,9 @@ def test_the_space_gets_what_it_needs_and_loses_what_it_no_longer_has(there: Hub
     assert publish("--space", "user/page") == 0
     assert held.settings["sdk"] == "gradio"
     assert set(held.files) - {".gitattributes"} == set(files())
-    for name in ("app.py", "README.md", "checkpoints/compact/model.safetensors"):
+    for name in ("app.py", "cilf/METHOD.md", "checkpoints/compact/model.safetensors"):
         assert held.files[name] == (ROOT / name).read_bytes(), name
+    assert held.files[README].decode() == readme()
     assert there.large, "the weights are binary and go to the storage for large files"
 
 
@@ -212,7 +214,7 @@ def test_only_what_git_controls_is_uploaded(tmp_path: Path) -> None:
     for name in ("app.py", "cilf/a.py", "cilf/secret.txt", "tests/test_a.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    for name in ("README.md", "LICENSE", "packages.txt", "requirements.txt"):
+    for name in (README, "LICENSE", "packages.txt", "requirements.txt"):
         (tmp_path / name).touch()
     tracked = ["app.py", "cilf/a.py", "tests/test_a.py", "README.md"]
     subprocess.run(["git", "add", *tracked], cwd=tmp_path, check=True)
@@ -227,12 +229,29 @@ def test_every_part_is_there() -> None:
         assert any(name == part or name.startswith(f"{part}/") for name in found), part
 
 
-def test_the_spaces_front_matter_fits_the_pins() -> None:
-    front = (ROOT / "README.md").read_text(encoding="utf-8").split("---")[1]
-    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    version = re.search(r"^sdk_version: (\S+)$", front, re.MULTILINE)
-    pin = re.search(r"^gradio==(\S+)$", pins, re.MULTILINE)
-    assert version is not None
-    assert pin is not None
-    assert version[1] == pin[1]
-    assert re.search(r'^python_version: "?3\.\d+"?$', front, re.MULTILINE)
+def test_the_spaces_front_matter_stands_on_top_of_readme_and_fits_the_pins(tmp_path: Path) -> None:
+    stage(tmp_path)
+    text = (tmp_path / README).read_text(encoding="utf-8")
+    _, front, rest = text.split("---\n", 2)
+    assert rest.strip() == (ROOT / README).read_text(encoding="utf-8").strip()
+    settings = yaml.safe_load(front)
+    assert f"gradio=={settings['sdk_version']}\n" in (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    assert re.fullmatch(r"3\.\d+", settings["python_version"])
+    assert (tmp_path / settings["app_file"]).is_file()
+    assert settings["sdk"] == "gradio"
+    assert len(settings["short_description"]) <= 60, "the Hub takes no longer one"
+
+
+def test_the_tree_is_written_for_a_push_by_hand(tmp_path: Path) -> None:
+    assert publish("--folder", str(tmp_path / "space")) == 0
+    staged = {path.relative_to(tmp_path / "space").as_posix() for path in (tmp_path / "space").rglob("*")}
+    assert set(files()) <= staged
+    assert (tmp_path / "space" / README).read_text(encoding="utf-8") == readme()
+
+
+def test_a_readme_that_has_front_matter_keeps_it(tmp_path: Path) -> None:
+    """So that a tree pushed to a Space by hand can be published again."""
+    text = FRONT_MATTER.format(gradio="6.31.0") + "# CILF\n"
+    (tmp_path / README).write_text(text, encoding="utf-8")
+    (tmp_path / "requirements.txt").write_text("gradio==6.31.0\n")
+    assert readme(tmp_path) == text

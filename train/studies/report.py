@@ -1,0 +1,135 @@
+"""STUDIES.md of a checkpoint: what its studies measured, written from their JSON files, so that no figure is typed.
+
+`python -m train studies report` writes it after `correction` and `ablate` have stored their figures. A study that was
+not done has no section.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from train.evaluate.test_evaluations import LOOKS
+from train.studies import ablation, correction_report
+
+STUDIES = "STUDIES.md"
+
+HEAD = """\
+# Studies of `{name}`
+
+Written by `python -m train studies report {folder}` from the JSON files in this folder. Ages and gains in years,
+ranges at 95 %. Every choice was made on the first of the parts shown (`tune`, alone or by cross-fitting with
+`held`), none on `test`. What else was tried, and what failed: [train/LOG.md](../../train/LOG.md).
+"""
+
+CORRECTION = """\
+## Does the correction pay?
+
+`python -m train correction` varies ε on stored predictions, with the rule's other values as they were chosen,
+and compares controls with it ([correction.json](correction.json), weights {weights}).
+
+{ships}
+
+### Values of ε
+
+{rules}
+
+### Controls
+
+Changes of the age without the correction's loop. The base fitted on the held-out photos too stands in the
+ablation below.
+
+{controls}
+
+### Does the ensemble know its errors?
+
+{calibration}
+
+![Error, gain and share changed over ε; estimated against real errors](../../assets/correction.png)
+"""
+
+PARTS = """\
+## Which part of the method pays?
+
+`python -m train ablate` trains both towers on captions alone for {epochs} epochs, freezes them, and fits what
+follows part by part on their stored outputs ([ablation.json](ablation.json), commit {commit}): {seeds} seeds a
+row, {steps} steps of {batch} photos, all blocks with as many parameters. "Without a block": every token takes
+the mean of all. ± is over seeds; ranges are over photos and seeds drawn again, seed against same seed. Frozen
+towers learn far less than the shipped weights, so read the differences, not the errors.
+
+{table}
+"""
+
+PROMPTS = """\
+## Which prompts matter?
+
+The same frozen towers with families of age prompts, as they are ("prompt-only") and with fusion and head fitted
+to them, {seeds} fit(s) each: differences within the spread of the table above mean nothing. Every family is a
+function of the label's age, and the captions that trained the text tower were made from labels too: the table
+compares wordings and proves nothing about what appearance words see.
+
+{table}
+"""
+
+
+def write(checkpoint_folder: Path) -> Path:
+    """Write STUDIES.md into a checkpoint's folder from the JSON files there, and give its path."""
+    path = checkpoint_folder / STUDIES
+    path.write_text(studies(checkpoint_folder), encoding="utf-8")
+    return path
+
+
+def studies(checkpoint_folder: Path) -> str:
+    """The document's text."""
+    name = checkpoint_folder.resolve().name
+    parts = [HEAD.format(name=name, folder=f"checkpoints/{name}")]
+    parts += [
+        section(json.loads(path.read_text(encoding="utf-8")))
+        for file, section in SECTIONS
+        if (path := checkpoint_folder / file).is_file()
+    ]
+    return "\n".join(parts)
+
+
+def correction(measured: dict[str, Any]) -> str:
+    """Rules, controls and the ensemble's calibration, from `correction.json`."""
+    looks = len(measured.get(LOOKS, ()))
+    longest = max(row["iterations"] for row in measured["sweep"])
+    ships = (
+        "What ships corrects by the shipped rule."
+        if corrects(measured["shipped_rule"])
+        else "No rule gained enough, so what ships never corrects; its estimated errors are still given."
+    )
+    return CORRECTION.format(
+        weights=measured["weights_sha256"][:8],
+        ships=f"{ships}\nEvaluations on `test` by this command: {looks}.",
+        rules=correction_report.rules([row for row in measured["sweep"] if row["iterations"] == longest]),
+        controls=correction_report.controls(measured["controls"]),
+        calibration=correction_report.calibration(measured["calibration"]),
+    )
+
+
+def corrects(rule: dict[str, Any]) -> bool:
+    """Whether a stored rule can ever change an age."""
+    return rule.get("max_views", 1) > 1 or rule.get("max_iterations", 0) > 0
+
+
+def ablated(measured: dict[str, Any]) -> str:
+    """The method's parts and the families of prompts, from `ablation.json`."""
+    parts, prompts = measured["parts"], measured["prompts"]
+    commit = str(measured["made_of"].get("commit") or "not recorded")[:7]
+    table = PARTS.format(
+        epochs=measured["epochs_of_the_towers"],
+        commit=commit,
+        seeds=parts["seeds"],
+        steps=parts["steps"],
+        batch=parts["batch_size"],
+        table=ablation.table(parts),
+    )
+    return f"{table}\n{PROMPTS.format(seeds=prompts['seeds'], table=ablation.prompt_table(prompts))}"
+
+
+SECTIONS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
+    ("correction.json", correction),
+    ("ablation.json", ablated),
+)
