@@ -110,10 +110,10 @@ class Captioner:
             opposite(true, *photo) or true
             for true, photo in zip(captions, photos[: int(len(photos) * OPPOSITES)], strict=False)
         ]
-        found = agreement(samples, attributes, captions, self.sigma)
+        matches = agreement(samples, attributes, captions, self.sigma)
         age = torch.tensor([float(sample.age) for sample in samples])
         ids = _tokenizer(self)([each.text for each in captions])
-        return TextTargets(age, captions, attributes, ids, found.truth, found.unknown)
+        return TextTargets(age, captions, attributes, ids, matches.truth, matches.unknown)
 
     def __hash__(self) -> int:
         return hash((self.context_length, self.clip.token_ids))
