@@ -22,7 +22,7 @@ from cilf import AgeEstimator
 from cilf.tracking import FaceTracker
 from tests.benchmarks.results import record
 from tests.browser.running import Site, launch_browser, open_page, serve
-from tests.pictures.live_clip import RATE, number, numbered, still, swaying, write_y4m
+from tests.live_clip import RATE, number, numbered, still, swaying, write_y4m
 
 SECONDS = 20
 COMMAND = "pytest tests/benchmarks/test_live_speed.py -s"

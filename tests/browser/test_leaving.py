@@ -16,7 +16,7 @@ from cilf.demo import texts
 from cilf.demo.photo.tab import PREDICTIONS_AT_ONCE
 from tests.browser.conftest import visits
 from tests.browser.running import HOPPER, PATIENCE_S, launch_browser, serve, upload, wait_until
-from tests.pictures.live_clip import numbered, swaying, write_y4m
+from tests.live_clip import numbered, swaying, write_y4m
 
 NAME = "aunt-in-the-garden"
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
 from tests.browser.conftest import visits
 from tests.browser.running import PATIENCE_S, Site, findings, launch_browser, wait_until
-from tests.pictures.live_clip import beside, numbered, swaying, write_y4m
+from tests.live_clip import beside, numbered, swaying, write_y4m
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 

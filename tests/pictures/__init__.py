@@ -1,1 +1,0 @@
-"""Photos and films for tests, made by rule."""
