@@ -44,7 +44,7 @@ from train.calibrate.intervals import (
 )
 from train.calibrate.predictions import PROPOSED, ViewOutputs, view_outputs
 from train.calibrate.predictions import join as join_outputs
-from train.data.augment import plain
+from train.data.augmentation.augment import plain
 from train.data.crop_cache import Subset
 from train.data.datasets import Sample
 from train.fit.recipe import AnyRecipe, stored_model

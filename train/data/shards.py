@@ -29,7 +29,7 @@ import webdataset
 from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
-from train.data.augment import draw
+from train.data.augmentation.augment import draw
 from train.data.batches import MAX_AGE, Batch, Draft, Schedule, ahead, finished, preference
 from train.data.crop_cache import labels
 from train.data.datasets import DatasetError, Sample

@@ -18,7 +18,7 @@ from cilf.errors import UsageError
 from cilf.model.base import AgeModel
 from cilf.model.cilf import CILF, build_model
 from cilf.model.mtmsa import MTMSA
-from train.data.augment import Draws, plain, second_view
+from train.data.augmentation.augment import Draws, plain, second_view
 from train.data.batches import Batch
 from train.data.captions import agreement
 from train.data.crop_cache import Subset

@@ -15,7 +15,7 @@ from cilf.model.fourierformer import FusionConfig
 from cilf.model.mtmsa import MTMSAConfig
 from cilf.model.prompts import PromptConfig
 from cilf.model.registry import family_of
-from train.data.augment import AugmentConfig
+from train.data.augmentation.augment import AugmentConfig
 from train.data.captions import TEMPLATES, general_words, misspellings, vocabulary
 from train.fit.losses import LossConfig
 from train.fit.mtmsa_losses import MTMSALossConfig
