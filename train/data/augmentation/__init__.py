@@ -1,1 +1,1 @@
-"""Augmentation of a batch of crops on the training device, with its noise and JPEG compression."""
+"""Random changes to training photos: geometry, colour, compression and noise."""
