@@ -59,7 +59,7 @@ class ViewOutputs:
         embedding: (N, V, D).
         logits: (N, V, K).
         age, spread: (N, V) as the head says them, in years.
-        parts: (N, V, P, K) logits of the network's parts; P = 0 where it has none.
+        parts: (N, V, P, K) logits of the network's parts; a network without parts repeats its own.
         views: what the further views are.
     """
 

@@ -69,7 +69,7 @@ def faces(count: int, seed: int, *, own: float = 1.0, views: int = 4, narrow: fl
         logits=logits,
         age=estimate.age.view(count, views),
         spread=estimate.spread.view(count, views),
-        parts=torch.zeros(count, views, 0, 101),
+        parts=logits.unsqueeze(2),
         views=PROPOSED[: views - 1],
     )
 
