@@ -211,7 +211,7 @@ def test_a_sweep_reads_every_control_from_the_same_outputs(tmp_path: Path) -> No
     )
     checkpoint = Checkpoint(tiny.model(), fitted(known)[0].errors, config, "tiny")  # type: ignore[arg-type]
     found = sweep(checkpoint, known, known.names, test)
-    last = found["sweep"][-1]["test"]
+    last = found["sweep"][-1]["held and tune"]
     assert last["share_changed"] == last["mean_gain"] == 0  # at the largest ε
     figure(found, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").stat().st_size > 10_000
