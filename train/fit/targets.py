@@ -133,8 +133,11 @@ def _tokenizer(captioner: Captioner) -> Tokenizer:
 
 
 def labelled(batch: Batch, pixel: Tensor | None) -> Labelled:
-    """What is known of a batch, with what was measured on its pixels."""
-    return Labelled(batch.step, batch.samples, batch.numbers, pixel, batch.mesh, batch.flipped, batch.covered)
+    """What is known of a batch, with what was measured on its pixels, on the CPU: other processes have no CUDA."""
+    pixel, mesh, flipped, covered = (
+        None if each is None else each.cpu() for each in (pixel, batch.mesh, batch.flipped, batch.covered)
+    )
+    return Labelled(batch.step, batch.samples, batch.numbers, pixel, mesh, flipped, covered)
 
 
 class _Measured:
