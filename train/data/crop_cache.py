@@ -119,7 +119,8 @@ def with_mean_ages(part: Subset, groups: Mapping[str, str]) -> Subset:
     """The subset with the mean age of each group of near-duplicates (file name → group) for its members' age.
 
     Of UTKFace's near-duplicates two thirds carry different ages, four years apart on average: their mean is nearer the
-    truth than either. For training alone; a photo that is measured keeps its label.
+    truth than either. A group that is a person, as `python -m train split` writes them, keeps its ages: they are those
+    of different years. For training alone; a photo that is measured keeps its label.
     """
     members: dict[str, list[int]] = {}
     for row in part.rows:
@@ -128,6 +129,9 @@ def with_mean_ages(part: Subset, groups: Mapping[str, str]) -> Subset:
             members.setdefault(group, []).append(int(row))
     samples = list(part.cache.samples)
     for rows in members.values():
+        subjects = {samples[row].subject for row in rows}
+        if len(subjects) == 1 and None not in subjects:
+            continue
         mean = sum(samples[row].age for row in rows) / len(rows)
         for row in rows:
             samples[row] = replace(samples[row], age=mean)

@@ -26,7 +26,7 @@ class LossConfig:
         contrastive_sigma: years, how far a face may be from a caption's age and still match.
         score_map: weight of the auxiliary loss on the grid's score map (DenseCLIP).
         score_map_temperature: of that loss.
-        taught: share of the teachers' distribution in the target; the label distribution has the rest.
+        distillation: share of the teachers' distribution in the target; the label distribution has the rest.
         parts: weight of the first three terms, again, on the image tower's embedding alone and on the fusion's shares
             alone, each against the plain age prompts (deep supervision, Lee et al., AISTATS 2015).
         consistency: weight of the symmetric divergence between the distributions of two views of a photo; above 0 half
@@ -41,7 +41,7 @@ class LossConfig:
     contrastive_sigma: float = 1.5
     score_map: float = 0.4
     score_map_temperature: float = 0.07
-    taught: float = 0.0
+    distillation: float = 0.0
     parts: float = 0.0
     consistency: float = 0.0
     consistency_temperature: float = 2.0

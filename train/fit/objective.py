@@ -136,7 +136,7 @@ class CilfSystem(System):
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         if self.teachers is not None:
             distilled = self.teachers(pixels[: len(target)], chance)
-            target = target.lerp(distilled, recipe.loss.taught)
+            target = target.lerp(distilled, recipe.loss.distillation)
         prediction = model(pixels, model.encode_ages(template))
         text = model.towers.encode_ids(targets.ids)
         with torch.autocast(pixels.device.type, enabled=False):

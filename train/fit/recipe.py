@@ -88,7 +88,7 @@ class Recipe:
     @property
     def distils(self) -> bool:
         """Whether the loss needs teachers."""
-        return self.loss.taught > 0
+        return self.loss.distillation > 0
 
     @property
     def trunk(self) -> str:

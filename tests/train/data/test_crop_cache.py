@@ -1,7 +1,7 @@
 """A crop cache says in a sentence what it cannot give."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 
 from tests.train.made_up import subset as made_up
 from train.__main__ import main
-from train.data.crop_cache import subset
+from train.data.crop_cache import subset, with_mean_ages
 from train.data.datasets import DatasetError
 
 
@@ -44,3 +44,20 @@ def test_crops_smaller_than_what_a_recipe_sees_are_refused(
     said = capsys.readouterr().err
     assert "utkface are of 64 px, the recipe wants 112" in said
     assert "`prepare --size 112 --margin 14`" in said
+
+
+def test_near_duplicates_are_trained_with_their_mean_age() -> None:
+    part = made_up(4)
+    ages = [sample.age for sample in part.samples]
+    groups = {part.samples[0].name: "a", part.samples[2].name: "a", part.samples[3].name: "b"}
+    averaged = [sample.age for sample in with_mean_ages(part, groups).samples]
+    assert averaged == [(ages[0] + ages[2]) / 2, ages[1], (ages[0] + ages[2]) / 2, ages[3]]
+    assert [sample.age for sample in part.samples] == ages
+
+
+def test_a_person_keeps_the_ages_of_all_years() -> None:
+    part = made_up(4)
+    people = [replace(sample, subject="one person") for sample in part.cache.samples]
+    part = replace(part, cache=replace(part.cache, samples=people))
+    groups = {sample.name: "one person" for sample in people}
+    assert with_mean_ages(part, groups).samples == part.samples

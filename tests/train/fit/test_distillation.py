@@ -28,7 +28,7 @@ from train.fit.objective import build_system
 from train.fit.recipe import Recipe
 
 SIZE, AGES = tiny.MODEL.image_size, tiny.MODEL.prompts.num_ages
-TAUGHT = replace(RECIPE, loss=LossConfig(taught=0.5))
+DISTILLED = replace(RECIPE, loss=LossConfig(distillation=0.5))
 
 
 @cache
@@ -75,13 +75,13 @@ def test_a_teacher_sees_photos_of_another_size_at_its_own() -> None:
 def test_teachers_never_learn() -> None:
     given = teacher(1)
     before = {name: value.clone() for name, value in given.model.state_dict().items()}
-    system = build_system(TAUGHT, teachers=[given])
+    system = build_system(DISTILLED, teachers=[given])
     system.train()
     assert system.model.training
-    taught = system.teachers
-    assert isinstance(taught, Teachers)
-    assert not any(module.training for module in taught.modules())
-    assert not any(parameter.requires_grad for parameter in taught.parameters())
+    teachers = system.teachers
+    assert isinstance(teachers, Teachers)
+    assert not any(module.training for module in teachers.modules())
+    assert not any(parameter.requires_grad for parameter in teachers.parameters())
     after = given.model.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -92,9 +92,9 @@ def test_wholly_taught_a_distribution_does_not_depend_on_the_labels() -> None:
     data = subset(4).cache.samples
     older = [replace(sample, age=90.0) for sample in data]
 
-    def divergence(taught: float, samples: list) -> float:  # type: ignore[type-arg]
+    def divergence(share: float, samples: list) -> float:  # type: ignore[type-arg]
         torch.manual_seed(0)
-        recipe = replace(RECIPE, loss=LossConfig(taught=taught), fit=replace(FIT, mixup_share=0.0))
+        recipe = replace(RECIPE, loss=LossConfig(distillation=share), fit=replace(FIT, mixup_share=0.0))
         system = build_system(recipe, teachers=[teacher(1)])
         return float(system(Batch(0, pixels(4), samples, np.arange(4)))["distribution"].detach())
 
@@ -105,12 +105,12 @@ def test_wholly_taught_a_distribution_does_not_depend_on_the_labels() -> None:
 @pytest.mark.training
 def test_a_taught_run_can_be_stopped_and_resumed(tmp_path: Path) -> None:
     data, teachers = subset(), [teacher(1), teacher(2)]
-    whole = fit(TAUGHT, [data], data, tmp_path / "whole", teachers=teachers).state_dict()
+    whole = fit(DISTILLED, [data], data, tmp_path / "whole", teachers=teachers).state_dict()
     with pytest.raises(Interrupted):
-        fit(TAUGHT, [data], data, tmp_path / "parts", teachers=teachers, stop_at=3)
+        fit(DISTILLED, [data], data, tmp_path / "parts", teachers=teachers, stop_at=3)
     with pytest.raises(DatasetError, match="begun with other teachers"):
-        fit(TAUGHT, [data], data, tmp_path / "parts", teachers=teachers[:1], resume=True)
-    resumed = fit(TAUGHT, [data], data, tmp_path / "parts", teachers=teachers, resume=True).state_dict()
+        fit(DISTILLED, [data], data, tmp_path / "parts", teachers=teachers[:1], resume=True)
+    resumed = fit(DISTILLED, [data], data, tmp_path / "parts", teachers=teachers, resume=True).state_dict()
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
     made_of = provenance.read(tmp_path / "whole")
     assert made_of["teachers_sha256"] == [
@@ -122,9 +122,9 @@ def test_a_taught_run_can_be_stopped_and_resumed(tmp_path: Path) -> None:
     ("recipe", "teachers", "said"),
     [
         (RECIPE, [teacher(1)], "The recipe learns from no teacher: leave out --teacher."),
-        (TAUGHT, [], "The recipe learns from teachers: give at least one --teacher."),
+        (DISTILLED, [], "The recipe learns from teachers: give at least one --teacher."),
         (
-            TAUGHT,
+            DISTILLED,
             [teacher(1), teacher(2, prompts=replace(tiny.MODEL.prompts, num_ages=90))],
             "Teacher 2 estimates 90 ages, the recipe 101",
         ),
