@@ -26,7 +26,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def test_an_empty_part_is_refused(cache: Path) -> None:
-    splits = {"0.jpg": "train", "7.jpg": "train"}
+    splits = {"0.png": "train", "7.png": "train"}
     assert subset(cache / "utkface", splits, "train").rows.tolist() == [0, 7]
     with pytest.raises(DatasetError, match=r"utkface holds no photo of the part 'tune'"):
         subset(cache / "utkface", splits, "tune")
@@ -37,7 +37,7 @@ def test_crops_smaller_than_what_a_recipe_sees_are_refused(
     command: str, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split = cache / "split.csv"
-    rows = [f"{row}.jpg,{part},{row}" for row, part in enumerate(("train", "held", "tune", "cal") * 2)]
+    rows = [f"{row}.png,{part},{row}" for row, part in enumerate(("train", "held", "tune", "cal") * 2)]
     split.write_text("filename,split,group\n" + "\n".join(rows) + "\n")
     arguments = [command, "--recipe", "mtmsa", "--cache", str(cache), "--split", str(split)]
     assert main([*arguments, "--output", str(cache / "output")]) == 2
