@@ -51,6 +51,9 @@ from train.fit.recipe import AnyRecipe, stored_model
 
 log = logging.getLogger(__name__)
 
+# What calibration measures of a checkpoint; the rest of its `training` is of the run that made the weights.
+MEASURED = ("tune_mae", "correction_by_cross_fitting", "correction_on_tune")
+
 
 @dataclass(frozen=True)
 class Photos:
@@ -170,8 +173,8 @@ def recalibrate(
     before = checkpoint.config
     steps, share = before.training["steps"], before.training.get("share_of_start", 0.0)
     result = calibrate(checkpoint.model, recipe, photos, folder, steps, share, **how)
-    training = {name: value for name, value in before.training.items() if name != "correction_on_tune"}
-    config = replace(result.config, model=before.model, training=training | result.config.training)
+    kept = {name: value for name, value in before.training.items() if name not in MEASURED}
+    config = replace(result.config, model=before.model, training=result.config.training | kept)
     return replace(result, config=config)
 
 
