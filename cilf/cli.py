@@ -83,11 +83,6 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     predict.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, mps (default: cpu)")
     predict.add_argument(
-        "--face-model",
-        metavar="FILE",
-        help="the face detector's .tflite file; without it, the one in mediapipe's wheel or the one it downloads",
-    )
-    predict.add_argument(
         "--no-face",
         choices=["skip", "whole"],
         default="skip",
@@ -106,7 +101,6 @@ def _predict(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> Non
         arguments.weights,
         revision=arguments.revision,
         device=arguments.device,
-        face_model=arguments.face_model,
     )
     # None: a bar only where stderr is a terminal; none between the lines of a printed table.
     with tqdm(photos, unit="photo", disable=None if arguments.output else True) as progress:

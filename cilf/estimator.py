@@ -81,7 +81,6 @@ class AgeEstimator:
         *,
         revision: str | None = None,
         device: str = "cpu",
-        face_model: str | Path | None = None,
         max_faces: int | None = None,
         on_device: Callable[[Work], Work] = _as_it_is,
         progress: Progress | None = None,
@@ -93,7 +92,6 @@ class AgeEstimator:
                 `user/repository` on the Hugging Face Hub.
             revision: branch, tag or commit of a Hub repository.
             device: where the model computes, as PyTorch names it.
-            face_model: MediaPipe's detector file; None looks for it (see `cilf.face.finder.FaceFinder`).
             max_faces: of each photo keep only so many faces, the largest ones, where `predict` is not told otherwise.
             on_device: wraps the functions that compute on the device, for a host that lends its device for one call at
                 a time, in a process of its own; their arguments and results can be pickled.
@@ -102,11 +100,11 @@ class AgeEstimator:
 
         Raises:
             WeightsError: the weights cannot be loaded.
-            DetectorError: MediaPipe or its model file cannot be loaded.
+            DetectorError: OpenCV or the face detector cannot be loaded.
             UsageError: PyTorch does not have the device.
         """
         checkpoint = load(source, revision=revision, progress=progress)
-        return cls(checkpoint, FaceFinder(face_model), device, max_faces=max_faces, on_device=on_device)
+        return cls(checkpoint, FaceFinder(), device, max_faces=max_faces, on_device=on_device)
 
     @property
     def source(self) -> str:

@@ -31,9 +31,8 @@ class Loadable(CountingEstimator):
         *,
         revision: str | None = None,
         device: str = "cpu",
-        face_model: str | None = None,
     ) -> "Loadable":
-        Loadable.loaded = (source, revision, device, face_model)
+        Loadable.loaded = (source, revision, device)
         return cls()
 
 
@@ -99,10 +98,10 @@ def test_a_path_that_does_not_exist_is_a_row(photos: Path) -> None:
 
 def test_what_is_loaded_and_where(photos: Path) -> None:
     main(["predict", "photos"])
-    assert Loadable.loaded == (None, None, "cpu", None)
-    options = ["--weights", "user/repo", "--revision", "v2", "--device", "cuda", "--face-model", "f.tflite"]
+    assert Loadable.loaded == (None, None, "cpu")
+    options = ["--weights", "user/repo", "--revision", "v2", "--device", "cuda"]
     main(["predict", "photos", *options])
-    assert Loadable.loaded == ("user/repo", "v2", "cuda", "f.tflite")
+    assert Loadable.loaded == ("user/repo", "v2", "cuda")
 
 
 def test_a_table_to_read(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

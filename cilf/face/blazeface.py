@@ -1,8 +1,9 @@
 """MediaPipe's face detection model, BlazeFace short range, computed by ONNX Runtime for views of any size.
 
 Bazarevsky et al., "BlazeFace: sub-millisecond neural face detection on mobile GPUs" (2019), arXiv:1907.05047. The
-weights come from MediaPipe's own `.tflite` file. The operations stand without weights in `blazeface.onnx`, which
-`python -m train blazeface` writes.
+graph `blazeface.onnx` holds MediaPipe's own weights, by Google under Apache-2.0, from its file
+`face_detection_short_range.tflite`; `python -m train blazeface` writes it. MediaPipe itself is not imported: that takes
+seconds, and starts a compiler in search of PortAudio.
 """
 
 from math import log
@@ -13,7 +14,6 @@ import onnxruntime
 
 from cilf.errors import DetectorError
 from cilf.face.detections import Detections
-from cilf.face.tflite import convolution_weights
 
 GRAPH = Path(__file__).with_name("blazeface.onnx")
 VIEWS = "views"  # the graph's input: (n, height, width, 3) uint8 RGB
@@ -22,17 +22,12 @@ OUTPUTS = ("scores_8", "boxes_8", "scores_16", "boxes_16")
 SIDE = 128  # pixels of the square views that the model was trained on
 STRIDE = 16  # sides of views are multiples of it
 
-# Channels of all layers are filled up with zeros to a multiple of this, for which ONNX Runtime has its fastest
-# convolutions: 1.1 ms instead of 1.8 for one view of 128 x 128.
-CHANNEL_BLOCK = 16
-
 # For each output pair: pixels from cell to cell, and anchors in each cell. All anchors of a cell are its centre
 # (mediapipe/modules/face_detection/face_detection_short_range.pbtxt: fixed_anchor_size).
 _GRIDS = ((8, 2), (16, 6))
 _VALUES = (
     16  # of an anchor: x, y, width, height of the box, then x, y of six key points, in pixels from the anchor
 )
-_HEADS = 4  # convolutions that give the outputs, the last ones in the file: scores, then boxes
 
 onnxruntime.disable_telemetry_events()  # which on Windows the system may collect
 
@@ -42,30 +37,20 @@ class BlazeFace:
 
     Each call computes on the thread that makes it. Two threads on one view were slower than one.
 
-    Args:
-        model: content of MediaPipe's `.tflite` file of BlazeFace short range.
-
     Raises:
-        DetectorError: the content is not that model.
+        DetectorError: the package's copy of the graph is missing or damaged.
     """
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 4  # only what is fatal; errors are raised
         try:
-            weights = named_weights(model)
-            values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
-            options.add_external_initializers(list(weights), values)
-            self._session = onnxruntime.InferenceSession(
-                GRAPH.read_bytes(), options, ["CPUExecutionProvider"]
-            )
-        except (
-            Exception
-        ) as error:  # ONNX Runtime has a kind of exception for everything that it may find wrong
+            graph = GRAPH.read_bytes()
+            self._session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has a kind of exception for each fault
             raise DetectorError(
-                f"the face detector's model file ({len(model)} bytes) is not MediaPipe's BlazeFace short range; "
-                "give a copy of blaze_face_short_range.tflite"
+                f"the face detector's file '{GRAPH}' is missing or damaged; install the package again"
             ) from error
 
     def __call__(self, views: np.ndarray, min_confidence: float) -> Detections:
@@ -85,36 +70,6 @@ class BlazeFace:
                 for scores, boxes, (stride, _) in zip(outputs[::2], outputs[1::2], _GRIDS, strict=True)
             ]
         )
-
-
-def named_weights(model: bytes) -> dict[str, np.ndarray]:
-    """The graph's weights by name, with channels filled up to `CHANNEL_BLOCK`.
-
-    `kernel_i` and `bias_i` are those of the i-th convolution; `widen_c` maps c channels to themselves and CHANNEL_BLOCK
-    more, which stay zero.
-
-    Raises:
-        ValueError: `model` is not a `.tflite` file.
-    """
-    weights: dict[str, np.ndarray] = {}
-    convolutions = convolution_weights(model)
-    for index, (kernel, bias) in enumerate(convolutions):
-        outputs, inputs = kernel.shape[:2]
-        if index < len(convolutions) - _HEADS:
-            outputs = _filled_up(outputs)
-        if index > 0 and inputs > 1:  # neither the picture's three channels nor a depthwise kernel's one
-            inputs = _filled_up(inputs)
-        missing = (outputs - kernel.shape[0], inputs - kernel.shape[1])
-        weights[f"kernel_{index}"] = np.pad(kernel, ((0, missing[0]), (0, missing[1]), (0, 0), (0, 0)))
-        weights[f"bias_{index}"] = np.pad(bias, (0, missing[0]))
-    for channels in (32, 48, 64, 80):
-        identity = np.eye(channels + CHANNEL_BLOCK, channels, dtype=np.float32)
-        weights[f"widen_{channels}"] = identity[:, :, None, None]
-    return weights
-
-
-def _filled_up(channels: int) -> int:
-    return -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK
 
 
 def _decode(scores: np.ndarray, boxes: np.ndarray, stride: int, threshold: float) -> Detections:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +9,6 @@ from cilf.errors import PhotoError
 from cilf.face.alignment import TEMPLATE, Similarity, apply, least_squares_similarity, smallest_square
 from cilf.face.blazeface import SIDE, STRIDE, BlazeFace
 from cilf.face.detections import Detections, ios, iou, paired_iou, suppressed_by
-from cilf.face.detector_weights import face_model
 from cilf.face.opencv import opencv
 from cilf.face.pyramid import Pyramid
 
@@ -147,17 +145,16 @@ class FaceFinder:
     Safe to share between threads. The same photo always gives the same faces.
 
     Args:
-        model_path: the detector's `.tflite` file; None looks for it (see `cilf.face.detector_weights`).
         min_confidence: faces scored below this, in [0, 1], are dropped.
 
     Raises:
-        DetectorError: OpenCV cannot be loaded, or the model file is missing or damaged.
+        DetectorError: OpenCV cannot be loaded, or the package's detector is missing or damaged.
     """
 
-    def __init__(self, model_path: str | Path | None = None, min_confidence: float = 0.6) -> None:
+    def __init__(self, min_confidence: float = 0.6) -> None:
         opencv()
         self._min_confidence = min_confidence
-        self._detector = BlazeFace(face_model(model_path))
+        self._detector = BlazeFace()
 
     def find(self, photo: np.ndarray | Pyramid, tiles: bool = True) -> list[Face]:
         """Find the faces of one photo.

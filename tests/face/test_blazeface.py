@@ -1,5 +1,6 @@
 """The detection model gives what MediaPipe gives, for views of any number and size."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,18 +8,17 @@ import pytest
 from PIL import Image
 
 from cilf.errors import DetectorError
+from cilf.face import blazeface as module
 from cilf.face.blazeface import SIDE, STRIDE, BlazeFace
 from cilf.face.detections import Detections
-from cilf.face.detector_weights import face_model
-
-mediapipe = pytest.importorskip("mediapipe")
+from tests.mediapipe_file import mediapipe_file
 
 MEDIAPIPE_SUPPRESSION = 0.3
 
 
 @pytest.fixture(scope="module")
 def blazeface() -> BlazeFace:
-    return BlazeFace(face_model())
+    return BlazeFace()
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,12 @@ def views(grace_hopper: np.ndarray, eileen_collins: np.ndarray) -> np.ndarray:
 
 
 def by_mediapipe(view: np.ndarray) -> list[Any]:
+    import mediapipe
     from mediapipe.tasks.python.core.base_options import BaseOptions
     from mediapipe.tasks.python.vision import FaceDetector, FaceDetectorOptions
 
-    options = FaceDetectorOptions(BaseOptions(model_asset_buffer=face_model()), min_detection_confidence=0.5)
+    model = BaseOptions(model_asset_buffer=mediapipe_file().read_bytes())
+    options = FaceDetectorOptions(model, min_detection_confidence=0.5)
     with FaceDetector.create_from_options(options) as detector:
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(view))
         return list(detector.detect(image).detections)
@@ -75,12 +77,14 @@ def test_a_larger_view_shows_the_same_face(blazeface: BlazeFace, views: np.ndarr
     np.testing.assert_allclose(there - np.array([1, 4, 1, 4]) * STRIDE, expected, atol=4)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a model", bytes(1000)])
-def test_a_file_that_is_no_model_is_refused(content: bytes) -> None:
-    with pytest.raises(DetectorError, match="blaze_face_short_range"):
-        BlazeFace(content)
-
-
-def test_a_damaged_model_is_refused() -> None:
-    with pytest.raises(DetectorError, match="blaze_face_short_range"):
-        BlazeFace(face_model()[:100_000])
+@pytest.mark.parametrize("kept", [None, 0, 1000, 200_000])
+def test_a_missing_or_damaged_file_is_one_sentence(
+    kept: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = tmp_path / "blazeface.onnx"
+    if kept is not None:
+        part.write_bytes(module.GRAPH.read_bytes()[:kept])
+    monkeypatch.setattr(module, "GRAPH", part)
+    with pytest.raises(DetectorError, match=r"blazeface\.onnx' is missing or damaged; install") as raised:
+        BlazeFace()
+    assert "\n" not in str(raised.value)

@@ -23,8 +23,12 @@ def add(commands: Any) -> None:
     export.add_argument("checkpoint", type=Path, nargs="?", default=COMPACT)
     export.set_defaults(run=_export)
 
-    blazeface = commands.add_parser("blazeface", help="write the graph of the face detector, without weights")
-    blazeface.add_argument("--model", type=Path, help="the detector's .tflite file, which names the weights")
+    blazeface = commands.add_parser("blazeface", help="write the graph of the face detector")
+    blazeface.add_argument(
+        "model",
+        type=Path,
+        help="MediaPipe's face_detection_short_range.tflite, as in its wheels below 0.10.30",
+    )
     blazeface.set_defaults(run=_blazeface)
 
     publish = commands.add_parser("publish", help="upload a checkpoint or the page to the Hugging Face Hub")
@@ -65,10 +69,9 @@ def _export(options: argparse.Namespace) -> int:
 
 def _blazeface(options: argparse.Namespace) -> int:
     from cilf.face.blazeface import GRAPH
-    from cilf.face.detector_weights import face_model
     from train.release.blazeface import graph
 
-    GRAPH.write_bytes(graph(face_model(options.model)))
+    GRAPH.write_bytes(graph(options.model.read_bytes()))
     return 0
 
 

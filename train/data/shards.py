@@ -2,7 +2,7 @@
 
 `python -m train prepare --shards FOLDER` writes them in random order, each part of a split apart, with an index that
 says how many there are of each age. They may then lie anywhere that WebDataset reads from: in a folder, on a web
-server (`https://…`; it fetches with `curl`).
+server (`https://…`; it fetches with `curl`). Every shard that is read is compared with its SHA-256 in the index first.
 
 What a stream can promise is less than what a cache can. Its order is a function of (seed, epoch, number of processes,
 number of workers): with these unchanged a resumed run ends bit for bit as one that was not stopped, at the price of
@@ -28,6 +28,7 @@ import torch
 import webdataset
 from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
+from webdataset.tariterators import group_by_keys, tar_file_expander, url_opener
 
 from train.data.augmentation.augment import draw
 from train.data.batches import MAX_AGE, Batch, Draft, Schedule, ahead, finished, preference
@@ -166,6 +167,9 @@ class Streamed(IterableDataset[list[Draft] | DatasetError]):
         self.steps_per_epoch = schedule.steps_per_epoch(sum(int(part.count * part.share) for part in train))
         self.first = 0
         self.of_set = {url: number for number, part in enumerate(train) for url in part.urls}
+        self.sha256 = {
+            url: sha256 for part in train for url, sha256 in zip(part.urls, part.sha256, strict=True)
+        }
         self.offsets = np.cumsum([0, *(part.count for part in train)])
         self.times = [
             preference(np.array(part.ages), schedule.balance) for part in train
@@ -228,10 +232,29 @@ class Streamed(IterableDataset[list[Draft] | DatasetError]):
             chance = random.Random(f"{self.schedule.seed}/{epoch}/{again}/{reader}")
             yield from webdataset.DataPipeline(
                 webdataset.SimpleShardList(mine),
-                webdataset.tarfile_to_samples(),
+                url_opener,
+                self._verified,
+                tar_file_expander,
+                group_by_keys,
                 lambda rows, again=again: self._wanted(rows, epoch, again),
                 webdataset.shuffle(WAITING, initial=WAITING, rng=chance),
             )
+
+    def _verified(self, shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Read each shard whole and compare its SHA-256 with the index's, before a crop of it is used.
+
+        Raises:
+            DatasetError: a shard is not the one that was written.
+        """
+        for shard in shards:
+            with shard["stream"] as stream:
+                content = stream.read()
+            if hashlib.sha256(content).hexdigest() != self.sha256[shard["url"]]:
+                raise DatasetError(
+                    f"The shard '{shard['url']}' is damaged or changed: its SHA-256 is not the one in {INDEX}; copy it "
+                    "again, or write the shards again."
+                )
+            yield shard | {"stream": io.BytesIO(content)}
 
     def _wanted(self, rows: Iterable[dict[str, Any]], epoch: int, again: int) -> Iterator[_Encoded]:
         """Each crop as often as an epoch wants it: 1.3 times is once or twice."""
