@@ -3,18 +3,21 @@
 import hashlib
 import json
 import logging
+import math
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Discriminator, TypeAdapter, ValidationError
-from safetensors import SafetensorError
+from pydantic import Discriminator, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cilf import hub
+from cilf.bounds import Name, Names
 from cilf.conformal import ConformalConfig
 from cilf.errors import DamagedError, WeightsError
 from cilf.face.views import View
@@ -34,6 +37,8 @@ REPORT, CARD = "report.json", "README.md"
 FILES = (CONFIG, WEIGHTS, GRAPH, REPORT, CARD)
 BUNDLED = tuple(family.bundled for family in FAMILIES.values())
 NAME = BUNDLED[0]
+MAX_CONFIG_BYTES = 4 * 2**20  # a hundred times the bundled ones
+MAX_PARAMETERS = 500_000_000  # the largest CLIP that is commonly used, ViT-L/14, has 428 million
 ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for the bundled one"
 
 
@@ -41,8 +46,8 @@ ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for
 class GraphConfig:
     """What goes with a `Graph`'s file: the names of the weights that it takes, and the file's own hash."""
 
-    weights: tuple[str, ...]
-    sha256: str
+    weights: Names
+    sha256: Name
 
 
 @dataclass(frozen=True)
@@ -69,11 +74,11 @@ class CheckpointConfig:
     conformal: Annotated[ConformalConfig | EarlierConformal, Discriminator("kind")] = field(
         default_factory=ConformalConfig
     )
-    views: tuple[View, ...] = ()
+    views: Annotated[tuple[View, ...], Field(max_length=64)] = ()
     familiarity: FamiliarityConfig = field(default_factory=FamiliarityConfig)
     mirror: bool = True
     training: dict[str, Any] = field(default_factory=dict)
-    sha256: str = ""
+    sha256: Name = ""
     graph: GraphConfig | None = None
     format: Literal["cilf-4"] = "cilf-4"
 
@@ -184,22 +189,10 @@ def load(
         folder = _from_hub(str(source), revision, progress)
         said = f"{source} (Hugging Face Hub{f', {revision}' if revision else ''})"
     config = read_config(folder)
-    try:
-        model, ensemble = build(config.model), build_errors(config.ensemble)
-        familiarity = Familiarity(config.familiarity)
-    except Exception as error:  # whatever a strange architecture sets off in open_clip or timm
-        raise WeightsError(
-            f"'{folder / CONFIG}' describes no model that can be built; {ELSEWHERE}"
-        ) from error
+    with torch.device("meta"):  # shapes alone: nothing is allocated before they are known to fit
+        _filled(folder, config, _read_shapes(folder / WEIGHTS))
     tensors = _read_tensors(folder / WEIGHTS, config.sha256)
-    if config.ensemble is not None and not config.ensemble.explicit:
-        tensors = padded(tensors, config.ensemble)
-    try:
-        _parts(model, ensemble, familiarity).load_state_dict(tensors)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"'{folder / WEIGHTS}' does not fit the configuration beside it; {ELSEWHERE}"
-        ) from error
+    model, ensemble, familiarity = _filled(folder, config, tensors)
     return Checkpoint(
         model.eval(),
         ensemble.eval(),
@@ -212,19 +205,50 @@ def load(
     )
 
 
+def _filled(
+    folder: Path, config: CheckpointConfig, tensors: dict[str, Tensor]
+) -> tuple[AgeModel, ErrorNetwork, Familiarity]:
+    """The networks that a configuration describes, with these weights, on PyTorch's default device.
+
+    Raises:
+        WeightsError: there is no such network, or the weights are of another.
+    """
+    try:
+        model, ensemble = build(config.model), build_errors(config.ensemble)
+        familiarity = Familiarity(config.familiarity)
+    except Exception as error:  # whatever a strange architecture sets off in open_clip or timm
+        raise WeightsError(
+            f"'{folder / CONFIG}' describes no model that can be built; {ELSEWHERE}"
+        ) from error
+    if config.ensemble is not None and not config.ensemble.explicit:
+        tensors = padded(tensors, config.ensemble)
+    try:
+        _parts(model, ensemble, familiarity).load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"'{folder / WEIGHTS}' does not fit the configuration beside it; {ELSEWHERE}"
+        ) from error
+    return model, ensemble, familiarity
+
+
 def read_config(folder: Path) -> CheckpointConfig:
     """Read and check a checkpoint's configuration. Raises WeightsError."""
     path = folder / CONFIG
     if not path.is_file():
         raise WeightsError(f"'{folder}' holds no {CONFIG}; {ELSEWHERE}")
+    refusal = f"'{path}' is not a CILF configuration; {ELSEWHERE}"
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise WeightsError(refusal)
     try:
-        stored = _Stored.validate_json(path.read_bytes())
-        config = upgraded(stored) if isinstance(stored, EarlierConfig) else stored
+        content = from_json(path.read_bytes(), allow_inf_nan=False)
+    except ValueError as error:
+        raise DamagedError(refusal, path) from error
+    try:
+        stored = _Stored.validate_python(content)
     except ValidationError as error:
-        said = f"'{path}' is not a CILF configuration; {ELSEWHERE}"
-        if error.errors()[0]["type"] == "json_invalid":
-            raise DamagedError(said, path) from error
-        raise WeightsError(said) from error
+        place = ".".join(map(str, error.errors(include_input=False)[0]["loc"]))
+        raise WeightsError(refusal.replace(";", f" ('{place[:120]}');", 1) if place else refusal) from error
+    config = upgraded(stored) if isinstance(stored, EarlierConfig) else stored
     if family_of(config.model).without_published_weights(config.model) != config.model:
         raise WeightsError(f"'{path}' asks for weights beside its own; {ELSEWHERE}")
     return config
@@ -318,6 +342,20 @@ def _check_sum(path: Path, sha256: str) -> None:
         raise WeightsError(f"'{path}' is missing; {ELSEWHERE}")
     if _sha256(path) != sha256:
         raise DamagedError(f"'{path}' is damaged or of another checkpoint; fetch it again", path)
+
+
+def _read_shapes(path: Path) -> dict[str, Tensor]:
+    """Tensors without memory, of the shapes that the header of a weights file gives. Raises WeightsError."""
+    if not path.is_file():
+        raise WeightsError(f"'{path}' is missing; {ELSEWHERE}")
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DamagedError(f"'{path}' is damaged or of another checkpoint; fetch it again", path) from error
+    if sum(map(math.prod, shapes.values())) > MAX_PARAMETERS:
+        raise WeightsError(f"'{path}' holds more than {MAX_PARAMETERS:,} numbers; {ELSEWHERE}")
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
 def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
