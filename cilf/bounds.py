@@ -7,7 +7,7 @@ anything is allocated (`cilf.checkpoint`).
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
 Side = Annotated[int, Field(ge=32, le=1024)]  # of a crop, in pixels
@@ -32,9 +32,22 @@ Names = Annotated[tuple[Name, ...], Field(max_length=20_000)]
 Template = Annotated[str, Field(max_length=120, pattern=r"^[^{}]*\{age\}[^{}]*$")]
 Templates = Annotated[tuple[Template, ...], Field(min_length=1, max_length=64)]
 
-Trunk = Name
+Trunk = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "test_resnet",
+    "tf_efficientnet_lite0",
+    "tf_efficientnet_lite1",
+    "tf_efficientnet_lite2",
+    "tf_efficientnet_lite3",
+    "tf_efficientnet_lite4",
+]
+"""The convolutional networks of timm that a checkpoint may be made of: each a plain name, by which timm reads no file
+and no address, as it does for `hf-hub:…` and `local-dir:…`."""
 
 
+@with_config(ConfigDict(extra="forbid"))
 class VisionArchitecture(TypedDict, total=False):
     """open_clip's `vision_cfg` of a vision transformer, or of a network of timm."""
 
@@ -48,6 +61,7 @@ class VisionArchitecture(TypedDict, total=False):
     timm_drop_path: Share
 
 
+@with_config(ConfigDict(extra="forbid"))
 class TextArchitecture(TypedDict, total=False):
     """open_clip's `text_cfg` of its own transformer."""
 
@@ -58,6 +72,7 @@ class TextArchitecture(TypedDict, total=False):
     layers: Count
 
 
+@with_config(ConfigDict(extra="forbid"))
 class Architecture(TypedDict, total=False):
     """What `open_clip.CLIP` is built from."""
 

@@ -1,7 +1,8 @@
-"""Checkpoints that somebody made to do harm: each is refused with a sentence, before it takes memory, time or a file."""
+"""Checkpoints made to do harm: each is refused with a sentence, before it takes memory, time or a file."""
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,35 @@ class TestConfiguration:
         with pytest.raises(WeightsError, match="does not fit"):
             load(folder)
         assert set(devices) == {"meta"}
+
+
+class TestNothingButTheFolder:
+    @pytest.mark.parametrize(
+        ("place", "value"),
+        [
+            (f"{VISION}.timm_model_name", "hf-hub:somebody/model"),
+            (f"{VISION}.timm_model_name", "local-dir:/etc"),
+            (f"{VISION}.timm_model_name", "eva_giant_patch14_224"),
+            (f"{VISION}.timm_model_pretrained", True),
+            (f"{TEXT}.hf_model_name", "somebody/model"),
+            (f"{TEXT}.hf_tokenizer_name", "somebody/model"),
+            (f"{CLIP}.pretrained", "ViT-B-16/openai"),
+            (f"{CLIP}.pretrained", "hf-hub:somebody/model"),
+        ],
+    )
+    def test_an_architecture_from_elsewhere_is_refused(
+        self, folder: Path, place: str, value: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_network(*_: Any) -> None:
+            raise AssertionError("the network is used")
+
+        monkeypatch.setattr(socket, "getaddrinfo", no_network)
+        change(folder, place, value)
+        with pytest.raises(WeightsError, match=r"not a CILF configuration|beside its own"):
+            load(folder)
+
+    @pytest.mark.parametrize("trunk", ["hf-hub:somebody/model", "local-dir:/etc", "vit_giant_patch14_224"])
+    def test_so_is_one_for_mtmsa(self, mtmsa: Path, trunk: str) -> None:
+        change(mtmsa, "model.trunk", trunk)
+        with pytest.raises(WeightsError, match="not a CILF configuration"):
+            load(mtmsa)
