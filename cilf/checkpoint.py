@@ -26,6 +26,7 @@ from cilf.model.base import AgeModel
 from cilf.model.correction import CorrectionConfig, EnsembleConfig
 from cilf.model.earlier import EarlierConfig, EarlierConformal, padded
 from cilf.model.familiarity import Familiarity, FamiliarityConfig
+from cilf.model.graph_check import check_graph
 from cilf.model.onnx_runtime import Graph
 from cilf.model.predictive import PredictiveConfig
 from cilf.model.registry import FAMILIES, ErrorNetwork, SystemConfig, build, build_errors, family_of
@@ -37,6 +38,7 @@ REPORT, CARD = "report.json", "README.md"
 FILES = (CONFIG, WEIGHTS, GRAPH, REPORT, CARD)
 BUNDLED = tuple(family.bundled for family in FAMILIES.values())
 NAME = BUNDLED[0]
+PINS = Path(__file__).with_name("bundled.json")  # name → SHA-256 of its configuration: `python -m train pin`
 MAX_CONFIG_BYTES = 4 * 2**20  # a hundred times the bundled ones
 MAX_PARAMETERS = 500_000_000  # the largest CLIP that is commonly used, ViT-L/14, has 428 million
 ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for the bundled one"
@@ -108,7 +110,8 @@ class Checkpoint:
     """A loaded checkpoint; its networks in eval mode.
 
     `source` says in words what was loaded and from where; `graph`, `report` and `card` are the network's graph, the
-    evaluation report and the model card that lie beside the weights, None, None and "" where they do not.
+    evaluation report and the model card that lie beside the weights, None, None and "" where they do not. `untried` is
+    the folder of a checkpoint that the package does not know, for `cilf.checkpoint_trial`.
     """
 
     model: AgeModel
@@ -119,6 +122,7 @@ class Checkpoint:
     graph: Graph | None = None
     report: dict[str, Any] | None = None
     card: str = ""
+    untried: Path | None = None
 
 
 def save(
@@ -189,19 +193,25 @@ def load(
         folder = _from_hub(str(source), revision, progress)
         said = f"{source} (Hugging Face Hub{f', {revision}' if revision else ''})"
     config = read_config(folder)
-    with torch.device("meta"):  # shapes alone: nothing is allocated before they are known to fit
-        _filled(folder, config, _read_shapes(folder / WEIGHTS))
+    known = is_bundled(folder)
+    if not known:
+        with torch.device("meta"):  # shapes alone: nothing is allocated before they are known to fit
+            _filled(folder, config, _read_shapes(folder / WEIGHTS))
     tensors = _read_tensors(folder / WEIGHTS, config.sha256)
     model, ensemble, familiarity = _filled(folder, config, tensors)
+    graph = _read_graph(folder, config)
+    if graph and not known:
+        check_graph(graph)
     return Checkpoint(
         model.eval(),
         ensemble.eval(),
         config,
         said,
         familiarity.eval(),
-        _read_graph(folder, config),
+        graph,
         _own_report(folder, config),
         (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else "",
+        untried=None if known else folder,
     )
 
 
@@ -310,6 +320,15 @@ def bundled(name: str = NAME) -> Path:
     raise WeightsError(
         f"the bundled checkpoint {name!r} is missing from this installation; install the package again"
     )
+
+
+def is_bundled(folder: Path) -> bool:
+    """Whether a checkpoint is one that comes with the package, wherever it lies.
+
+    Its configuration's hash tells: the configuration names those of weights and graph, which are compared when they are
+    read.
+    """
+    return _sha256(folder / CONFIG) in json.loads(PINS.read_text(encoding="utf-8")).values()
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
