@@ -3,18 +3,21 @@
 import hashlib
 import json
 import logging
+import math
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Discriminator, TypeAdapter, ValidationError
-from safetensors import SafetensorError
+from pydantic import Discriminator, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cilf import hub
+from cilf.bounds import Name, Names
 from cilf.conformal import ConformalConfig
 from cilf.errors import DamagedError, WeightsError
 from cilf.face.views import View
@@ -23,6 +26,7 @@ from cilf.model.base import AgeModel
 from cilf.model.correction import CorrectionConfig, EnsembleConfig
 from cilf.model.earlier import EarlierConfig, EarlierConformal, padded
 from cilf.model.familiarity import Familiarity, FamiliarityConfig
+from cilf.model.graph_check import check_graph
 from cilf.model.onnx_runtime import Graph
 from cilf.model.predictive import PredictiveConfig
 from cilf.model.registry import FAMILIES, ErrorNetwork, SystemConfig, build, build_errors, family_of
@@ -34,6 +38,9 @@ REPORT, CARD = "report.json", "README.md"
 FILES = (CONFIG, WEIGHTS, GRAPH, REPORT, CARD)
 BUNDLED = tuple(family.bundled for family in FAMILIES.values())
 NAME = BUNDLED[0]
+PINS = Path(__file__).with_name("bundled.json")  # name → SHA-256 of its configuration: `python -m train pin`
+MAX_CONFIG_BYTES = 4 * 2**20  # a hundred times the bundled ones
+MAX_PARAMETERS = 500_000_000  # the largest CLIP that is commonly used, ViT-L/14, has 428 million
 ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for the bundled one"
 
 
@@ -41,8 +48,8 @@ ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for
 class GraphConfig:
     """What goes with a `Graph`'s file: the names of the weights that it takes, and the file's own hash."""
 
-    weights: tuple[str, ...]
-    sha256: str
+    weights: Names
+    sha256: Name
 
 
 @dataclass(frozen=True)
@@ -69,11 +76,11 @@ class CheckpointConfig:
     conformal: Annotated[ConformalConfig | EarlierConformal, Discriminator("kind")] = field(
         default_factory=ConformalConfig
     )
-    views: tuple[View, ...] = ()
+    views: Annotated[tuple[View, ...], Field(max_length=64)] = ()
     familiarity: FamiliarityConfig = field(default_factory=FamiliarityConfig)
     mirror: bool = True
     training: dict[str, Any] = field(default_factory=dict)
-    sha256: str = ""
+    sha256: Name = ""
     graph: GraphConfig | None = None
     format: Literal["cilf-4"] = "cilf-4"
 
@@ -103,7 +110,8 @@ class Checkpoint:
     """A loaded checkpoint; its networks in eval mode.
 
     `source` says in words what was loaded and from where; `graph`, `report` and `card` are the network's graph, the
-    evaluation report and the model card that lie beside the weights, None, None and "" where they do not.
+    evaluation report and the model card that lie beside the weights, None, None and "" where they do not. `untried` is
+    the folder of a checkpoint that the package does not know, for `cilf.checkpoint_trial`.
     """
 
     model: AgeModel
@@ -114,6 +122,7 @@ class Checkpoint:
     graph: Graph | None = None
     report: dict[str, Any] | None = None
     card: str = ""
+    untried: Path | None = None
 
 
 def save(
@@ -184,6 +193,36 @@ def load(
         folder = _from_hub(str(source), revision, progress)
         origin = f"{source} (Hugging Face Hub{f', {revision}' if revision else ''})"
     config = read_config(folder)
+    known = is_bundled(folder)
+    if not known:
+        with torch.device("meta"):  # shapes alone: nothing is allocated before they are known to fit
+            _filled(folder, config, _read_shapes(folder / WEIGHTS))
+    tensors = _read_tensors(folder / WEIGHTS, config.sha256)
+    model, ensemble, familiarity = _filled(folder, config, tensors)
+    graph = _read_graph(folder, config)
+    if graph and not known:
+        check_graph(graph)
+    return Checkpoint(
+        model.eval(),
+        ensemble.eval(),
+        config,
+        origin,
+        familiarity.eval(),
+        graph,
+        _own_report(folder, config),
+        (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else "",
+        untried=None if known else folder,
+    )
+
+
+def _filled(
+    folder: Path, config: CheckpointConfig, tensors: dict[str, Tensor]
+) -> tuple[AgeModel, ErrorNetwork, Familiarity]:
+    """The networks that a configuration describes, with these weights, on PyTorch's default device.
+
+    Raises:
+        WeightsError: there is no such network, or the weights are of another.
+    """
     try:
         model, ensemble = build(config.model), build_errors(config.ensemble)
         familiarity = Familiarity(config.familiarity)
@@ -191,7 +230,6 @@ def load(
         raise WeightsError(
             f"'{folder / CONFIG}' describes no model that can be built; {ELSEWHERE}"
         ) from error
-    tensors = _read_tensors(folder / WEIGHTS, config.sha256)
     if config.ensemble is not None and not config.ensemble.explicit:
         tensors = padded(tensors, config.ensemble)
     try:
@@ -200,16 +238,7 @@ def load(
         raise WeightsError(
             f"'{folder / WEIGHTS}' does not fit the configuration beside it; {ELSEWHERE}"
         ) from error
-    return Checkpoint(
-        model.eval(),
-        ensemble.eval(),
-        config,
-        origin,
-        familiarity.eval(),
-        _read_graph(folder, config),
-        _own_report(folder, config),
-        (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else "",
-    )
+    return model, ensemble, familiarity
 
 
 def read_config(folder: Path) -> CheckpointConfig:
@@ -217,14 +246,19 @@ def read_config(folder: Path) -> CheckpointConfig:
     path = folder / CONFIG
     if not path.is_file():
         raise WeightsError(f"'{folder}' holds no {CONFIG}; {ELSEWHERE}")
+    refusal = f"'{path}' is not a CILF configuration; {ELSEWHERE}"
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise WeightsError(refusal)
     try:
-        stored = _Stored.validate_json(path.read_bytes())
-        config = upgraded(stored) if isinstance(stored, EarlierConfig) else stored
+        content = from_json(path.read_bytes(), allow_inf_nan=False)
+    except ValueError as error:
+        raise DamagedError(refusal, path) from error
+    try:
+        stored = _Stored.validate_python(content)
     except ValidationError as error:
-        message = f"'{path}' is not a CILF configuration; {ELSEWHERE}"
-        if error.errors()[0]["type"] == "json_invalid":
-            raise DamagedError(message, path) from error
-        raise WeightsError(message) from error
+        place = ".".join(map(str, error.errors(include_input=False)[0]["loc"]))
+        raise WeightsError(refusal.replace(";", f" ('{place[:120]}');", 1) if place else refusal) from error
+    config = upgraded(stored) if isinstance(stored, EarlierConfig) else stored
     if family_of(config.model).without_published_weights(config.model) != config.model:
         raise WeightsError(f"'{path}' asks for weights beside its own; {ELSEWHERE}")
     return config
@@ -288,6 +322,15 @@ def bundled(name: str = NAME) -> Path:
     )
 
 
+def is_bundled(folder: Path) -> bool:
+    """Whether a checkpoint is one that comes with the package, wherever it lies.
+
+    Its configuration's hash tells: the configuration names those of weights and graph, which are compared when they are
+    read.
+    """
+    return _sha256(folder / CONFIG) in json.loads(PINS.read_text(encoding="utf-8")).values()
+
+
 def read_report(folder: Path) -> dict[str, Any] | None:
     """A checkpoint's evaluation report, None where there is none. Raises WeightsError when it is damaged."""
     path = folder / REPORT
@@ -318,6 +361,20 @@ def _check_sum(path: Path, sha256: str) -> None:
         raise WeightsError(f"'{path}' is missing; {ELSEWHERE}")
     if _sha256(path) != sha256:
         raise DamagedError(f"'{path}' is damaged or of another checkpoint; fetch it again", path)
+
+
+def _read_shapes(path: Path) -> dict[str, Tensor]:
+    """Tensors without memory, of the shapes that the header of a weights file gives. Raises WeightsError."""
+    if not path.is_file():
+        raise WeightsError(f"'{path}' is missing; {ELSEWHERE}")
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DamagedError(f"'{path}' is damaged or of another checkpoint; fetch it again", path) from error
+    if sum(map(math.prod, shapes.values())) > MAX_PARAMETERS:
+        raise WeightsError(f"'{path}' holds more than {MAX_PARAMETERS:,} numbers; {ELSEWHERE}")
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
 def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float
 
+from cilf.bounds import Numbers, Share
 from cilf.errors import UsageError
 from cilf.model.predictive import distribution_at, quantile_age, standard_deviation
 
@@ -69,12 +70,12 @@ class ConformalConfig:
         coverage: of `interval`, where no other is asked for.
     """
 
-    truth: tuple[float, ...] = ()
-    age: tuple[float, ...] = ()
-    spread: tuple[float, ...] = ()
-    score: tuple[float, ...] = ()
-    edges: tuple[float, ...] = ()
-    coverage: float = 0.9
+    truth: Numbers = ()
+    age: Numbers = ()
+    spread: Numbers = ()
+    score: Numbers = ()
+    edges: Numbers = ()
+    coverage: Share = 0.9
     kind: Literal["distributional"] = "distributional"
 
     def interval(self, forecast: Forecast, coverage: float | None = None) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cilf.checkpoint import Checkpoint, load
+from cilf.checkpoint_trial import require_success
 from cilf.conformal import Forecast
 from cilf.errors import UsageError, WeightsError
 from cilf.face.finder import Face, FaceFinder, whole_picture
@@ -99,11 +100,14 @@ class AgeEstimator:
                 terminal.
 
         Raises:
-            WeightsError: the weights cannot be loaded.
+            WeightsError: the weights cannot be loaded; or they are not bundled, and fail in a trial of their own
+                (`cilf.checkpoint_trial`), which takes a few seconds.
             DetectorError: OpenCV or the face detector cannot be loaded.
             UsageError: PyTorch does not have the device.
         """
         checkpoint = load(source, revision=revision, progress=progress)
+        if checkpoint.untried:
+            require_success(checkpoint.untried)
         return cls(checkpoint, FaceFinder(), device, max_faces=max_faces, on_device=on_device)
 
     @property

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from onnx import helper
 from torch.nn import functional as F
 
 from cilf.checkpoint import CONFIG, GRAPH, REPORT, WEIGHTS, add_graph, load, save
@@ -126,16 +127,20 @@ def test_every_message_is_one_line(folder: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+NODE = helper.make_node("Neg", ["x"], ["y"])
+OPERATIONS = helper.make_model(helper.make_graph([NODE], "made", [], [])).SerializeToString()
+
+
 class TestGraph:
     """A made-up one: what is in it does not matter here."""
 
     @pytest.fixture
     def with_graph(self, folder: Path) -> Path:
-        add_graph(folder, Graph(b"operations", ("a", "b")))
+        add_graph(folder, Graph(OPERATIONS, ("a", "b")))
         return folder
 
     def test_it_comes_back(self, with_graph: Path) -> None:
-        assert load(with_graph).graph == Graph(b"operations", ("a", "b"))
+        assert load(with_graph).graph == Graph(OPERATIONS, ("a", "b"))
 
     def test_left_behind(self, with_graph: Path, caplog: pytest.LogCaptureFixture) -> None:
         (with_graph / GRAPH).unlink()
@@ -143,6 +148,6 @@ class TestGraph:
         assert "network.onnx' is missing; PyTorch computes in its place, more slowly" in caplog.text
 
     def test_damaged(self, with_graph: Path) -> None:
-        (with_graph / GRAPH).write_bytes(b"operation")
+        (with_graph / GRAPH).write_bytes(OPERATIONS[:-1])
         with pytest.raises(WeightsError, match=r"network\.onnx' is damaged"):
             load(with_graph)

@@ -7,13 +7,18 @@ of them from the photo itself: a finer view shows pixels that the first crop ave
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import cos, radians, sin
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
+from cilf.bounds import Name
 from cilf.face.alignment import TEMPLATE, apply, least_squares_similarity, smallest_square
 from cilf.face.finder import Face, align_faces
 from cilf.face.pyramid import Pyramid
+
+Shift = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,12 @@ class View:
         eyes_only: aligned by the two eyes, not by eyes, nose and mouth.
     """
 
-    name: str = "first crop"
-    zoom: float = 1.0
-    shift: tuple[float, float] = (0.0, 0.0)
-    turn: float = 0.0
+    name: Name = "first crop"
+    zoom: Annotated[float, Field(ge=0.1, le=10, allow_inf_nan=False)] = 1.0
+    shift: tuple[Shift, Shift] = (0.0, 0.0)
+    turn: Annotated[float, Field(ge=-360, le=360, allow_inf_nan=False)] = 0.0
     flip: bool = False
-    reduction: int = 1
+    reduction: Annotated[int, Field(ge=1, le=32)] = 1
     eyes_only: bool = False
 
 

@@ -7,13 +7,16 @@ and the text tower also runs on token embeddings, so that learnable context toke
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any
 
 import open_clip
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from cilf.bounds import Architecture, Count, Factor, Name, Names, Share, TokenId
 
 WORD = re.compile(r"[^\W\d_]+|\d+")
 
@@ -52,14 +55,14 @@ class ClipConfig:
         mean, std: RGB normalisation of pixels in [0, 1]; CLIP's own statistics (METHOD 2).
     """
 
-    architecture: dict[str, Any]
-    grid_stage: int = 1
-    token_ids: tuple[int, ...] | None = None
-    words: tuple[str, ...] | None = None
-    misspelled: tuple[str, ...] = ()
-    pretrained: str | None = None
-    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
-    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    architecture: Architecture
+    grid_stage: Count = 1
+    token_ids: Annotated[tuple[TokenId, ...], Field(max_length=49_408)] | None = None
+    words: Names | None = None
+    misspelled: Names = ()
+    pretrained: Name | None = None
+    mean: tuple[Share, Share, Share] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[Factor, Factor, Factor] = (0.26862954, 0.26130258, 0.27577711)
 
     @property
     def image_size(self) -> int:
@@ -78,11 +81,13 @@ class Tokenizer:
     def __init__(self, config: ClipConfig, context_length: int) -> None:
         self.bpe = open_clip.SimpleTokenizer(context_length=context_length)
         self.bpe.cache = _WordCache(self.bpe.cache)
-        self._map = _token_map(config, self.bpe.vocab_size)
+        with torch.device("cpu"):  # also where the towers are built without memory, on "meta"
+            self._map = _token_map(config, self.bpe.vocab_size)
 
     def __call__(self, texts: list[str]) -> Int[Tensor, "text token"]:
         """Cut to the longest text; a text longer than the context is cut off."""
-        ids = self._map[self.bpe(texts)]
+        with torch.device("cpu"):
+            ids = self._map[self.bpe(texts)]
         return ids[:, : int(ids.argmax(dim=1).max()) + 1]
 
 

@@ -10,12 +10,15 @@ which has no argument for one.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cilf.bounds import Count, Factor, Number, Share, Width
 from cilf.face.views import FIRST
 from cilf.model.evidence import SUMMARY, Evidence, expected_gain
 from cilf.model.predictive import PredictiveConfig, expected_deviation
@@ -33,13 +36,13 @@ class EnsembleConfig:
     1, 2, … views, so that their mean is that of real errors; 1 where there are none.
     """
 
-    embed_dim: int
-    members: int = 5
-    width: int = 32
-    dropout: float = 0.3
-    max_age: float = 100.0
+    embed_dim: Width
+    members: Count = 5
+    width: Width = 32
+    dropout: Share = 0.3
+    max_age: Factor = 100.0
     explicit: bool = True
-    levels: tuple[float, ...] = ()
+    levels: Annotated[tuple[Factor, ...], Field(max_length=64)] = ()
 
 
 class ErrorEnsemble(nn.Module):
@@ -138,14 +141,14 @@ class CorrectionConfig:
         margin: m, years of mean gain that a candidate must win by.
     """
 
-    epsilon: float
-    max_views: int = 1
-    cost: float = 0.0
-    variance: float = 0.1
-    weight: float = 2.0
-    trust: float = 0.0
-    caution: float = 0.0
-    margin: float = 0.0
+    epsilon: Number
+    max_views: Count = 1
+    cost: Number = 0.0
+    variance: Number = 0.1
+    weight: Number = 2.0
+    trust: Share = 0.0
+    caution: Number = 0.0
+    margin: Number = 0.0
 
 
 @dataclass(frozen=True)

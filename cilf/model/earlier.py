@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
+from cilf.bounds import Count, CountFromZero, Factor, Name, Names, Number, Numbers, Share, Width, Years
 from cilf.conformal import Answer, Forecast, check_question, decide
 from cilf.model.correction import EnsembleConfig, ErrorEnsemble
 from cilf.model.evidence import SUMMARY
@@ -35,13 +36,13 @@ class EarlierConformal:
         max_age: upper end of the age range in years.
     """
 
-    edges: tuple[float, ...]
-    quantiles: tuple[float, ...]
-    floor: float
-    truth: tuple[float, ...] = ()
-    age: tuple[float, ...] = ()
-    coverage: float = 0.9
-    max_age: float = 100.0
+    edges: Numbers
+    quantiles: Numbers
+    floor: Years
+    truth: Numbers = ()
+    age: Numbers = ()
+    coverage: Share = 0.9
+    max_age: Years = 100.0
     kind: Literal["residual"] = "residual"
 
     def interval(self, forecast: Forecast, coverage: float | None = None) -> tuple[float, float]:
@@ -61,38 +62,38 @@ class EarlierConformal:
 
 @dataclass(frozen=True)
 class _Ensemble:
-    embed_dim: int
-    members: int = 5
-    width: int = 128
-    dropout: float = 0.3
-    max_age: float = 100.0
+    embed_dim: Width
+    members: Count = 5
+    width: Width = 128
+    dropout: Share = 0.3
+    max_age: Factor = 100.0
 
 
 @dataclass(frozen=True)
 class _Correction:
-    epsilon: float
-    max_iterations: int = 5
+    epsilon: Number
+    max_iterations: CountFromZero = 5
 
 
 @dataclass(frozen=True)
 class _Interval:
-    edges: tuple[float, ...]
-    quantiles: tuple[float, ...]
-    floor: float
-    coverage: float = 0.9
-    max_age: float = 100.0
+    edges: Numbers
+    quantiles: Numbers
+    floor: Years
+    coverage: Share = 0.9
+    max_age: Years = 100.0
 
 
 @dataclass(frozen=True)
 class _Decision:
-    truth: tuple[float, ...] = ()
-    age: tuple[float, ...] = ()
+    truth: Numbers = ()
+    age: Numbers = ()
 
 
 @dataclass(frozen=True)
 class _Graph:
-    weights: tuple[str, ...]
-    sha256: str
+    weights: Names
+    sha256: Name
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class EarlierConfig:
     decision: _Decision = field(default_factory=_Decision)
     mirror: bool = True
     training: dict[str, Any] = field(default_factory=dict)
-    sha256: str = ""
+    sha256: Name = ""
     graph: _Graph | None = None
 
     def conformal(self) -> EarlierConformal:

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cilf.bounds import Count, Factor, Rows, Years
+
 
 @dataclass(frozen=True)
 class FamiliarityConfig:
@@ -23,11 +25,11 @@ class FamiliarityConfig:
         flatter: temperature by which such a picture's distribution is made flatter, so that its interval is wider.
     """
 
-    photos: int = 0
-    embed_dim: int = 0
-    neighbours: int = 5
-    limit: float = 2.0
-    flatter: float = 4.0
+    photos: Rows = 0
+    embed_dim: Rows = 0
+    neighbours: Count = 5
+    limit: Years = 2.0
+    flatter: Factor = 4.0
 
 
 class Familiarity(nn.Module):

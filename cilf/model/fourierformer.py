@@ -13,6 +13,8 @@ from scipy.fft import next_fast_len
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cilf.bounds import CountFromZero, Number, Share, Width
+
 PadMode = Literal["circular", "zeros"]
 
 SLOPE = 0.1  # of the networks' leaky ReLU, as in Fourmer
@@ -34,12 +36,12 @@ class FusionConfig:
             own embedding.
     """
 
-    width: int = 256
-    image_blocks: int = 2
-    fusion_blocks: int = 2
-    layer_scale: float = 1e-2
+    width: Width = 256
+    image_blocks: CountFromZero = 2
+    fusion_blocks: CountFromZero = 2
+    layer_scale: Number = 1e-2
     pad_mode: PadMode = "circular"
-    gain: float | None = None
+    gain: Share | None = None
 
 
 class ChannelNorm(nn.LayerNorm):

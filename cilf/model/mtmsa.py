@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cilf.bounds import Ages, Count, Factor, Names, Several, Share, Side, Trunk, Width
 from cilf.model.base import AgeModel, Description
 from cilf.model.evidence import Evidence
 from cilf.model.head import AgeEstimate, Head
@@ -42,18 +43,18 @@ class MTMSAConfig:
         mean, std: RGB normalisation of pixels in [0, 1].
     """
 
-    image_size: int = 112
-    trunk: str = "resnet34"
-    alternating: tuple[int, ...] = (1, 2)
-    dilations: tuple[int, ...] = (1, 2, 3, 5)
-    width: int = 512
-    reduction: int = 16
-    dropout: float = 0.2
-    genders: tuple[str, ...] = ("male", "female")
-    races: tuple[str, ...] = ("white", "black", "asian", "indian", "other")
-    num_ages: int = 101
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    image_size: Side = 112
+    trunk: Trunk = "resnet34"
+    alternating: Several = (1, 2)
+    dilations: Several = (1, 2, 3, 5)
+    width: Width = 512
+    reduction: Count = 16
+    dropout: Share = 0.2
+    genders: Names = ("male", "female")
+    races: Names = ("white", "black", "asian", "indian", "other")
+    num_ages: Ages = 101
+    mean: tuple[Share, Share, Share] = (0.485, 0.456, 0.406)
+    std: tuple[Factor, Factor, Factor] = (0.229, 0.224, 0.225)
     kind: Literal["mtmsa"] = "mtmsa"
 
 

@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cilf.bounds import Factor
+
 Location = Literal["mean", "median", "head"]
 
 HALVINGS = 50  # of the bracket in which a root lies: to double precision
@@ -33,7 +35,7 @@ class PredictiveConfig:
             distribution as it is, as checkpoints of format cilf-3 did.
     """
 
-    temperature: float = 1.0
+    temperature: Factor = 1.0
     location: Location = "head"
 
 

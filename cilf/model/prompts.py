@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cilf.bounds import Ages, CountFromZero, Number, Templates
 from cilf.model.clip import ClipTowers
 
 
@@ -26,11 +27,11 @@ class PromptConfig:
         gamma: initial gain of the context-aware part (DenseCLIP's 1e-4).
     """
 
-    num_ages: int = 101
-    context_tokens: int = 8
-    anchors: int = 11
-    templates: tuple[str, ...] = ("a photo of a {age} year old person.",)
-    gamma: float = 1e-4
+    num_ages: Ages = 101
+    context_tokens: CountFromZero = 8
+    anchors: Ages = 11
+    templates: Templates = ("a photo of a {age} year old person.",)
+    gamma: Number = 1e-4
 
 
 def hat_weights(num_ages: int, anchors: int) -> Float[Tensor, "age anchor"]:

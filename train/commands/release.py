@@ -1,4 +1,4 @@
-"""The commands that make a checkpoint public: `card`, `models-table`, `export`, `blazeface` and `publish`."""
+"""The commands that make a checkpoint public: `card`, `models-table`, `export`, `pin`, `blazeface` and `publish`."""
 
 import argparse
 import logging
@@ -22,6 +22,9 @@ def add(commands: Any) -> None:
     )
     export.add_argument("checkpoint", type=Path, nargs="?", default=COMPACT)
     export.set_defaults(run=_export)
+
+    pin = commands.add_parser("pin", help="write down which checkpoints are bundled, after they have changed")
+    pin.set_defaults(run=_pin)
 
     blazeface = commands.add_parser("blazeface", help="write the graph of the face detector")
     blazeface.add_argument(
@@ -48,7 +51,7 @@ def _card(options: argparse.Namespace) -> int:
     from train.release.model_card import write
 
     write(options.checkpoint)
-    return 0
+    return _pin_again(options)
 
 
 def _models_table(options: argparse.Namespace) -> int:
@@ -64,6 +67,21 @@ def _export(options: argparse.Namespace) -> int:
     for library in ("onnx_ir", "onnxscript"):  # which would log every constant
         logging.getLogger(library).setLevel(logging.WARNING)
     export(options.checkpoint)
+    return _pin_again(options)
+
+
+def _pin_again(options: argparse.Namespace) -> int:
+    """Pin the bundled checkpoints where the one that has changed is one of them."""
+    from cilf.checkpoint import BUNDLED, bundled
+
+    folder = options.checkpoint.resolve()
+    return _pin(options) if folder in [bundled(name).resolve() for name in BUNDLED] else 0
+
+
+def _pin(_: argparse.Namespace) -> int:
+    from train.release.pins import write
+
+    write()
     return 0
 
 

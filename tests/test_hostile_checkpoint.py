@@ -1,0 +1,171 @@
+"""Checkpoints made to do harm: each is refused with a sentence, before it takes memory, time or a file."""
+
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cilf import checkpoint as checkpoint_module
+from cilf.checkpoint import CONFIG, load, save
+from cilf.errors import WeightsError
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    save(folder, tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
+    return folder
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def original_mtmsa(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.mtmsa_checkpoint(tmp_path_factory.mktemp("mtmsa"))
+
+
+@pytest.fixture
+def mtmsa(original_mtmsa: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original_mtmsa, tmp_path / "mtmsa"))
+
+
+def change(folder: Path, place: str, value: Any) -> None:
+    """Put a value into the configuration; `place` is a path such as "model.fusion.width"."""
+    stored = json.loads((folder / CONFIG).read_text())
+    *path, last = place.split(".")
+    inner = stored
+    for key in path:
+        inner = inner[key]
+    inner[last] = value
+    (folder / CONFIG).write_text(json.dumps(stored))
+
+
+CLIP, TEXT, VISION = (
+    f"model.clip{part}" for part in ("", ".architecture.text_cfg", ".architecture.vision_cfg")
+)
+HUGE = 10**9
+
+
+class TestConfiguration:
+    @pytest.mark.parametrize(
+        ("place", "value"),
+        [
+            (f"{CLIP}.architecture.embed_dim", HUGE),
+            (f"{CLIP}.token_ids", [HUGE]),
+            (f"{CLIP}.words", ["a" * 1000]),
+            (f"{CLIP}.std", [0, 0, 0]),
+            (f"{CLIP}.grid_stage", -HUGE),
+            (f"{TEXT}.vocab_size", HUGE),
+            (f"{TEXT}.context_length", 100_000),
+            (f"{TEXT}.layers", HUGE),
+            (f"{VISION}.image_size", HUGE),
+            (f"{VISION}.layers", HUGE),
+            ("model.prompts.anchors", HUGE),
+            ("model.prompts.num_ages", HUGE),
+            ("model.prompts.context_tokens", HUGE),
+            ("model.prompts.templates", ["{age}"] * 1000),
+            ("model.prompts.templates", ["{age:9999999999}"]),
+            ("model.prompts.templates", ["{age.__class__}"]),
+            ("model.prompts.templates", ["{age} " + "a" * 100_000]),
+            ("model.fusion.image_blocks", HUGE),
+            ("model.fusion.width", HUGE),
+            ("ensemble.members", HUGE),
+            ("ensemble.width", HUGE),
+            ("ensemble.levels", [float("nan")]),
+            ("correction.epsilon", float("nan")),
+            ("correction.max_views", HUGE),
+            ("predictive.temperature", 0),
+            ("conformal.truth", [1e300]),
+            ("conformal.score", [float("inf")]),
+            ("familiarity.photos", HUGE),
+            ("views", [{"name": "wide", "zoom": 1e300}]),
+            ("views", [{"name": "coarse", "reduction": 0}]),
+            ("training", {"tune_mae": float("nan")}),
+            ("training", "a" * 10_000_000),
+        ],
+    )
+    def test_a_number_or_text_out_of_range_is_refused(self, folder: Path, place: str, value: Any) -> None:
+        change(folder, place, value)
+        with pytest.raises(WeightsError, match="not a CILF configuration") as caught:
+            load(folder)
+        assert len(str(caught.value)) < 500
+
+    @pytest.mark.parametrize(
+        ("place", "value"),
+        [("image_size", HUGE), ("width", HUGE), ("num_ages", HUGE), ("dilations", [1] * 1000)],
+    )
+    def test_so_is_one_of_mtmsa(self, mtmsa: Path, place: str, value: Any) -> None:
+        change(mtmsa, f"model.{place}", value)
+        with pytest.raises(WeightsError, match="not a CILF configuration"):
+            load(mtmsa)
+
+    @pytest.mark.parametrize(
+        ("place", "value"),
+        [
+            (f"{TEXT}.vocab_size", 40_000),
+            (f"{TEXT}.width", 4096),
+            ("ensemble.members", 64),
+            ("ensemble.width", 4096),
+            ("model.fusion.width", 4096),
+            ("familiarity", {"photos": 100_000, "embed_dim": 4096}),
+        ],
+    )
+    def test_shapes_are_compared_before_anything_is_allocated(
+        self, folder: Path, place: str, value: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        devices: list[str] = []
+
+        def recorded(build: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(config: Any) -> Any:
+                devices.append(torch.empty(0).device.type)
+                return build(config)
+
+            return wrapped
+
+        for name in ("build", "build_errors", "Familiarity"):
+            monkeypatch.setattr(checkpoint_module, name, recorded(getattr(checkpoint_module, name)))
+        change(folder, place, value)
+        with pytest.raises(WeightsError, match="does not fit"):
+            load(folder)
+        assert set(devices) == {"meta"}
+
+
+class TestNothingButTheFolder:
+    @pytest.mark.parametrize(
+        ("place", "value"),
+        [
+            (f"{VISION}.timm_model_name", "hf-hub:somebody/model"),
+            (f"{VISION}.timm_model_name", "local-dir:/etc"),
+            (f"{VISION}.timm_model_name", "eva_giant_patch14_224"),
+            (f"{VISION}.timm_model_pretrained", True),
+            (f"{TEXT}.hf_model_name", "somebody/model"),
+            (f"{TEXT}.hf_tokenizer_name", "somebody/model"),
+            (f"{CLIP}.pretrained", "ViT-B-16/openai"),
+            (f"{CLIP}.pretrained", "hf-hub:somebody/model"),
+        ],
+    )
+    def test_an_architecture_from_elsewhere_is_refused(
+        self, folder: Path, place: str, value: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_network(*_: Any) -> None:
+            raise AssertionError("the network is used")
+
+        monkeypatch.setattr(socket, "getaddrinfo", no_network)
+        change(folder, place, value)
+        with pytest.raises(WeightsError, match=r"not a CILF configuration|beside its own"):
+            load(folder)
+
+    @pytest.mark.parametrize("trunk", ["hf-hub:somebody/model", "local-dir:/etc", "vit_giant_patch14_224"])
+    def test_so_is_one_for_mtmsa(self, mtmsa: Path, trunk: str) -> None:
+        change(mtmsa, "model.trunk", trunk)
+        with pytest.raises(WeightsError, match="not a CILF configuration"):
+            load(mtmsa)
