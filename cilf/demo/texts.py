@@ -207,6 +207,15 @@ ON_THE_NETWORK = (
 # The Model tab
 
 NO_MODEL_YET = "The model is still loading; this takes a few seconds."
+FOREIGN_HOST = (
+    "This page does not answer under this address. Its owner can allow the address's name, by starting it with "
+    "--trusted-hosts."
+)
+FOREIGN_ORIGIN = (
+    "Another web page sent this, which this page does not accept. Its owner can allow that page's host, by starting "
+    "this one with --trusted-hosts."
+)
+
 OWNER_CHOOSES = "The owner of this page chooses its weights, by starting it with --weights."
 LOAD_LEAD = (
     "A folder with a CILF checkpoint, the name of one on the Hugging Face Hub, or “mtmsa” for the second system. The "

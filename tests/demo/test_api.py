@@ -364,6 +364,14 @@ class TestMcp:
         }
         assert similarities == pytest.approx(faces[1].similarities, abs=1e-5)
 
+    @pytest.mark.parametrize("foreign", [{"Host": "rebound.example"}, {"Origin": "https://foreign.example"}])
+    def test_other_web_pages_are_refused(self, site: Site, foreign: dict[str, str]) -> None:
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        accept = {"Accept": "application/json, text/event-stream"}
+        address = f"{site.address}/gradio_api/mcp/"
+        assert httpx.post(address, json=call, headers=accept).status_code == 200
+        assert httpx.post(address, json=call, headers=accept | foreign).status_code == 403
+
     def test_an_error_is_one_sentence(self, site: Site) -> None:
         answer = self.call(site, "predict", {"photo": "data:image/png;base64,aGVsbG8="})
         assert answer.isError
