@@ -30,6 +30,8 @@ WHOLE_PICTURE = "Take the whole picture as one face"
 FORGOTTEN = "This photo is no longer in memory. Please choose it again."
 UNEXPECTED = "Something went wrong with this picture. Please try another one."
 BUSY = "Many people are here right now; try again in a minute."
+TOO_LONG = "This request is larger than this page takes. Upload large photos as files, one at a time."
+TOO_SLOW = "This request did not come in time. Upload large photos as files."
 REFUSED = "This photo got no place in line. Please choose it again later."
 NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
 UNFAMILIAR = (
@@ -285,6 +287,10 @@ SET_PRIVACY = (
     "read. The figures are forgotten when you leave."
 )
 SET_FORGOTTEN = "This set is no longer in memory. Please reload the page and choose the photos again."
+SET_FULL = (
+    "This set has as many photos as one may have. Take its table, reload the page and go on with the others."
+)
+SET_ARCHIVE = "This set receives a zip file already. Please wait until it is through."
 SET_UNEXPECTED = (
     "Something went wrong with this set. What is done is kept; please choose the other photos again."
 )

@@ -139,7 +139,7 @@ class TestBounds:
         """A full set of 5 MB each comes over 10 Mbit/s, and stands in line behind another one's addresses."""
         first = tmp_path / "first.jpg"
         first.touch()
-        then = time.time() - MAX_FILES * 5 * 8 / 10 - url_download.SECONDS_TOGETHER
+        then = time.time() - MAX_FILES * 5 * 8 / 10 - url_download.ADDRESSES_S
         os.utime(first, (then, then))
         upload_folder.sweep(tmp_path, app.UPLOAD_AGE)
         assert first.exists()

@@ -10,11 +10,12 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from cilf.demo import theme
+from cilf.demo.limits import MAX_PHOTO
 from cilf.demo.server import gradio_patches
+from cilf.demo.server.body_limit import BodyLimit
 from cilf.demo.server.guard import Guard
 from cilf.demo.server.origin_check import OriginCheck
 from cilf.demo.server.settings import Settings
-from cilf.demo.uploads.images import MAX_PHOTO
 from cilf.errors import UsageError
 
 # Gradio keeps each page's last contents in memory until this many newer pages have come.
@@ -56,7 +57,7 @@ def _port_is_taken(port: int | None) -> str:
 
 def middleware(settings: Settings) -> list[Middleware]:
     """What stands before Gradio's routes and ours, the outermost first."""
-    return [Middleware(OriginCheck, settings=settings), Middleware(Guard)]
+    return [Middleware(OriginCheck, settings=settings), Middleware(BodyLimit), Middleware(Guard)]
 
 
 def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
