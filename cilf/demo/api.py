@@ -16,6 +16,7 @@ import gradio as gr
 
 from cilf.demo import texts
 from cilf.demo.charts import ADULT
+from cilf.demo.limits import MAX_FILES
 from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.uploads import api_inputs
 from cilf.demo.uploads.url_download import Budget
@@ -25,9 +26,6 @@ from cilf.prediction import FacePrediction
 from cilf.texts import distinct_texts
 
 log = logging.getLogger(__name__)
-
-# Bounds how long one request keeps other programs waiting.
-MAX_FILES = 100
 
 # A file as `gradio_client.handle_file` sends it, or an address as language models write it.
 PhotoInput = str | gr.FileData

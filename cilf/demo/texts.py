@@ -30,6 +30,8 @@ WHOLE_PICTURE = "Take the whole picture as one face"
 FORGOTTEN = "This photo is no longer in memory. Please choose it again."
 UNEXPECTED = "Something went wrong with this picture. Please try another one."
 BUSY = "Many people are here right now; try again in a minute."
+TOO_LONG = "This request is larger than this page takes. Upload large photos as files, one at a time."
+TOO_SLOW = "This request did not come in time. Upload large photos as files."
 REFUSED = "This photo got no place in line. Please choose it again later."
 NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
 UNFAMILIAR = (
@@ -199,6 +201,15 @@ ON_THE_NETWORK = (
 # The Model tab
 
 NO_MODEL_YET = "The model is still loading; this takes a few seconds."
+FOREIGN_HOST = (
+    "This page does not answer under this address. Its owner can allow the address's name, by starting it with "
+    "--trusted-hosts."
+)
+FOREIGN_ORIGIN = (
+    "Another web page sent this, which this page does not accept. Its owner can allow that page's host, by starting "
+    "this one with --trusted-hosts."
+)
+
 OWNER_CHOOSES = "The owner of this page chooses its weights, by starting it with --weights."
 LOAD_LEAD = (
     "A folder with a CILF checkpoint, the name of one on the Hugging Face Hub, or “mtmsa” for the second system. The "
@@ -266,6 +277,10 @@ SET_PRIVACY = (
     "read. The figures are forgotten when you leave."
 )
 SET_FORGOTTEN = "This set is no longer in memory. Please reload the page and choose the photos again."
+SET_FULL = (
+    "This set has as many photos as one may have. Take its table, reload the page and go on with the others."
+)
+SET_ARCHIVE = "This set receives a zip file already. Please wait until it is through."
 SET_UNEXPECTED = (
     "Something went wrong with this set. What is done is kept; please choose the other photos again."
 )

@@ -142,7 +142,7 @@ class TestBounds:
         """A full set of 5 MB each comes over 10 Mbit/s, and stands in line behind another one's addresses."""
         first = tmp_path / "first.jpg"
         first.touch()
-        then = time.time() - MAX_FILES * 5 * 8 / 10 - url_download.SECONDS_TOGETHER
+        then = time.time() - MAX_FILES * 5 * 8 / 10 - url_download.ADDRESSES_S
         os.utime(first, (then, then))
         upload_folder.sweep(tmp_path, app.UPLOAD_AGE)
         assert first.exists()
@@ -366,6 +366,14 @@ class TestMcp:
             for record in self.records(self.call(site, "similarity", arguments))
         }
         assert similarities == pytest.approx(faces[1].similarities, abs=1e-5)
+
+    @pytest.mark.parametrize("foreign", [{"Host": "rebound.example"}, {"Origin": "https://foreign.example"}])
+    def test_other_web_pages_are_refused(self, site: Site, foreign: dict[str, str]) -> None:
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        accept = {"Accept": "application/json, text/event-stream"}
+        address = f"{site.address}/gradio_api/mcp/"
+        assert httpx.post(address, json=call, headers=accept).status_code == 200
+        assert httpx.post(address, json=call, headers=accept | foreign).status_code == 403
 
     def test_an_error_is_one_sentence(self, site: Site) -> None:
         answer = self.call(site, "predict", {"photo": "data:image/png;base64,aGVsbG8="})

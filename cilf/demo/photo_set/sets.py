@@ -10,8 +10,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from cilf.demo import texts
+from cilf.demo.limits import MAX_ALL_PHOTOS, MAX_ARCHIVES, MAX_SET_PHOTOS
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import SessionStore
 from cilf.demo.uploads.images import Upload
@@ -37,6 +40,12 @@ class PhotoSet:
         self._rows: dict[Key, tuple[Row, ...]] = {}
         self._archive: tuple[io.BufferedIOBase, Iterator[tuple[Key, Upload]]] | None = None
         self._drawn = 0.0
+        self.receives_archive = False
+
+    @property
+    def has_archive(self) -> bool:
+        """Whether a zip file is open, or on its way."""
+        return self.receives_archive or self._archive is not None
 
     def add(self, key: Key, rows: tuple[Row, ...]) -> None:
         """Remember the rows of a photo."""
@@ -124,7 +133,7 @@ class PhotoSets(SessionStore[PhotoSet]):
         self,
         host: ModelHost,
         seconds: float = 900.0,
-        max_photos: int = 200_000,
+        max_photos: int = MAX_ALL_PHOTOS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(seconds, clock)
@@ -162,8 +171,42 @@ class PhotoSets(SessionStore[PhotoSet]):
         if photo_set is not None:
             photo_set.clear()
 
+    def check_room(self, photo_set: PhotoSet) -> None:
+        """Make sure that a set may have one more photo.
+
+        Raises:
+            UsageError: it has as many as a set may have, or all together have.
+        """
+        if len(photo_set) >= MAX_SET_PHOTOS:
+            raise UsageError(texts.SET_FULL)
+        with self._lock:
+            if self._photos() > self._max_photos:
+                raise UsageError(texts.BUSY)
+
+    @contextmanager
+    def receiving_archive(self, photo_set: PhotoSet) -> Iterator[None]:
+        """Let a set receive a zip file, in place of the one that is open.
+
+        Raises:
+            UsageError: it receives one already, or as many as may be are open.
+        """
+        photo_set.close_archive()
+        with self._lock:
+            if photo_set.receives_archive:
+                raise UsageError(texts.SET_ARCHIVE)
+            if sum(each.has_archive for _, each in self._states.values()) >= MAX_ARCHIVES:
+                raise UsageError(texts.BUSY)
+            photo_set.receives_archive = True
+        try:
+            yield
+        finally:
+            photo_set.receives_archive = False
+
+    def _photos(self) -> int:
+        return sum(len(photo_set) for _, photo_set in self._states.values())
+
     def _make_room(self) -> list[PhotoSet]:
-        photos = sum(len(photo_set) for _, photo_set in self._states.values())
+        photos = self._photos()
         forgotten = []
         for token, oldest in self._unused():
             if photos <= self._max_photos:

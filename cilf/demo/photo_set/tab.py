@@ -26,11 +26,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cilf.demo import texts
+from cilf.demo.limits import MAX_ARCHIVE, MAX_PHOTO, shortened
 from cilf.demo.panel import panel
 from cilf.demo.photo_set import views
 from cilf.demo.photo_set.sets import Key, PhotoSet, PhotoSets
-from cilf.demo.uploads.images import MAX_PHOTO, Upload, too_large
-from cilf.demo.uploads.zip_archive import MAX_ARCHIVE
+from cilf.demo.uploads.images import Upload, too_large
 from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.photo_set import PhotoResult, predict_photos
 
@@ -165,6 +165,10 @@ class SetRoutes:
         return await run_in_threadpool(self._answer, photo_set, [result])
 
     async def _archive(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
+        with self._sets.receiving_archive(photo_set):
+            return await self._receive_archive(photo_set, request)
+
+    async def _receive_archive(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
         name, place, problem = _label(request, MAX_ARCHIVE)
         # Without a name on the disk: it is gone when it is closed, and even when the program is killed.
         file = tempfile.TemporaryFile()  # noqa: SIM115 - the set closes it
@@ -225,6 +229,7 @@ class SetRoutes:
         """Predict the photo that is next when the turn comes, and remember its rows; None where there is none."""
 
         def predict() -> PhotoResult | None:
+            self._sets.check_room(photo_set)
             estimator, photo = self._sets.host.get(), next_photo()
             if photo is None:
                 return None
@@ -308,7 +313,7 @@ async def _body(request: Request, limit: int, room: Room) -> bytes | None:
 
 def _label(request: Request, limit: int) -> tuple[str, int, str]:
     """A file's name, its place in the set, and why the browser could not send it; empty where it could."""
-    name = unquote(request.headers.get("cilf-name", "photo"))
+    name = shortened(unquote(request.headers.get("cilf-name", "photo")))
     place = request.headers.get("cilf-place", "")
     problem = {"gone": texts.SET_GONE.format(name), "large": too_large(name, limit)}
     return (

@@ -13,9 +13,9 @@ from PIL import Image
 
 from cilf.demo import texts
 from cilf.demo.charts import OLDEST, age_axis
+from cilf.demo.limits import MAX_ARCHIVE, MAX_PHOTO, MAX_SET_FILES
 from cilf.demo.photo_set.sets import TABLE_KINDS
-from cilf.demo.uploads.images import MAX_PHOTO, jpeg_address
-from cilf.demo.uploads.zip_archive import MAX_ARCHIVE
+from cilf.demo.uploads.images import jpeg_address
 from cilf.photo_set import PHOTO_SUFFIXES, PhotoResult, Row
 from cilf.prediction import FacePrediction
 
@@ -23,8 +23,6 @@ from cilf.prediction import FacePrediction
 GALLERY = 60
 THUMBNAIL = 96  # pixels; twice that on a phone's screen would show no more of a small face
 YEARS = 5  # a bar of the histogram
-# Somebody who gives so many files has made a mistake, or needs the command line.
-MAX_FILES = 10_000
 
 # (column of the table on the page, how it is sorted)
 _COLUMNS = (
@@ -45,7 +43,7 @@ def frame() -> str:
                 "suffixes": sorted(PHOTO_SUFFIXES),
                 "maxPhoto": MAX_PHOTO,
                 "maxArchive": MAX_ARCHIVE,
-                "maxFiles": MAX_FILES,
+                "maxFiles": MAX_SET_FILES,
                 "gallery": GALLERY,
             }
         )

@@ -15,6 +15,7 @@ from gradio import processing_utils, route_utils
 from starlette.datastructures import FormData
 
 from cilf.demo import texts
+from cilf.demo.uploads import api_inputs
 
 _move_files_to_cache = processing_utils.async_move_files_to_cache
 
@@ -62,6 +63,8 @@ def ask_to_come_back(page: gr.Blocks) -> None:
 
     async def push_or_ask(body: Any, *arguments: Any, **options: Any) -> Any:
         answer = await push(body, *arguments, **options)
+        if not answer[0]:  # nothing else will read what the request has uploaded
+            api_inputs.discard(body.data)
         event = page.fns.get(body.fn_index)
         if answer[2] == "queue_full" and event is not None and event.api_visibility == "private":
             raise HTTPException(status.HTTP_429_TOO_MANY_REQUESTS, texts.BUSY)

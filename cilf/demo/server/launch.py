@@ -10,10 +10,12 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from cilf.demo import theme
+from cilf.demo.limits import MAX_PHOTO
 from cilf.demo.server import gradio_patches
+from cilf.demo.server.body_limit import BodyLimit
 from cilf.demo.server.guard import Guard
+from cilf.demo.server.origin_check import OriginCheck
 from cilf.demo.server.settings import Settings
-from cilf.demo.uploads.images import MAX_PHOTO
 from cilf.errors import UsageError
 
 # Gradio keeps each page's last contents in memory until this many newer pages have come.
@@ -53,6 +55,11 @@ def _port_is_taken(port: int | None) -> str:
     return f"{which} taken by another program; choose another one with --port"
 
 
+def middleware(settings: Settings) -> list[Middleware]:
+    """What stands before Gradio's routes and ours, the outermost first."""
+    return [Middleware(OriginCheck, settings=settings), Middleware(BodyLimit), Middleware(Guard)]
+
+
 def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
     """Serve the page, and `routes` besides Gradio's own, until the program is stopped. Everything that the page loads
     comes from its own address.
@@ -79,7 +86,7 @@ def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
             pwa=False,
             max_file_size=MAX_PHOTO,
             state_session_capacity=PAGES_KEPT,
-            app_kwargs={"routes": list(routes), "middleware": [Middleware(Guard)]},
+            app_kwargs={"routes": list(routes), "middleware": middleware(settings)},
         )
     except OSError as error:
         if "empty port" not in str(error):

@@ -12,6 +12,12 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Visitors who wait for an answer; those who come later are asked to try again.
 QUEUE = 200
 
+# As a trusted host: any name.
+ANY_HOST = "*"
+
+# Jupyter's kernels, Colab and Kaggle set one of these, for the programs that they start too.
+NOTEBOOK_VARIABLES = ("JPY_PARENT_PID", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -27,6 +33,9 @@ class Settings:
         max_faces: of each photo keep only so many faces; None keeps all.
         queue_size: how many visitors may wait.
         space: name of the Hugging Face Space that the page runs on, or empty.
+        notebook: whether it is started from a notebook, whose proxy may bring others to it.
+        trusted_hosts: host names, in lower case, under which it may be asked besides its own, and whose pages may send
+            to it; `*` for any.
     """
 
     host: str = "127.0.0.1"
@@ -38,11 +47,22 @@ class Settings:
     max_faces: int | None = None
     queue_size: int = QUEUE
     space: str = ""
+    notebook: bool = False
+    trusted_hosts: tuple[str, ...] = ()
+
+    @property
+    def behind_proxy(self) -> bool:
+        """Whether the page is reached through somebody else's servers, under a name that they give."""
+        return self.share or bool(self.space) or self.notebook
 
     @property
     def alone(self) -> bool:
         """Whether nobody but the user of this computer can open the page."""
-        return self.host in LOOPBACK and not self.share and not self.space
+        return (
+            self.host in LOOPBACK
+            and not self.behind_proxy
+            and not set(self.trusted_hosts).difference(LOOPBACK)
+        )
 
     @property
     def where(self) -> str:
@@ -97,7 +117,20 @@ def read(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.en
         default=environment.get("CILF_QUEUE_SIZE") or QUEUE,
         help=f"how many visitors may wait for an answer; default CILF_QUEUE_SIZE, or {QUEUE}",
     )
-    return Settings(**vars(parser.parse_args(arguments)), space=space)
+    parser.add_argument(
+        "--trusted-hosts",
+        type=_host_names,
+        default=environment.get("CILF_TRUSTED_HOSTS") or "",
+        metavar="NAMES",
+        help="host names, between commas, under which a proxy serves the page, and whose pages may send to it; "
+        "* for any; default CILF_TRUSTED_HOSTS, or its own names alone",
+    )
+    notebook = any(environment.get(name) for name in NOTEBOOK_VARIABLES)
+    return Settings(**vars(parser.parse_args(arguments)), space=space, notebook=notebook)
+
+
+def _host_names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip().lower() for name in text.split(",") if name.strip())
 
 
 def _count(text: str) -> int:

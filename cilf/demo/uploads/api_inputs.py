@@ -7,7 +7,8 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from gradio_client.utils import synchronize_async
 
-from cilf.demo.uploads.images import MAX_PHOTO, Upload, is_uploaded, remove
+from cilf.demo.limits import MAX_PHOTO, shortened
+from cilf.demo.uploads.images import Upload, is_uploaded, remove
 from cilf.demo.uploads.url_download import Budget, fetch
 from cilf.errors import PhotoError
 
@@ -20,14 +21,14 @@ WEB = ("http://", "https://")
 def name_of(photo: Any) -> str:
     """What the program calls the photo, in a word."""
     if isinstance(photo, dict) and photo.get("orig_name"):
-        return str(photo["orig_name"])
+        return shortened(str(photo["orig_name"]))
     photo = _address_or_record(photo)
     if isinstance(photo, dict):
-        return Path(str(photo.get("path") or "photo")).name
+        return shortened(Path(str(photo.get("path") or "photo")).name)
     if not isinstance(photo, str) or photo.startswith("data:"):
         return "photo"
     try:
-        return unquote(urlsplit(photo).path).rpartition("/")[2][:200] or "photo"
+        return shortened(unquote(urlsplit(photo).path).rpartition("/")[2]) or "photo"
     except ValueError:  # "http://[x/a.png": such a host is none
         return "photo"
 
@@ -59,6 +60,9 @@ def read(photo: Any, budget: Budget | None = None) -> np.ndarray:
 def discard(photos: Any) -> None:
     """Remove what was uploaded and is still there, because an error came before it was read."""
     for photo in photos if isinstance(photos, list) else []:
+        if isinstance(photo, list):
+            discard(photo)
+            continue
         path = _uploaded(photo)
         if path is not None:
             remove(path)

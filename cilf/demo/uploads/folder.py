@@ -7,12 +7,16 @@ of one whose visitor went away in the middle of it stays until somebody else rem
 import atexit
 import os
 import shutil
+import stat
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+
+# What a file takes besides its content, roughly: its folder, its place in lists.
+FILE_COST = 1 << 16
 
 
 @cache
@@ -51,3 +55,24 @@ def sweep(folder: Path, age: float) -> None:
                     path.unlink()
             except OSError:
                 continue  # read and removed meanwhile, or a folder with something in it
+
+
+def make_room(folder: Path, quota: int) -> None:
+    """Remove the files that nobody has written to for longest, until the others take at most `quota` bytes.
+
+    A file counts `FILE_COST` bytes besides its own.
+    """
+    files = []
+    for path in folder.rglob("*"):
+        try:
+            status = path.lstat()
+        except OSError:
+            continue  # read and removed meanwhile
+        if not stat.S_ISDIR(status.st_mode):
+            files.append((status.st_mtime, status.st_size + FILE_COST, path))
+    taken = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if taken <= quota:
+            return
+        path.unlink(missing_ok=True)
+        taken -= size

@@ -11,11 +11,9 @@ import numpy as np
 from gradio.utils import get_upload_folder
 from PIL import Image
 
+from cilf.demo.limits import MAX_PHOTO, MEGABYTE, shortened
 from cilf.errors import PhotoError
 from cilf.face.images import open_photo_bytes
-
-MEGABYTE = 1 << 20
-MAX_PHOTO = 64 * MEGABYTE
 
 # Above this the JPEG that is sent to the browser shows no difference on a screen.
 JPEG_QUALITY = 90
@@ -53,7 +51,7 @@ class Upload:
         when the area was emptied."""
         if not payload:
             return None
-        name = str(payload.get("orig_name") or "photo")
+        name = shortened(str(payload.get("orig_name") or "photo"))
         address = payload.get("url") or ""
         if address.startswith("data:"):
             return cls.from_address(name, address)

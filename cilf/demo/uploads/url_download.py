@@ -16,19 +16,9 @@ import httpx
 import safehttpx
 from gradio.processing_utils import PUBLIC_HOSTNAME_WHITELIST
 
+from cilf.demo.limits import ADDRESS_S, ADDRESSES_S, MAX_ADDRESS, MAX_REDIRECTS
 from cilf.demo.uploads.images import too_large
 from cilf.errors import PhotoError
-
-# A photo of the largest size comes in this time over 10 Mbit/s.
-SECONDS = 60.0
-
-# For all addresses of one request together: the next program waits as long.
-SECONDS_TOGETHER = 120.0
-
-MAX_REDIRECTS = 10
-
-# In characters; many servers take no more, and no picture's address needs it.
-MAX_ADDRESS = 2000
 
 # What is given out of IPv6 (RFC 4291, IANA); outside lie this network's own numbers, and IPv4 ones in disguise.
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
@@ -39,7 +29,7 @@ PROTOCOL_ASSIGNMENTS = ipaddress.IPv4Network("192.0.0.0/24")
 class Budget:
     """What is left of the time, in seconds, that the addresses of one request may take together."""
 
-    left: float = SECONDS_TOGETHER
+    left: float = ADDRESSES_S
 
 
 async def fetch(address: str, name: str, limit: int, budget: Budget) -> bytes:
@@ -64,7 +54,7 @@ async def fetch(address: str, name: str, limit: int, budget: Budget) -> bytes:
     try:
         if budget.left <= 0:
             raise TimeoutError
-        async with asyncio.timeout(min(SECONDS, budget.left)):
+        async with asyncio.timeout(min(ADDRESS_S, budget.left)):
             for _ in range(1 + MAX_REDIRECTS):
                 data, further = await _ask(address, name, limit)
                 if further is None:
@@ -75,8 +65,8 @@ async def fetch(address: str, name: str, limit: int, budget: Budget) -> bytes:
         raise
     except TimeoutError:
         raise PhotoError(
-            f"'{name}' did not come in time, for which an address has {SECONDS:.0f} seconds and all those of a request "
-            f"{SECONDS_TOGETHER:.0f}; ask for fewer at a time, or upload it"
+            f"'{name}' did not come in time, for which an address has {ADDRESS_S:.0f} seconds and all those of a "
+            f"request {ADDRESSES_S:.0f}; ask for fewer at a time, or upload it"
         ) from None
     except Exception as error:  # whatever the network and the other side come up with
         raise PhotoError(

@@ -14,13 +14,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
 
-from cilf.demo.uploads.images import MAX_PHOTO, MEGABYTE, Upload, too_large
+from cilf.demo.limits import MAX_MEMBERS, MAX_PHOTO, MAX_UNPACKED, MEGABYTE, shortened
+from cilf.demo.uploads.images import Upload, too_large
 from cilf.errors import PhotoError
 from cilf.photo_set import PHOTO_SUFFIXES
 
-MAX_ARCHIVE = 1024 * MEGABYTE
-MAX_MEMBERS = 10_000
-MAX_UNPACKED = 4096 * MEGABYTE
 # 10,000 members with names of 150 letters; each costs the reader half a kilobyte more.
 MAX_LIST = 2 * MEGABYTE
 
@@ -68,7 +66,7 @@ class Archive:
     def photos(self) -> Iterator[Upload]:
         """Every photo in the order of names, unpacked as the iterator comes to it."""
         for member in sorted(self._members, key=lambda member: member.filename):
-            name = f"{self._name}/{member.filename}"
+            name = shortened(f"{self._name}/{member.filename}")
             yield Upload.read(name, partial(self._unpack, member, name))
 
     def _unpack(self, member: zipfile.ZipInfo, name: str) -> bytes:

@@ -22,8 +22,9 @@ from starlette.testclient import TestClient
 
 from cilf import AgeEstimator
 from cilf.demo import texts
+from cilf.demo.limits import MAX_NAME
+from cilf.demo.photo_set import sets, views
 from cilf.demo.photo_set import tab as photo_set
-from cilf.demo.photo_set import views
 from cilf.demo.photo_set.sets import TABLE_KINDS, PhotoSet, PhotoSets
 from cilf.demo.photo_set.tab import Room, SetRoutes
 from cilf.demo.server.model_host import ModelHost
@@ -163,6 +164,37 @@ class TestSet:
         [answer] = visitor.archive("holiday.zip", packed({"a.png": bytes(5000)}, 0).getvalue())
         assert "larger than" in answer["failures"]
 
+    def test_a_set_has_so_many_photos_at_most(
+        self, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sets, "MAX_SET_PHOTOS", 2)
+        for place in range(2):
+            assert visitor.photo("a.png", png(1), place)["code"] == 200
+        assert visitor.photo("a.png", png(1), 2) == {"code": 400, "problem": texts.SET_FULL}
+        assert len(visitor.table()) == 2
+
+    def test_a_long_name_is_shortened(self, visitor: Visitor) -> None:
+        visitor.photo("a" * 40_000 + ".png", png(1), 0)
+        visitor.archive("b.zip", packed({"b" * 40_000 + ".png": png(1)}).getvalue(), place=1)
+        for name in visitor.table()["path"]:
+            assert len(name) == MAX_NAME
+            assert name.endswith(".png")
+
+    def test_a_set_receives_one_zip_file_at_a_time(
+        self, photo_sets: PhotoSets, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        content = packed({"a.png": png(1)})
+        photo_set = photo_sets.get(visitor.token)
+        assert photo_set is not None
+        photo_set.open_archive(content, 0, "a.zip")
+        with photo_sets.receiving_archive(photo_set):
+            assert content.closed  # the last one makes room before the next comes
+            assert visitor.call("archive", b"x", name="b.zip") == {"code": 400, "problem": texts.SET_ARCHIVE}
+            monkeypatch.setattr(sets, "MAX_ARCHIVES", 1)
+            other = Visitor(photo_sets, "other")
+            assert other.call("archive", b"x", name="c.zip") == {"code": 400, "problem": texts.BUSY}
+        assert visitor.archive("b.zip", packed({"a.png": png(1)}).getvalue())[-1]["photos"] == 1
+
     def test_stopping_drops_the_zip_file_and_keeps_the_rows(
         self, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -285,6 +317,13 @@ class TestVisitors:
         now = 100.0
         assert len(new.table()) == 1
         assert old.call("next")["code"] == 404
+
+    def test_all_sets_together_have_so_many_photos_at_most(self) -> None:
+        photo_sets = PhotoSets(hosting(StandIn()), max_photos=1)
+        first, second = Visitor(photo_sets, "first"), Visitor(photo_sets, "second")
+        assert first.photo("a.png", png(1), 0)["code"] == 200
+        assert second.photo("a.png", png(1), 0)["code"] == 200
+        assert first.photo("b.png", png(1), 1) == {"code": 400, "problem": texts.BUSY}
 
     def test_photos_of_two_sets_take_turns(self) -> None:
         """While a photo of the first is predicted, that of the second waits; none is lost."""

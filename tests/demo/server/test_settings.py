@@ -47,6 +47,23 @@ def test_a_page_for_others_says_where_the_picture_goes(
     assert settings.where == where
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["--trusted-hosts", "Ages.example, localhost"], {}),
+        ([], {"CILF_TRUSTED_HOSTS": "ages.example,localhost"}),
+        ([], {"JPY_PARENT_PID": "7"}),
+        ([], {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}),
+    ],
+)
+def test_a_page_that_a_proxy_may_bring_to_others_loads_no_weights(
+    arguments: list[str], environment: dict[str, str]
+) -> None:
+    settings = read(arguments, environment)
+    assert settings.trusted_hosts == (() if settings.notebook else ("ages.example", "localhost"))
+    assert not settings.alone
+
+
 def test_a_space_listens_to_the_outside() -> None:
     assert read([], {"SPACE_ID": "user/name"}).host == "0.0.0.0"
 

@@ -16,10 +16,10 @@ from fastapi.testclient import TestClient
 from gradio import processing_utils
 from PIL import Image
 
+from cilf.demo.limits import MAX_PHOTO
 from cilf.demo.server import gradio_patches
 from cilf.demo.server.guard import Guard
 from cilf.demo.uploads import api_inputs, url_download
-from cilf.demo.uploads.zip_archive import MAX_PHOTO
 from cilf.errors import PhotoError
 
 T = TypeVar("T")

@@ -1,0 +1,62 @@
+"""The page's limits, each of which its owner can set in the environment, as `CILF_MAX_PHOTO_MB=20`; `README.md` has the
+table."""
+
+import os
+
+from cilf.errors import UsageError
+
+MEGABYTE = 1 << 20
+
+
+def limit(name: str, default: int) -> int:
+    """The number in the environment variable `CILF_` + name, from 1 on; where there is none, the default.
+
+    Raises:
+        UsageError: it is another text.
+    """
+    text = os.environ.get(f"CILF_{name}") or str(default)
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"CILF_{name} is {text!r}; give a number from 1 on")
+    return int(text)
+
+
+# Bytes: a photo, a zip file, what its photos unpack to, any other request, such requests of more than a megabyte all
+# together, and the folder of uploads.
+MAX_PHOTO = limit("MAX_PHOTO_MB", 64) * MEGABYTE
+MAX_ARCHIVE = limit("MAX_ARCHIVE_MB", 1024) * MEGABYTE
+MAX_UNPACKED = limit("MAX_UNPACKED_MB", 4096) * MEGABYTE
+MAX_REQUEST = limit("MAX_REQUEST_MB", 16) * MEGABYTE
+MAX_REQUESTS = limit("MAX_REQUESTS_MB", 256) * MEGABYTE
+MAX_UPLOADS = limit("MAX_UPLOADS_MB", 2048) * MEGABYTE
+
+# Seconds in which a request of more than a megabyte has to come.
+REQUEST_S = limit("REQUEST_S", 60)
+
+# Photos of a zip file; files that the browser takes for a set, where who has more needs the command line; photos of a
+# set, and of all sets; zip files at once.
+MAX_MEMBERS = limit("MAX_ARCHIVE_PHOTOS", 10_000)
+MAX_SET_FILES = limit("MAX_SET_FILES", 10_000)
+MAX_SET_PHOTOS = limit("MAX_SET_PHOTOS", 50_000)
+MAX_ALL_PHOTOS = limit("MAX_ALL_PHOTOS", 200_000)
+MAX_ARCHIVES = limit("MAX_ARCHIVES", 8)
+
+# Files of a program's request. Bounds how long one request keeps other programs waiting.
+MAX_FILES = limit("MAX_FILES", 100)
+
+# Letters of a file's name, of which the middle is left out.
+MAX_NAME = limit("MAX_NAME", 255)
+
+# What an address in a program's request may take. Seconds for one, in which the largest photo comes over 10 Mbit/s, and
+# for all of a request, which the next program waits for; redirects; letters, of which many servers take no more.
+ADDRESS_S = float(limit("ADDRESS_S", 60))
+ADDRESSES_S = float(limit("ADDRESSES_S", 120))
+MAX_REDIRECTS = limit("MAX_REDIRECTS", 10)
+MAX_ADDRESS = limit("MAX_ADDRESS", 2000)
+
+
+def shortened(name: str) -> str:
+    """A file's name in at most `MAX_NAME` letters, start and end kept."""
+    if len(name) <= MAX_NAME:
+        return name
+    half = MAX_NAME // 2
+    return f"{name[:half]}…{name[len(name) - (MAX_NAME - half - 1) :]}"
