@@ -11,9 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cilf import AgeEstimator, WeightsError
-from cilf.checkpoint import BUNDLED, CONFIG, WEIGHTS, bundled, load, save
+from cilf.checkpoint import CONFIG, WEIGHTS, load, read_config, save
 from cilf.conformal import Forecast
-from cilf.face.finder import FaceFinder
 from cilf.model.correction import ErrorEnsemble
 from cilf.model.earlier import FEATURES_BEFORE, SUMMARY_BEFORE, EarlierConformal
 from tests import tiny
@@ -88,27 +87,17 @@ def test_age_distribution_error_and_interval_are_those_of_before(
     assert face.familiar
 
 
-# The bundled checkpoints that were written in format cilf-3, by their weights' SHA-256, and the age that each said of a
-# piece of a photo before the format changed.
-BEFORE = {
-    "bd3b62b4": 34.187038,
-    "1f93f8d4": 83.308464,
-}
-
-
-@pytest.mark.parametrize("name", BUNDLED)
-def test_the_bundled_checkpoints_say_what_they_said(
-    name: str, eileen_collins: np.ndarray, finder: FaceFinder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checkpoint = load(bundled(name))
-    before = BEFORE.get(checkpoint.config.sha256[:8])
-    if before is None:
-        pytest.skip("this one was made later")
-    size = checkpoint.model.image_size
-    piece = eileen_collins[20 : 20 + size, 160 : 160 + size]
-    monkeypatch.setattr(finder, "find", lambda photo, tiles: [])  # the piece itself is the crop
-    [face] = AgeEstimator(checkpoint, finder).predict(piece, no_face="whole")
-    assert face.age == pytest.approx(before, abs=1e-4)
+@pytest.mark.parametrize("name", ["compact", "mtmsa"])
+def test_the_configurations_of_version_0_1_are_read(name: str) -> None:
+    folder = Path(__file__).parent / "cilf-3" / name
+    stored = json.loads((folder / CONFIG).read_text())
+    config = read_config(folder)
+    assert isinstance(config.conformal, EarlierConformal)
+    assert config.conformal.edges == tuple(stored["interval"]["edges"])
+    assert config.conformal.quantiles == tuple(stored["interval"]["quantiles"])
+    assert config.correction.epsilon == stored["correction"]["epsilon"]
+    assert config.correction.max_views == 1
+    assert not config.views
 
 
 @pytest.mark.parametrize(
