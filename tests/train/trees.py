@@ -166,6 +166,11 @@ def fairface(root: Path) -> None:
         touch(root, [f"fairface-img-margin025-trainval/{part}/{row[0]}" for row in found])
 
 
+def own(root: Path) -> None:
+    write(root / "ages.csv", [("filename", "age"), ("b.jpg", 41.5), ("a.png", 7)])
+    touch(root, ["a.png", "b.jpg"])
+
+
 TREES: dict[str, Callable[[Path], None]] = {
     "morph": morph,
     "fgnet": fgnet,
@@ -181,6 +186,7 @@ TREES: dict[str, Callable[[Path], None]] = {
     "clap2016": clap2016,
     "imdb-clean": imdb_clean,
     "fairface": fairface,
+    "own": own,
 }
 # Of each set: what goes missing from its tree, and what the error names then, as the first thing looked for.
 LOST = {
@@ -198,4 +204,5 @@ LOST = {
     "clap2016": ("valid/000001.jpg", "000001.jpg"),
     "imdb-clean": ("data/imdb-clean-1024", "imdb-clean-1024"),
     "fairface": ("fairface-img-margin025-trainval/val/1.jpg", "1.jpg"),
+    "own": ("b.jpg", "b.jpg"),
 }  # fmt: skip

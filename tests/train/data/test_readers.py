@@ -80,6 +80,16 @@ def test_morph(tmp_path: Path) -> None:
     ]
 
 
+def test_own_photos(tmp_path: Path) -> None:
+    samples = read("own", tmp_path / "holiday")
+    assert [(s.name, s.age) for s in samples] == [("a.png", 7), ("b.jpg", 41.5)]
+    (tmp_path / "holiday" / "ages.csv").rename(tmp_path / "holiday.csv")
+    assert DATASETS["own"].read(tmp_path / "holiday") == samples
+    (tmp_path / "holiday.csv").write_text("filename,years\na.png,7\n")
+    with pytest.raises(DatasetError, match=r"no age in years for 'a\.png'"):
+        DATASETS["own"].read(tmp_path / "holiday")
+
+
 def test_fgnet(tmp_path: Path) -> None:
     samples = read("fgnet", tmp_path)
     assert [(s.age, s.subject) for s in samples] == [(2, "001"), (43, "001"), (69, "082")]

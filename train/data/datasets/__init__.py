@@ -24,6 +24,7 @@ from train.data.datasets.fairface import FairFace
 from train.data.datasets.fgnet import FGNet
 from train.data.datasets.imdb_clean import ImdbClean
 from train.data.datasets.morph import Morph
+from train.data.datasets.own_photos import OwnPhotos
 from train.data.datasets.scface import ScFace
 from train.data.datasets.utkface import UTKFace
 
@@ -42,6 +43,7 @@ _READERS: tuple[Dataset, ...] = (
     Clap2016(),
     ImdbClean(),
     FairFace(),
+    OwnPhotos(),
 )
 DATASETS: dict[str, Dataset] = {reader.name: reader for reader in _READERS}
 
