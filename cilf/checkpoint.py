@@ -150,7 +150,7 @@ def _write_config(folder: Path, config: CheckpointConfig) -> None:
 def _readable(stored: dict[str, Any]) -> str:
     """JSON, one entry a line, but a list of numbers or words on one line."""
     text = json.dumps(stored, indent=1, ensure_ascii=False)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\n\s*", " ", found[0]), text) + "\n"
+    return re.sub(r"\[[^\[\]{}]*\]", lambda match: re.sub(r"\n\s*", " ", match[0]), text) + "\n"
 
 
 def load(
@@ -173,16 +173,16 @@ def load(
         raise WeightsError(f"{what} has no revision '{revision}'; give one for a Hub repository alone")
     if source is None:
         folder = bundled()
-        said = f"{NAME} (bundled)"
+        origin = f"{NAME} (bundled)"
     elif Path(source).is_dir():
         folder = Path(source)
-        said = f"folder {folder}"
+        origin = f"folder {folder}"
     elif source in BUNDLED:
         folder = bundled(str(source))
-        said = f"{source} (bundled)"
+        origin = f"{source} (bundled)"
     else:
         folder = _from_hub(str(source), revision, progress)
-        said = f"{source} (Hugging Face Hub{f', {revision}' if revision else ''})"
+        origin = f"{source} (Hugging Face Hub{f', {revision}' if revision else ''})"
     config = read_config(folder)
     try:
         model, ensemble = build(config.model), build_errors(config.ensemble)
@@ -204,7 +204,7 @@ def load(
         model.eval(),
         ensemble.eval(),
         config,
-        said,
+        origin,
         familiarity.eval(),
         _read_graph(folder, config),
         _own_report(folder, config),
@@ -221,10 +221,10 @@ def read_config(folder: Path) -> CheckpointConfig:
         stored = _Stored.validate_json(path.read_bytes())
         config = upgraded(stored) if isinstance(stored, EarlierConfig) else stored
     except ValidationError as error:
-        said = f"'{path}' is not a CILF configuration; {ELSEWHERE}"
+        message = f"'{path}' is not a CILF configuration; {ELSEWHERE}"
         if error.errors()[0]["type"] == "json_invalid":
-            raise DamagedError(said, path) from error
-        raise WeightsError(said) from error
+            raise DamagedError(message, path) from error
+        raise WeightsError(message) from error
     if family_of(config.model).without_published_weights(config.model) != config.model:
         raise WeightsError(f"'{path}' asks for weights beside its own; {ELSEWHERE}")
     return config
