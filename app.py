@@ -30,6 +30,7 @@ from cilf.demo.photo_set.sets import PhotoSets
 from cilf.demo.photo_set.tab import PhotoSetTab, SetRoutes
 from cilf.demo.server import launch as serving
 from cilf.demo.server import zero_gpu
+from cilf.demo.server.line import give_way
 from cilf.demo.server.model_host import ModelHost, age_estimator
 from cilf.demo.server.sessions import SessionStore, Visits
 from cilf.demo.server.settings import Settings, read
@@ -84,7 +85,7 @@ def build_page(
             leave(session, visits, streams, sets)
             forget(session)
 
-        Endpoints(host, forget)
+        Endpoints(host, forget, partial(give_way, lambda: page._queue))
         # Not in line: a full one would turn them away, and nothing on the page asks again.
         at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         gr.on(

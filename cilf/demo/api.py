@@ -37,11 +37,15 @@ class Endpoints:
     Args:
         host: gives the estimator, once it is loaded.
         forget: called with a session's name when it was answered, to drop what Gradio keeps of it.
+        give_way: called before each photo, to let visitors of the page pass.
     """
 
-    def __init__(self, host: ModelHost, forget: Callable[[str], None]) -> None:
+    def __init__(
+        self, host: ModelHost, forget: Callable[[str], None], give_way: Callable[[], None] = lambda: None
+    ) -> None:
         self._host = host
         self._forget = forget
+        self._give_way = give_way
         for endpoint in (self.predict, self.predict_set, self.similarity):
             # A line of their own, in which they take turns: no visitor of the page waits behind a program's set.
             gr.api(endpoint, concurrency_limit=1, concurrency_id="programs")
@@ -69,7 +73,7 @@ class Endpoints:
         """
 
         def answer() -> list[Row]:
-            records = _records(self._host.get(), photo, _checked(prompts or []), Budget())
+            records = self._records(self._host.get(), photo, _checked(prompts or []), Budget())
             if records[0]["status"] == "unreadable":
                 raise PhotoError(records[0]["error"])
             return records
@@ -97,7 +101,7 @@ class Endpoints:
             if len(files) > MAX_FILES:
                 raise UsageError(f"there are {len(files)} files; give at most {MAX_FILES} at a time")
             estimator, budget = self._host.get(), Budget()
-            return [record for file in files for record in _records(estimator, file, [], budget)]
+            return [record for file in files for record in self._records(estimator, file, [], budget)]
 
         return self._answer(answer, files, request)
 
@@ -122,6 +126,7 @@ class Endpoints:
         def answer() -> list[Row]:
             chosen_texts = _checked(prompts)
             estimator = self._host.get()
+            self._give_way()
             chosen = _chosen(estimator.predict(api_inputs.read(photo)), face, api_inputs.name_of(photo))
             similarities = estimator.similarity(chosen, chosen_texts)
             shares = estimator.softmax(similarities)
@@ -138,6 +143,13 @@ class Endpoints:
 
         return self._answer(answer, [photo], request)
 
+    def _records(self, estimator: Estimator, photo: Any, prompts: list[str], budget: Budget) -> list[Row]:
+        """The command line's rows of one photo, each with what else is known of the face, or None without a face."""
+        self._give_way()
+        photos = [(api_inputs.name_of(photo), partial(api_inputs.read, photo, budget))]
+        [(faces, rows)] = predict_photos(estimator, photos, prompts)
+        return [row | _details(face) for row, face in zip(rows, faces or (None,), strict=True)]
+
     def _answer(self, work: Callable[[], list[Row]], photos: Any, request: gr.Request | None) -> str:
         """Do the work; an error reaches the program as one sentence, and nothing of a photo the log."""
         try:
@@ -152,13 +164,6 @@ class Endpoints:
             if request is not None:
                 self._forget(str(request.session_hash))
         return json.dumps(records)
-
-
-def _records(estimator: Estimator, photo: Any, prompts: list[str], budget: Budget) -> list[Row]:
-    """The command line's rows of one photo, each with what else is known of the face; None where there is no face."""
-    photos = [(api_inputs.name_of(photo), partial(api_inputs.read, photo, budget))]
-    [(faces, rows)] = predict_photos(estimator, photos, prompts)
-    return [row | _details(face) for row, face in zip(rows, faces or (None,), strict=True)]
 
 
 def _details(face: FacePrediction | None) -> Row:

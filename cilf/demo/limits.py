@@ -43,6 +43,14 @@ MAX_ARCHIVES = limit("MAX_ARCHIVES", 8)
 # Files of a program's request. Bounds how long one request keeps other programs waiting.
 MAX_FILES = limit("MAX_FILES", 100)
 
+# Programs that wait in line; calls that wait of one page session; seconds that a program's photo lets visitors pass.
+MAX_PROGRAMS = limit("MAX_PROGRAMS", 50)
+MAX_WAITING = limit("MAX_WAITING", 4)
+GIVE_WAY_S = float(limit("GIVE_WAY_S", 5))
+
+# The header in which a proxy of the owner's writes the client's address; only then is an address believed.
+CLIENT_HEADER = os.environ.get("CILF_CLIENT_HEADER", "")
+
 # Letters of a file's name, of which the middle is left out.
 MAX_NAME = limit("MAX_NAME", 255)
 

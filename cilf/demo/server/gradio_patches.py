@@ -12,9 +12,11 @@ from typing import Any
 import gradio as gr
 from fastapi import HTTPException, status
 from gradio import processing_utils, route_utils
+from gradio.queueing import Event
 from starlette.datastructures import FormData
 
 from cilf.demo import texts
+from cilf.demo.server import line
 from cilf.demo.uploads import api_inputs
 
 _move_files_to_cache = processing_utils.async_move_files_to_cache
@@ -54,18 +56,23 @@ async def leave_inputs(data: Any, block: Any, postprocess: bool = False, **optio
 
 
 def ask_to_come_back(page: gr.Blocks) -> None:
-    """Have a visitor who finds the queue full read our sentence.
+    """Give places in the queue as `line.is_full` says, and have a visitor who finds it full read our sentence.
 
+    Gradio's queue has one size for all callers.
     Gradio's page shows a sentence of its own at status 503, whatever the server says, and what the server says at
     others (gradio-app/gradio#2909). Programs keep 503, which their client knows.
     """
     queue, push = page._queue, page._queue.push
 
-    async def push_or_ask(body: Any, *arguments: Any, **options: Any) -> Any:
-        answer = await push(body, *arguments, **options)
+    async def push_or_ask(body: Any, request: Any, username: str | None = None) -> Any:
+        answer: tuple[Any, ...]
+        event = page.fns.get(body.fn_index)
+        if event is not None and line.is_full(queue, Event(body.session_hash, event, request, username)):
+            answer = False, "Queue is full for this caller.", "queue_full"
+        else:
+            answer = await push(body, request, username)
         if not answer[0]:  # nothing else will read what the request has uploaded
             api_inputs.discard(body.data)
-        event = page.fns.get(body.fn_index)
         if answer[2] == "queue_full" and event is not None and event.api_visibility == "private":
             raise HTTPException(status.HTTP_429_TOO_MANY_REQUESTS, texts.BUSY)
         return answer

@@ -67,7 +67,7 @@ def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
     Raises:
         UsageError: no port is free.
     """
-    page.queue(max_size=settings.queue_size)
+    page.queue(max_size=settings.queue_size, api_open=False)  # nobody passes the queue by
     gradio_patches.apply(page)
     try:
         page.launch(

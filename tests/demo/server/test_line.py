@@ -1,0 +1,83 @@
+"""Places in line: what one caller, and all programs, get of it."""
+
+import threading
+import time
+
+import gradio as gr
+import pytest
+from fastapi.testclient import TestClient
+
+from cilf.demo import limits
+from cilf.demo.server import gradio_patches
+from cilf.demo.server.line import give_way
+
+
+@pytest.fixture
+def page() -> gr.Blocks:
+    """A page whose calls are never answered, since nobody starts its queue; function 0 is a visitor's."""
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.Button().click(lambda: None, api_visibility="private")
+        gr.api(answer)
+    page.queue(max_size=20, api_open=False)
+    gradio_patches.ask_to_come_back(page)
+    return page
+
+
+def answer() -> str:
+    return "done"
+
+
+def join(client: TestClient, function: int, session: str, **headers: str) -> int:
+    body = {"data": [], "fn_index": function, "session_hash": session}
+    return client.post("/gradio_api/queue/join", json=body, headers=headers).status_code
+
+
+def test_a_page_session_has_four_places(page: gr.Blocks) -> None:
+    client = TestClient(page.app)
+    assert [join(client, 0, "me") for _ in range(5)] == [200] * 4 + [429]
+    assert join(client, 1, "me") == 503
+    assert join(client, 0, "you") == 200
+
+
+def test_programs_leave_visitors_their_places(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_PROGRAMS", 5)
+    client = TestClient(page.app)
+    assert [join(client, 1, f"program {number}") for number in range(7)] == [200] * 5 + [503] * 2
+    assert client.post("/gradio_api/call/answer", json={"data": []}).status_code == 503
+    assert join(client, 0, "visitor") == 200
+
+
+def test_an_address_is_believed_where_the_proxy_s_header_is_named(
+    page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = TestClient(page.app)
+    header = {"X-Forwarded-For": "203.0.113.9, 192.0.2.1"}
+    assert [join(client, 0, f"a{number}", **header) for number in range(5)] == [200] * 5
+    monkeypatch.setattr(limits, "CLIENT_HEADER", "x-forwarded-for")
+    assert join(client, 0, "b", **header) == 429
+    assert join(client, 0, "b", **{"X-Forwarded-For": "192.0.2.1, 192.0.2.2"}) == 200
+
+
+def test_nobody_passes_the_line_by(page: gr.Blocks) -> None:
+    assert TestClient(page.app).post("/gradio_api/run/answer", json={"data": []}).status_code == 404
+
+
+def test_a_program_lets_visitors_pass(page: gr.Blocks) -> None:
+    client = TestClient(page.app)
+    join(client, 1, "program")
+    give_way(lambda: page._queue)  # other programs are not waited for
+    join(client, 0, "visitor")
+    passing = threading.Thread(target=give_way, args=(lambda: page._queue,))
+    passing.start()
+    time.sleep(0.2)
+    assert passing.is_alive()
+    for line in page._queue.event_queue_per_concurrency_id.values():
+        line.queue.clear()
+    passing.join(60)
+    assert not passing.is_alive()
+
+
+def test_a_program_does_not_wait_for_ever(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "GIVE_WAY_S", 0.1)
+    join(TestClient(page.app), 0, "visitor")
+    give_way(lambda: page._queue)
