@@ -198,6 +198,8 @@ def load(
         with torch.device("meta"):  # shapes alone: nothing is allocated before they are known to fit
             _filled(folder, config, _read_shapes(folder / WEIGHTS))
     tensors = _read_tensors(folder / WEIGHTS, config.sha256)
+    if not (known or all(value.isfinite().all() for value in tensors.values())):
+        raise WeightsError(f"'{folder / WEIGHTS}' holds what is no number; load other weights")
     model, ensemble, familiarity = _filled(folder, config, tensors)
     graph = _read_graph(folder, config)
     if graph and not known:
@@ -337,18 +339,28 @@ def read_report(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(from_json(path.read_bytes(), allow_inf_nan=False))
     except (ValueError, TypeError) as error:
         raise DamagedError(f"'{path}' is damaged; fetch it again or remove it", path) from error
 
 
 def _own_report(folder: Path, config: CheckpointConfig) -> dict[str, Any] | None:
-    """The report, unless it measures other weights than these."""
+    """The report, unless it measures other weights than these, or another graph."""
     report = read_report(folder)
-    if report and report.get("weights_sha256", config.sha256) != config.sha256:
-        log.warning("'%s' measures other weights; it is left out", folder / REPORT)
+    if report and not is_report_of(report, folder, config):
+        log.warning("'%s' measures other weights or another graph; it is left out", folder / REPORT)
         return None
     return report
+
+
+def is_report_of(report: dict[str, Any], folder: Path, config: CheckpointConfig) -> bool:
+    """Whether a report measures exactly these weights, computed by exactly this graph.
+
+    Reports of bundled checkpoints from before they named the graph count: the package knows their graphs.
+    """
+    graph = config.graph.sha256 if config.graph else None
+    unnamed = graph if is_bundled(folder) else None
+    return (report.get("weights_sha256"), report.get("graph_sha256", unnamed)) == (config.sha256, graph)
 
 
 def _parts(model: nn.Module, ensemble: nn.Module, familiarity: Familiarity) -> nn.ModuleDict:

@@ -55,7 +55,7 @@ def require_success(folder: Path) -> None:
         )
 
 
-class _NoFaces(FaceFinder):
+class NoFaces(FaceFinder):
     """Finds no face, so that the whole picture is taken."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class _NoFaces(FaceFinder):
 def _estimate(checkpoint: Checkpoint, crop: np.ndarray) -> FacePrediction:
     from cilf.estimator import AgeEstimator  # which imports this module
 
-    [face] = AgeEstimator(checkpoint, _NoFaces()).predict(crop, no_face="whole")
+    [face] = AgeEstimator(checkpoint, NoFaces()).predict(crop, no_face="whole")
     return face
 
 

@@ -35,6 +35,7 @@ NO_TEXTS = "these weights compare no texts with faces: they have no text tower; 
 
 log = logging.getLogger(__name__)
 
+TOLERANCE = 1e-3  # years, by which rounding may carry an age out of the range
 BATCH = 16  # crops at once; bounds the memory that a group photo takes
 
 Work = Callable[..., Any]
@@ -119,6 +120,12 @@ class AgeEstimator:
     def sha256(self) -> str:
         """Of the weights file: which weights exactly."""
         return self._checkpoint.config.sha256
+
+    @property
+    def graph_sha256(self) -> str | None:
+        """Of the graph's file that belongs to the weights; None where none does."""
+        graph = self._checkpoint.config.graph
+        return graph.sha256 if graph else None
 
     @property
     def kind(self) -> Literal["cilf", "mtmsa"]:
@@ -303,6 +310,7 @@ class AgeEstimator:
                     conformal=config.conformal,
                 )
             )
+            _require_sound(predictions[-1])
         return predictions
 
     def _distributions(self, state: Evidence, ages: Tensor, familiar: Tensor) -> Tensor:
@@ -333,11 +341,16 @@ class AgeEstimator:
 
 
 def _on_cpu(description: Description) -> Description:
-    """The same on the CPU. Raises WeightsError where it holds what is no number: an age of NaN would be told as one."""
+    """The same on the CPU. Raises WeightsError where it holds what is no number, or an age out of range: they would be
+    told as if they were estimates."""
     estimate = description.estimate
-    values = (description.embedding, estimate.logits, estimate.age, estimate.spread)
-    if not all(torch.isfinite(value).all() for value in values):
+    values = (getattr(estimate, each.name) for each in fields(estimate))
+    others = (description.embedding, description.parts, description.relevance)
+    if not all(torch.isfinite(value).all() for value in (*values, *others)):
         raise WeightsError("the weights give ages that are no numbers; they are damaged: load others")
+    last = estimate.logits.shape[1] - 1
+    if not ((estimate.age > -TOLERANCE) & (estimate.age < last + TOLERANCE)).all():
+        raise WeightsError(f"the weights give ages outside the range of 0 to {last} years; load others")
     moved_estimate = type(estimate)(
         **{each.name: getattr(estimate, each.name).cpu() for each in fields(estimate)}
     )
@@ -347,6 +360,15 @@ def _on_cpu(description: Description) -> Description:
         if each.name != "estimate"
     }
     return type(description)(estimate=moved_estimate, **rest)
+
+
+def _require_sound(face: FacePrediction) -> None:
+    """Raise WeightsError where a number of the prediction is none, or the age is out of range."""
+    errors = (value for step in face.trace for value in (step.age, step.estimated_error, step.kept_error))
+    numbers = np.array([face.age, face.initial_age, *face.interval, *errors, *face.distribution])
+    in_range = -TOLERANCE < face.age < len(face.distribution) - 1 + TOLERANCE
+    if not (in_range and np.isfinite(numbers).all()):
+        raise WeightsError("the weights give ages or errors that cannot be; they are damaged: load others")
 
 
 def _area(face: Face) -> float:

@@ -1,17 +1,23 @@
 """Checkpoints made to do harm: each is refused with a sentence, before it takes memory, time or a file."""
 
+import hashlib
 import json
 import shutil
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from cilf import AgeEstimator
 from cilf import checkpoint as checkpoint_module
-from cilf.checkpoint import CONFIG, load, save
+from cilf.checkpoint import CONFIG, REPORT, WEIGHTS, GraphConfig, is_report_of, load, read_config, save
+from cilf.checkpoint_trial import NoFaces
 from cilf.errors import WeightsError
 from tests import tiny
 
@@ -169,3 +175,54 @@ class TestNothingButTheFolder:
         change(mtmsa, "model.trunk", trunk)
         with pytest.raises(WeightsError, match="not a CILF configuration"):
             load(mtmsa)
+
+
+class TestNumbers:
+    @pytest.mark.parametrize("number", [float("nan"), float("inf")])
+    def test_weights_that_are_no_numbers_are_refused(self, mtmsa: Path, number: float) -> None:
+        tensors = load_file(mtmsa / WEIGHTS)
+        tensors["model.head.mean.weight"][0, 0] = number
+        save_file(tensors, mtmsa / WEIGHTS)
+        change(mtmsa, "sha256", hashlib.sha256((mtmsa / WEIGHTS).read_bytes()).hexdigest())
+        with pytest.raises(WeightsError, match="holds what is no number"):
+            load(mtmsa)
+
+    def test_errors_too_large_for_a_number_are_no_estimate(self, folder: Path) -> None:
+        checkpoint = load(folder)
+        for value in checkpoint.ensemble.parameters():
+            value.data.fill_(1e30)
+        with pytest.raises(WeightsError, match="ages or errors that cannot be"):
+            AgeEstimator(checkpoint, NoFaces()).predict(np.zeros((64, 64, 3), np.uint8), no_face="whole")
+
+    @pytest.mark.parametrize("age", [-1.0, 101.0])
+    def test_an_age_out_of_range_is_no_estimate(self, mtmsa: Path, age: float) -> None:
+        checkpoint = load(mtmsa)
+        describe = checkpoint.model.describe
+
+        def other_ages(*values: Any, **options: Any) -> Any:
+            description = describe(*values, **options)
+            estimate = replace(description.estimate, age=torch.full_like(description.estimate.age, age))
+            return replace(description, estimate=estimate)
+
+        checkpoint.model.describe = other_ages
+        with pytest.raises(WeightsError, match="outside the range of 0 to 100 years"):
+            AgeEstimator(checkpoint, NoFaces()).predict(np.zeros((64, 64, 3), np.uint8), no_face="whole")
+
+    def test_a_report_with_what_is_no_number_is_damaged(self, mtmsa: Path) -> None:
+        (mtmsa / REPORT).write_text('{"all": {"mae": NaN}}')
+        with pytest.raises(WeightsError, match=r"report\.json' is damaged"):
+            load(mtmsa)
+
+    def test_a_report_belongs_to_exact_weights_and_graph(self, mtmsa: Path) -> None:
+        config = read_config(mtmsa)
+        with_graph = replace(config, graph=GraphConfig((), "a" * 64))
+        for stated, of, belongs in (
+            ({"weights_sha256": config.sha256}, config, True),
+            ({}, config, False),
+            ({"weights_sha256": "0" * 64}, config, False),
+            ({"weights_sha256": config.sha256}, with_graph, False),
+            ({"weights_sha256": config.sha256, "graph_sha256": "b" * 64}, with_graph, False),
+            ({"weights_sha256": config.sha256, "graph_sha256": "a" * 64}, with_graph, True),
+            ({"weights_sha256": config.sha256, "graph_sha256": "a" * 64}, config, False),
+        ):
+            assert is_report_of(stated, mtmsa, of) == belongs

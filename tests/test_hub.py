@@ -2,6 +2,7 @@
 something goes wrong."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cilf import hub as door
-from cilf.checkpoint import CARD, CONFIG, REPORT, WEIGHTS, Checkpoint, load, save
+from cilf.checkpoint import CARD, CONFIG, REPORT, WEIGHTS, Checkpoint, load, read_config, save
 from cilf.errors import WeightsError
 from tests import tiny
 from tests.hub import READER, Fault, Hub, hub, reach
@@ -35,7 +36,8 @@ def checkpoint(folder: Path, seed: int) -> Path:
     model = tiny.model()
     model.towers.clip.logit_scale.data += seed
     save(folder, model, tiny.ensemble(), dataclasses.replace(tiny.CHECKPOINT, training={"seed": seed}))
-    (folder / REPORT).write_text('{"all": {"mae": 4.5}}\n')
+    report = {"weights_sha256": read_config(folder).sha256, "all": {"mae": 4.5}}
+    (folder / REPORT).write_text(json.dumps(report))
     (folder / CARD).write_text("# Age of faces\n")
     return folder
 
@@ -87,7 +89,7 @@ class TestArriving:
     def test_weights_configuration_report_and_card(self, there: Hub) -> None:
         checkpoint = load(NAME)
         assert seed(checkpoint) == 1
-        assert checkpoint.report == {"all": {"mae": 4.5}}
+        assert checkpoint.report == {"weights_sha256": checkpoint.config.sha256, "all": {"mae": 4.5}}
         assert checkpoint.card == "# Age of faces\n"
         assert NAME in checkpoint.source
 

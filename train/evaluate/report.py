@@ -104,6 +104,7 @@ def report(table: pd.DataFrame, *, dataset: str, part: str, estimator: AgeEstima
         "part": part,
         "weights": estimator.source,
         "weights_sha256": estimator.sha256,
+        "graph_sha256": estimator.graph_sha256,
         "all": _measure(table),
         "up_to_100": _measure(table[table["truth"] <= 100]),
         "status": {name: int(count) for name, count in table["status"].value_counts().items()},

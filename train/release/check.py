@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
-from cilf.checkpoint import CARD, REPORT, CheckpointConfig, load, read_report
+from cilf.checkpoint import CARD, REPORT, CheckpointConfig, is_report_of, load, read_report
 from cilf.errors import CilfError
 from train.release.model_card import card
 
@@ -37,6 +37,10 @@ def release_check(folder: Path) -> None:
         raise ReleaseError(
             f"'{folder / REPORT}' measures other weights ({measured[:8] or 'it does not say which'}) than those beside "
             f"it ({sha256[:8]}); run `python -m train evaluate` on these"
+        )
+    if not is_report_of(report, folder, checkpoint.config):
+        raise ReleaseError(
+            f"'{folder / REPORT}' measures another graph than the one beside it; run `python -m train evaluate` again"
         )
     if _figures(checkpoint.card) != _figures(_rewritten(checkpoint.config, report, folder)):
         raise ReleaseError(

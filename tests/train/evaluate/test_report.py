@@ -57,7 +57,7 @@ def predictions() -> pd.DataFrame:
 
 @cache
 def first_measured(dataset: str) -> dict[str, Any]:
-    estimator: Any = SimpleNamespace(source="made up", sha256="")
+    estimator: Any = SimpleNamespace(source="made up", sha256="", graph_sha256=None)
     return report(predictions(), dataset=dataset, part="test", estimator=estimator)
 
 
@@ -87,7 +87,7 @@ def test_photos_that_cannot_be_read_are_left_out(tmp_path: Path, caplog: pytest.
 
 
 def test_the_middle_of_an_age_group_does_not_say_who_is_of_age() -> None:
-    estimator: Any = SimpleNamespace(source="made up", sha256="")
+    estimator: Any = SimpleNamespace(source="made up", sha256="", graph_sha256=None)
     grouped = predictions().assign(group=2)
     found = report(grouped, dataset="adience", part="test", estimator=estimator) | {"test_looks": []}
     assert found["over_18"] == {}
