@@ -159,7 +159,7 @@ def _write_config(folder: Path, config: CheckpointConfig) -> None:
 def _readable(stored: dict[str, Any]) -> str:
     """JSON, one entry a line, but a list of numbers or words on one line."""
     text = json.dumps(stored, indent=1, ensure_ascii=False)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\n\s*", " ", found[0]), text) + "\n"
+    return re.sub(r"\[[^\[\]{}]*\]", lambda match: re.sub(r"\n\s*", " ", match[0]), text) + "\n"
 
 
 def load(
@@ -182,16 +182,16 @@ def load(
         raise WeightsError(f"{what} has no revision '{revision}'; give one for a Hub repository alone")
     if source is None:
         folder = bundled()
-        said = f"{NAME} (bundled)"
+        origin = f"{NAME} (bundled)"
     elif Path(source).is_dir():
         folder = Path(source)
-        said = f"folder {folder}"
+        origin = f"folder {folder}"
     elif source in BUNDLED:
         folder = bundled(str(source))
-        said = f"{source} (bundled)"
+        origin = f"{source} (bundled)"
     else:
         folder = _from_hub(str(source), revision, progress)
-        said = f"{source} (Hugging Face Hub{f', {revision}' if revision else ''})"
+        origin = f"{source} (Hugging Face Hub{f', {revision}' if revision else ''})"
     config = read_config(folder)
     known = is_bundled(folder)
     if not known:
@@ -208,7 +208,7 @@ def load(
         model.eval(),
         ensemble.eval(),
         config,
-        said,
+        origin,
         familiarity.eval(),
         graph,
         _own_report(folder, config),

@@ -229,8 +229,8 @@ class AgeEstimator:
         """Prompt → its words that no training caption held; prompts without such words are left out."""
         if self._prompted is None:
             raise UsageError(NO_TEXTS)
-        found = {prompt: self._prompted.towers.unknown_words(prompt) for prompt in distinct_texts(prompts)}
-        return {prompt: words for prompt, words in found.items() if words}
+        unknown = {prompt: self._prompted.towers.unknown_words(prompt) for prompt in distinct_texts(prompts)}
+        return {prompt: words for prompt, words in unknown.items() if words}
 
     def nearest_words(self, prompts: Sequence[str]) -> dict[str, dict[str, list[str]]]:
         """Prompt → unknown word → at most three known words like it; prompts without unknown words are left out."""

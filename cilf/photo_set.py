@@ -48,7 +48,9 @@ PHOTO_SUFFIXES = frozenset(
 class Predictor(Protocol):
     """What a photo set needs of `cilf.AgeEstimator`."""
 
-    def predict(self, photo: Any, prompts: Sequence[str] | None, *, no_face: NoFace) -> list[FacePrediction]:
+    def predict(
+        self, photo: Any, prompts: Sequence[str] | None = None, *, no_face: NoFace
+    ) -> list[FacePrediction]:
         """Predict every face of one photo, left to right; an empty list where there is none."""
 
 
@@ -134,7 +136,8 @@ def predict_photos(
     """
     for name, photo in photos:
         try:
-            faces = estimator.predict(photo() if callable(photo) else photo, prompts, no_face=no_face)
+            picture = photo() if callable(photo) else photo
+            faces = estimator.predict(picture, prompts=prompts, no_face=no_face)
         except PhotoError as error:
             yield _without_faces(name, "unreadable", str(error))
         except CilfError:

@@ -58,9 +58,9 @@ class Endpoints:
         true age lies between low and high for 90 of 100 faces), initial_age, iterations, status ("accepted",
         "corrected" or "low_confidence"), error, trace (each step's iteration, age, estimated_error, accepted, view and
         kept_error), distribution (the probabilities of the ages 0 to 100), similarities (prompt to cosine; empty where
-        the weights have no text tower) and over_18 ("yes", "no" or "unsure"). A photo without a face gives one record with the
-        status "no_face". An estimate from a picture is no fact about a person and must not be used to decide about
-        anybody.
+        the weights have no text tower) and over_18 ("yes", "no" or "unsure"). A photo without a face gives one record
+        with the status "no_face". An estimate from a picture is no fact about a person and must not be used to decide
+        about anybody.
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.

@@ -39,6 +39,8 @@ NO_PROMPTS = "Write at least one prompt to compare the face with."
 
 MAX_PROMPTS = 24
 MAX_PROMPT_LENGTH = MAX_LETTERS
+TOO_MANY_PROMPTS = f"Only the first {MAX_PROMPTS} prompts are scored."
+REMOVE_PROMPT = "Remove “{}”"
 
 STATUS_TITLES: dict[Status, str] = {
     "accepted": "Accepted at once",
@@ -129,16 +131,6 @@ def unknown_words(words: list[str]) -> str:
     """Note on a prompt whose words the text tower did not meet in training."""
     quoted = ", ".join(f"“{word}”" for word in words)
     return f"Not seen in training: {quoted}"
-
-
-def remove_prompt(prompt: str) -> str:
-    """What the cross of a prompt does."""
-    return f"Remove “{prompt}”"
-
-
-def too_many_prompts() -> str:
-    """Note when the editor holds more than is scored."""
-    return f"Only the first {MAX_PROMPTS} prompts are scored."
 
 
 def prompt_lines(text: str) -> list[str]:
@@ -246,14 +238,12 @@ MCP_ON = '<p class="cilf-small">Language models reach the same as tools (MCP) at
 MCP_OFF = '<p class="cilf-small">Started with <code>--mcp</code>, the page offers them to language models as tools.</p>'
 
 
+NEW_WEIGHTS = "Now in use: {}."
+
+
 def downloading(done: int, total: int) -> str:
     """How far the download of weights is, in bytes."""
     return f"Downloading the weights: {done / 1e6:.0f} of {total / 1e6:.0f} MB"
-
-
-def new_weights(source: str) -> str:
-    """Other weights are in use now."""
-    return f"Now in use: {source}."
 
 
 def old_weights(error: Exception, source: str | None) -> str:
@@ -286,13 +276,6 @@ SET_OUTCOMES = {
     "no_face": "No face",
     "unreadable": "Not readable",
 }
-
-
-def set_stalled(name: str) -> str:
-    """A file stopped coming in the middle, or came so slowly that others had to wait."""
-    return f"'{name}' was too long on its way here; choose it again"
-
-
-def set_gone(name: str) -> str:
-    """The browser could not read a file that was chosen."""
-    return f"'{name}' could not be read on your computer; choose it again"
+# A file stopped coming in the middle, or came so slowly that others had to wait; the browser could not read a file.
+SET_STALLED = "'{}' was too long on its way here; choose it again"
+SET_GONE = "'{}' could not be read on your computer; choose it again"

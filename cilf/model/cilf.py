@@ -66,8 +66,8 @@ class Prediction:
         The fused embedding is the global embedding plus the mean of the cells' shares (METHOD 5.3), so a share's
         inner product with "prompt of the estimated age minus mean prompt" is that cell's exact contribution to it.
         """
-        wanted = torch.einsum("bk,bkd->bd", self.estimate.probabilities, self.age_text)
-        contrast = F.normalize(wanted - self.age_text.mean(dim=1), dim=-1)
+        expected = torch.einsum("bk,bkd->bd", self.estimate.probabilities, self.age_text)
+        contrast = F.normalize(expected - self.age_text.mean(dim=1), dim=-1)
         return torch.einsum("bdhw,bd->bhw", self.grid, contrast)
 
 
@@ -145,11 +145,11 @@ class CILF(AgeModel):
             image, grid = self.towers.encode_image(torch.cat([pixels, pixels.flip(-1)]))
             image = image.unflatten(0, (2, -1)).mean(dim=0)
             seen, mirrored = grid.unflatten(0, (2, -1))
-            found = self.fuse(image, (seen + mirrored.flip(-1)) / 2, age_text)
+            prediction = self.fuse(image, (seen + mirrored.flip(-1)) / 2, age_text)
         else:
-            found = self(pixels, age_text)
-        parts = torch.stack([found.tower.estimate.logits, found.shares.estimate.logits], dim=1)
-        return Description(found.embedding, found.estimate, parts, found.relevance())
+            prediction = self(pixels, age_text)
+        parts = torch.stack([prediction.tower.estimate.logits, prediction.shares.estimate.logits], dim=1)
+        return Description(prediction.embedding, prediction.estimate, parts, prediction.relevance())
 
     def encode_ages(self, template: int | None = None) -> Float[Tensor, "age embed"]:
         """Plain age prompts T, unit length; `template` as in `AgePrompts.forward`."""

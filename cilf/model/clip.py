@@ -133,12 +133,12 @@ class ClipTowers(nn.Module):
         """As `encode_image`, with the grid as the tower gives it, before its projection into the shared space."""
         visual = self.clip.visual
         # Not `indices=grid_stage`: open_clip would read an integer as "the last n" and return n of them.
-        found = visual.forward_intermediates(
+        features = visual.forward_intermediates(
             (pixels - self.mean) / self.std,
             indices=[self._grid_index],
             normalize_intermediates=self._projects_tokens,
         )
-        image, grid = found["image_features"], found["image_intermediates"][0]
+        image, grid = features["image_features"], features["image_intermediates"][0]
         return image if self._projects_tokens else self.image_norm(image), grid
 
     def project_grid(

@@ -218,14 +218,14 @@ class MTMSA(AgeModel):
         those of a deep ensemble do (METHOD 9).
         """
         views = (False, True) if mirror else (False,)
-        found = self(torch.cat([pixels.flip(-1) if flipped else pixels for flipped in views]))
-        mean = DECADE * found.mean.unflatten(0, (len(views), -1))
-        variance = DECADE**2 * found.log_variance.exp().unflatten(0, (len(views), -1))
+        prediction = self(torch.cat([pixels.flip(-1) if flipped else pixels for flipped in views]))
+        mean = DECADE * prediction.mean.unflatten(0, (len(views), -1))
+        variance = DECADE**2 * prediction.log_variance.exp().unflatten(0, (len(views), -1))
         variance = self.head.temperature * (variance.mean(dim=0) + mean.var(dim=0, correction=0))
-        gates = zip(views, found.attention.unflatten(0, (len(views), -1)), strict=True)
+        gates = zip(views, prediction.attention.unflatten(0, (len(views), -1)), strict=True)
         estimate = self.head.summarise(mean.mean(dim=0), variance.sqrt())
         return Description(
-            F.normalize(found.embedding.unflatten(0, (len(views), -1)).sum(dim=0), dim=-1),
+            F.normalize(prediction.embedding.unflatten(0, (len(views), -1)).sum(dim=0), dim=-1),
             estimate,
             estimate.logits.unsqueeze(1),
             torch.stack([gate.flip(-1) if flipped else gate for flipped, gate in gates]).mean(dim=0),

@@ -54,9 +54,9 @@ class Described(nn.Module):
         self, pixels: Float[Tensor, "batch 3 height width"], age_text: Float[Tensor, "age embed"]
     ) -> tuple[Tensor, ...]:
         """See `AgeModel.describe`."""
-        found = self.model.describe(pixels, age_text, mirror=self.mirror)
-        estimate = (getattr(found.estimate, name) for name in ESTIMATE)
-        return found.embedding, *estimate, found.relevance, found.parts
+        description = self.model.describe(pixels, age_text, mirror=self.mirror)
+        estimate = (getattr(description.estimate, name) for name in ESTIMATE)
+        return description.embedding, *estimate, description.relevance, description.parts
 
 
 def network(model: AgeModel, graph: Graph | None, device: torch.device, *, mirror: bool) -> Network:
@@ -115,8 +115,8 @@ class GraphNetwork:
     ) -> Description:
         """See `AgeModel.describe`."""
         given = {PIXELS: np.ascontiguousarray(pixels.numpy()), AGE_TEXT: age_text.numpy()}
-        found = self._session.run(self._outputs, {name: given[name] for name in self._inputs})
-        results = dict(zip(self._outputs, map(torch.from_numpy, found), strict=True))
+        values = self._session.run(self._outputs, {name: given[name] for name in self._inputs})
+        results = dict(zip(self._outputs, map(torch.from_numpy, values), strict=True))
         estimate = AgeEstimate(*(results[name] for name in ESTIMATE))
         # A graph from before there were parts gives none.
         parts = results.get("parts", estimate.logits.unsqueeze(1))

@@ -128,16 +128,16 @@ def _total(row: Measured, value: str) -> float:
 def by_grid(rows: list[Measured], part: str) -> dict[str, dict[str, float]]:
     """Milliseconds and MB of one part: a row for each grid, and the exponents of their growth."""
     own = [row for row in rows if row.part == part]
-    found: dict[str, dict[str, float]] = {}
+    grids: dict[str, dict[str, float]] = {}
     for row in own:
         columns = {f"{row.kind}, ms": _total(row, "time"), f"{row.kind}, MB": row.memory}
-        found.setdefault(f"{row.side}²", {}).update(columns)
-    found[f"exponent from {SLOPE_FROM}² up"] = {
+        grids.setdefault(f"{row.side}²", {}).update(columns)
+    grids[f"exponent from {SLOPE_FROM}² up"] = {
         f"{kind}, {unit}": slope([row for row in own if row.kind == kind], value)
         for kind in KINDS
         for unit, value in (("ms", "time"), ("MB", "memory"))
     }
-    return found
+    return grids
 
 
 def figure(rows: list[Measured], path: Path) -> None:

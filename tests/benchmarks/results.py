@@ -81,9 +81,9 @@ def _section(name: str, entry: Mapping[str, Any]) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, but whole numbers from 100 up."""
+    """Three significant digits, but whole numbers from 100 up, and at most three decimals."""
     digits = 2 - math.floor(math.log10(abs(value))) if value else 0
-    return f"{value:,.{max(0, digits)}f}"
+    return f"{value:,.{min(3, max(0, digits))}f}"
 
 
 def _commit() -> str:

@@ -21,8 +21,8 @@ from playwright.sync_api import sync_playwright
 from cilf import AgeEstimator
 from cilf.tracking import FaceTracker
 from tests.benchmarks.results import record
+from tests.browser.live_clip import RATE, number, numbered, still, swaying, write_y4m
 from tests.browser.running import Site, launch_browser, open_page, serve
-from tests.live_clip import RATE, number, numbered, still, swaying, write_y4m
 
 SECONDS = 20
 COMMAND = "pytest tests/benchmarks/test_live_speed.py -s"

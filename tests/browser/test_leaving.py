@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, Playwright, expect
 from cilf.demo import texts
 from cilf.demo.photo.tab import PREDICTIONS_AT_ONCE
 from tests.browser.conftest import visits
+from tests.browser.live_clip import numbered, swaying, write_y4m
 from tests.browser.running import HOPPER, PATIENCE_S, launch_browser, serve, upload, wait_until
-from tests.live_clip import numbered, swaying, write_y4m
 
 NAME = "aunt-in-the-garden"
 

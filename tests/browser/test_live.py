@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
 from tests.browser.conftest import visits
+from tests.browser.live_clip import beside, numbered, swaying, write_y4m
 from tests.browser.running import PATIENCE_S, Site, findings, launch_browser, wait_until
-from tests.live_clip import beside, numbered, swaying, write_y4m
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 

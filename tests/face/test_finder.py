@@ -16,7 +16,7 @@ from cilf.errors import PhotoError
 from cilf.face.alignment import TEMPLATE
 from cilf.face.finder import Face, FaceFinder, align, whole_picture
 from cilf.face.images import open_photo
-from tests.group_photo import Box, Place, Portrait, compose
+from tests.face.group_photo import Box, Place, Portrait, compose
 
 
 @pytest.fixture(scope="session", params=["grace_hopper", "eileen_collins"])

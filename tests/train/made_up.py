@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests import tiny
 from train.calibrate.calibrate import Photos
-from train.data.augment import AugmentConfig
+from train.data.augmentation.augment import AugmentConfig
 from train.data.crop_cache import CropCache, Subset
 from train.data.datasets import Sample
 from train.fit.losses import LossConfig

@@ -19,12 +19,11 @@ from torch.nn import functional as F
 
 from cilf.checkpoint import Checkpoint, CheckpointConfig
 from cilf.model.base import AgeModel
-from cilf.model.cilf import CILF
 from cilf.model.correction import EnsembleConfig
 from cilf.model.familiarity import Familiarity
 from cilf.model.head import AgeEstimate
 from cilf.model.onnx_runtime import Network
-from cilf.model.registry import ErrorNetwork, build_errors
+from cilf.model.registry import ErrorNetwork, build_errors, family_of
 from train.calibrate.error_ensemble import (
     choose_correction,
     choose_views,
@@ -45,10 +44,9 @@ from train.calibrate.intervals import (
 )
 from train.calibrate.predictions import PROPOSED, ViewOutputs, view_outputs
 from train.calibrate.predictions import join as join_outputs
-from train.data.augment import plain
+from train.data.augmentation.augment import plain
 from train.data.crop_cache import Subset
 from train.data.datasets import Sample
-from train.data.run_data import RunData
 from train.fit.recipe import AnyRecipe, stored_model
 
 log = logging.getLogger(__name__)
@@ -68,11 +66,6 @@ class Photos:
     tune: Sequence[Sample]
     cal: Sequence[Sample]
     groups: Mapping[str, str]
-
-    @classmethod
-    def of(cls, data: RunData) -> "Photos":
-        """Photos of a training run. Raises DatasetError for a part without photos."""
-        return cls(data.held_samples, data.tune.samples, data.cal.samples, data.groups)
 
 
 @dataclass(frozen=True)
@@ -118,7 +111,7 @@ def calibrate(
     """
     model.head.temperature.fill_(1)
     compute = network or _plain_network(model, mirror=recipe.mirror)
-    proposed = PROPOSED if isinstance(model, CILF) else ()
+    proposed = PROPOSED if family_of(recipe.model).corrects else ()
 
     def outputs_of(samples: Sequence[Sample]) -> ViewOutputs:
         return view_outputs(model, compute, samples, proposed, folder, processes=processes)
@@ -220,9 +213,9 @@ def describe(model: AgeModel, subset: Subset, *, mirror: bool, batch_size: int =
         rows = subset.rows[start : start + batch_size]
         crops = torch.from_numpy(subset.cache.crops[rows])
         pixels = plain(crops, size, subset.cache.margin)
-        found = model.describe(pixels, age_text, mirror=mirror)
+        description = model.describe(pixels, age_text, mirror=mirror)
         truth = torch.tensor([float(subset.cache.samples[row].age) for row in rows])
-        parts.append(Described(found.embedding, found.estimate, truth))
+        parts.append(Described(description.embedding, description.estimate, truth))
     return join(parts)
 
 
@@ -232,14 +225,14 @@ def fit_temperature(model: AgeModel, tune: Described) -> tuple[float, float]:
     A Gaussian's mean does not move with its temperature: of equal errors the likeliest distribution wins.
     """
     grid = np.round(np.arange(0.05, 2.01, 0.05), 2)
-    found = []
+    candidates = []
     for temperature in grid:
         estimate = model.head.tempered(tune.estimate, float(temperature))
         whole = tune.truth.round().long().clamp(0, estimate.logits.shape[1] - 1)
         surprise = F.cross_entropy(estimate.logits, whole)
         error = float((estimate.age - tune.truth).abs().mean())
-        found.append((round(error, 6), float(surprise), float(temperature)))
-    smallest, _, best = min(found)
+        candidates.append((round(error, 6), float(surprise), float(temperature)))
+    smallest, _, best = min(candidates)
     return best, smallest
 
 

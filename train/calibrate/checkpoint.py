@@ -22,21 +22,27 @@ def save_run(
     run: Path,
     output: Path,
     views: Path,
-    start: Checkpoint | None = None,
-    *,
     processes: int = 1,
+    *,
+    start: Checkpoint | None = None,
 ) -> None:
     """Calibrate the finished run in the folder `run` and save its checkpoint in `output`.
 
-    The network's outputs for all views of the photos, which `processes` processes cut out, are kept in `views`.
-    With `start`, the checkpoint that the run started from, the weights are averaged with those of `start` by the share
-    that is best on the validation photos (`train.calibrate.weight_averaging`).
+    Args:
+        recipe: of the run.
+        data: its photos.
+        run: folder of the run.
+        output: folder of the checkpoint.
+        views: folder where the network's outputs for all views of the photos are kept between calls.
+        processes: that cut out faces.
+        start: the checkpoint that the run started from, where its weights are to be averaged with the run's by the
+            share that is best on the validation photos (`train.calibrate.weight_averaging`).
 
     Raises:
         UsageError: the run is unfinished, or it or `start` is of another network than the recipe's.
         DatasetError: a part of the data has no photos.
     """
-    photos, tune = Photos.of(data), data.tune
+    tune, photos = data.tune, _photos(data)
     model, step = averaged_model(recipe, run)
     share = blend(model, start.model.state_dict(), tune, mirror=recipe.mirror) if start else 0.0
     result = calibrate(model, recipe, photos, views, step, share, processes=processes)
@@ -54,8 +60,13 @@ def is_checkpoint_of(run: Path, output: Path) -> bool:
 
 
 def save_recalibrated(
-    checkpoint: Checkpoint, recipe: AnyRecipe, data: RunData, output: Path, views: Path, *, processes: int = 1
+    checkpoint: Checkpoint, recipe: AnyRecipe, data: RunData, output: Path, views: Path, processes: int = 1
 ) -> None:
-    """Calibrate the weights of a checkpoint again and save the result in `output`; `views` as in `save_run`."""
-    result = recalibrate(checkpoint, recipe, Photos.of(data), views, processes=processes)
+    """Calibrate the weights of a checkpoint again and save the result in `output`; arguments as of `save_run`."""
+    result = recalibrate(checkpoint, recipe, _photos(data), views, processes=processes)
     save(output, checkpoint.model, result.errors, result.config, result.familiarity)
+
+
+def _photos(data: RunData) -> Photos:
+    held = [sample for part in data.held for sample in part.samples]
+    return Photos(held, data.tune.samples, data.cal.samples, data.groups)

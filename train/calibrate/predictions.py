@@ -59,7 +59,7 @@ class ViewOutputs:
         embedding: (N, V, D).
         logits: (N, V, K).
         age, spread: (N, V) as the head says them, in years.
-        parts: (N, V, P, K) logits of the network's parts; P = 0 where it has none.
+        parts: (N, V, P, K) logits of the network's parts; a network without parts repeats its own.
         views: what the further views are.
     """
 
@@ -75,13 +75,15 @@ class ViewOutputs:
 
     def at(self, index: Tensor) -> "ViewOutputs":
         """The photos at these positions."""
-        tensors = {name: getattr(self, name)[index] for name in _tensors()}
+        tensors: dict[str, Any] = {name: getattr(self, name)[index] for name in _tensors()}
         return replace(self, names=tuple(self.names[row] for row in index.tolist()), **tensors)
 
     def with_views(self, chosen: Sequence[View]) -> "ViewOutputs":
         """The first crop and these further views, in their order."""
         columns = torch.tensor([0, *(1 + self.views.index(view) for view in chosen)])
-        tensors = {name: getattr(self, name)[:, columns] for name in _tensors() - {"truth", "detected"}}
+        tensors: dict[str, Any] = {
+            name: getattr(self, name)[:, columns] for name in _tensors() - {"truth", "detected"}
+        }
         return replace(self, views=tuple(chosen), **tensors)
 
     def evidence(self, number: int, predictive: PredictiveConfig) -> Evidence:

@@ -71,9 +71,9 @@ class Shown:
 
 def after_fit(model: AgeModel, tune: Subset, folder: Path) -> Path:
     """The page of a run that has just ended; its intervals are those of the age head's own distribution."""
-    found = describe(model.cpu(), tune, mirror=False)
-    truth, age = found.truth.numpy(), found.estimate.age.numpy()
-    shares = central_shares(found.estimate.probabilities.numpy(), truth)
+    described = describe(model.cpu(), tune, mirror=False)
+    truth, age = described.truth.numpy(), described.estimate.age.numpy()
+    shares = central_shares(described.estimate.probabilities.numpy(), truth)
     return write_page(folder, Shown(tune, age, shares, "of the predicted distribution"))
 
 
@@ -154,9 +154,9 @@ def _scatter(axis: Axes, truth: Ages, age: Ages) -> None:
 
 def _reliability(axis: Axes, shown: Shown) -> None:
     levels = [100 * level for level in shown.shares]
-    found = [100 * float(inside.mean()) for inside in shown.shares.values()]
+    shares = [100 * float(inside.mean()) for inside in shown.shares.values()]
     axis.plot([50, 95], [50, 95], color="black", linewidth=1, label="as promised")
-    axis.plot(levels, found, marker=".", label=shown.promise)
+    axis.plot(levels, shares, marker=".", label=shown.promise)
     axis.set(xlabel="promised share, %", ylabel="share that holds the true age, %", title="intervals")
     axis.legend()
 
@@ -172,10 +172,10 @@ def _worst(shown: Shown) -> list[str]:
         face = Image.fromarray(cache.crops[row][margin:side, margin:side])
         face.resize((96, 96)).save(file, "JPEG", quality=85)
         name = html.escape(cache.samples[row].name)
-        said = f"{shown.age[index]:.1f} for {truth[index]:.0f}"
+        caption = f"{shown.age[index]:.1f} for {truth[index]:.0f}"
         faces.append(
             f'<figure title="{name}">{_picture(file.getvalue(), "jpeg", name)}'
-            f"<figcaption>{said}</figcaption></figure>"
+            f"<figcaption>{caption}</figcaption></figure>"
         )
     return faces
 
@@ -186,13 +186,13 @@ def _figure(figure: Figure) -> str:
     return _picture(file.getvalue(), "png", "curves of the run")
 
 
-def _picture(content: bytes, kind: str, said: str) -> str:
-    return f'<img alt="{said}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
+def _picture(content: bytes, kind: str, text: str) -> str:
+    return f'<img alt="{text}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
 
 
-def _table(found: Mapping[str, Any]) -> str:
+def _table(facts: Mapping[str, Any]) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(name)}</td><td><code>{html.escape(str(value))}</code></td></tr>"
-        for name, value in found.items()
+        for name, value in facts.items()
     )
     return f"<table>{rows}</table>" if rows else "<p>Not recorded.</p>"

@@ -30,7 +30,7 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
 
 
 def add_views(parser: argparse.ArgumentParser) -> None:
-    """Add `--views` and `--processes`, for commands that compute further views of the photos."""
+    """Add `--views` and `--processes`, for the network's outputs on further views of the photos."""
     parser.add_argument(
         "--views",
         type=Path,

@@ -40,14 +40,10 @@ def _calibrate(options: argparse.Namespace) -> int:
         )
     recipe = read_recipe(options.recipe)
     data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
+    views = options.views, options.processes
     if options.weights:
-        checkpoint = load(options.weights)
-        save_recalibrated(
-            checkpoint, recipe, data, options.output, options.views, processes=options.processes
-        )
+        save_recalibrated(load(options.weights), recipe, data, options.output, *views)
     else:
         start = load(options.start) if options.start else None
-        save_run(
-            recipe, data, options.folder, options.output, options.views, start, processes=options.processes
-        )
+        save_run(recipe, data, options.folder, options.output, *views, start=start)
     return 0

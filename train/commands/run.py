@@ -8,7 +8,7 @@ from typing import Any
 
 from cilf.errors import UsageError
 from train.commands.arguments import add_cache, add_data
-from train.data.datasets import read_data, read_groups, read_splits, select
+from train.data.datasets import read_data, read_splits, select
 from train.data.run_data import RunData
 
 
@@ -48,8 +48,7 @@ def _run(options: argparse.Namespace) -> int:
     pipeline = read_pipeline(options.pipeline)
     folder = options.folder or Path("runs") / pipeline.name
     output = options.output or folder / "checkpoint"
-    photos = dict(read_data(options.data))
-    splits, groups = read_splits(options.split), read_groups(options.split)
+    photos, splits = dict(read_data(options.data)), read_splits(options.split)
     recipes = {stage.name: read_recipe(stage.recipe) for stage in pipeline.stages}
     for name in dict.fromkeys(name for recipe in recipes.values() for name in recipe.shares):
         if name not in photos:
@@ -59,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     checkpoints: dict[str, Path] = {}
     for stage in pipeline.stages:
         recipe, run = recipes[stage.name], folder / stage.name
-        data = RunData(options.cache, splits, recipe.shares, recipe.crop_size, groups)
+        data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
         checkpoints[stage.name] = output if stage is pipeline.stages[-1] else run / "checkpoint"
         _train(stage, recipe, data, run, checkpoints, options.processes)
     if pipeline.export:
@@ -88,5 +87,5 @@ def _train(
     if is_checkpoint_of(run, checkpoints[stage.name]):
         logging.info("stage %s: finished before", stage.name)
     else:
-        before = start if stage.averaging else None
-        save_run(recipe, data, run, checkpoints[stage.name], run / "views", before, processes=processes)
+        averaged = start if stage.averaging else None
+        save_run(recipe, data, run, checkpoints[stage.name], run / "views", processes, start=averaged)

@@ -99,9 +99,10 @@ def _correction(options: argparse.Namespace) -> int:
     checkpoint = load(options.weights)
     names = checkpoint.config.training["data"]
     data = RunData.open(options.cache, options.split, dict.fromkeys(names, 1.0))
+    known = [sample for part in (*data.held, data.tune) for sample in part.samples]
     on_known, on_test = (
         outputs_of_checkpoint(checkpoint, samples, options.views, processes=options.processes)
-        for samples in ([*data.held_samples, *data.tune.samples], data.test.samples)
+        for samples in (known, data.test.samples)
     )
     report = sweep(checkpoint, on_known, [data.groups.get(name, name) for name in on_known.names], on_test)
     evaluation = {
@@ -143,11 +144,11 @@ def _cross_dataset(options: argparse.Namespace) -> int:
     recipe = read_recipe(options.recipe)
     data = RunData.open(options.cache, options.split, {options.train: 1.0}, recipe.crop_size)
     [train] = data.train
-    shown = "tune" if "tune" in {data.splits.get(sample.name) for sample in train.cache.samples} else "held"
+    parts = {data.splits.get(sample.name) for sample in train.cache.samples}
     report, rows = cross_dataset(
         recipe,
         train,
-        data.of_first_set(shown),
+        data.tune if "tune" in parts else data.held[0],
         measured_photos(options.cache / options.measure, data.splits, options.part),
         options.output,
         resume=options.resume,

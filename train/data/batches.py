@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from train.data.augment import AugmentConfig, Draws, augment, draw, mix_amplitudes
+from train.data.augmentation.augment import AugmentConfig, Draws, augment, draw, mix_amplitudes
 from train.data.crop_cache import Subset
 from train.data.datasets import DatasetError, Sample
 
@@ -62,7 +62,7 @@ class Draft:
     Attributes:
         step, samples, numbers: see `Batch`.
         size: S, side in pixels that the batch is to have.
-        draws: (B, draws), see `train.data.augment.draw`.
+        draws: (B, draws), see `train.data.augmentation.augment.draw`.
         picked: (B, 2) data set and row of each photo in the crop cache; None where `crops` come along.
         crops: (B, side, side, 3) uint8; None where they lie in the crop cache.
         mesh: see `Batch`.

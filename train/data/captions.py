@@ -219,8 +219,8 @@ def _same_label(
     def code(items: Sequence[Sample] | Sequence[Caption]) -> Tensor:
         return torch.tensor([codes.setdefault(getattr(item, label), len(codes)) for item in items])
 
-    own, said = code(samples).unsqueeze(1), code(captions)
-    return (own == said) | (own == 0) | (said == 0), (own == 0) & (said != 0)
+    own, stated = code(samples).unsqueeze(1), code(captions)
+    return (own == stated) | (own == 0) | (stated == 0), (own == 0) & (stated != 0)
 
 
 def _literals(
@@ -424,8 +424,8 @@ def _text(draft: Draft) -> str:
 def _phrases(draft: Draft, dice: Sequence[float], *, plural: bool = False) -> _Phrases:
     phrases = _Phrases()
     possessive = "their" if plural else POSSESSIVE[draft.gender]
-    said = [(s.phrases, die) for s, die in zip(draft.statements, dice, strict=False)]
-    for options, die in said:
+    choices = [(s.phrases, die) for s, die in zip(draft.statements, dice, strict=False)]
+    for options, die in choices:
         slot, text = _pick([o for o in options if o[0] != "verb"] if plural else options, die)
         getattr(phrases, "with_" if slot == "with" else slot).append(text.replace("{possessive}", possessive))
     if draft.age:

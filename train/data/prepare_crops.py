@@ -35,9 +35,9 @@ def prepare(samples: list[Sample], folder: Path, size: int, margin: int, process
 
     A cache that already holds the same photos at the same size is used; labels that have changed since are put right.
     """
-    wanted = {"size": size, "margin": margin, "names": [sample.name for sample in samples]}
+    request = {"size": size, "margin": margin, "names": [sample.name for sample in samples]}
     index = folder / "index.json"
-    if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["wanted"] == wanted:
+    if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["wanted"] == request:
         _relabel(index, samples)
         _measure_missing(folder, processes)
         return load(folder)
@@ -50,14 +50,14 @@ def prepare(samples: list[Sample], folder: Path, size: int, margin: int, process
     kept: list[Sample] = []
     detected: list[bool] = []
     digest = hashlib.sha256()
-    for sample, crop, found in aligned(samples, size, margin, processes, folder.name):
+    for sample, crop, face_found in aligned(samples, size, margin, processes, folder.name):
         crops[len(kept)] = crop
         digest.update(crop.tobytes())
         kept.append(sample)
-        detected.append(found)
+        detected.append(face_found)
     crops.flush()
     rows = [asdict(sample) | {"path": str(sample.path)} for sample in kept]
-    stored = {"wanted": wanted, "detected": detected, "samples": rows, "sha256": digest.hexdigest()}
+    stored = {"wanted": request, "detected": detected, "samples": rows, "sha256": digest.hexdigest()}
     index.write_text(json.dumps(stored), encoding="utf-8")
     _measure_missing(folder, processes)
     return load(folder)
@@ -79,16 +79,16 @@ def prepare_shards(
 
 
 def aligned(
-    samples: list[Sample], size: int, margin: int, processes: int, said: str
+    samples: list[Sample], size: int, margin: int, processes: int, label: str
 ) -> Iterator[tuple[Sample, np.ndarray, bool]]:
-    """Each sample with its crop, in order, and whether a face was found; `said` stands before the progress bar.
+    """Each sample with its crop, in order, and whether a face was found; `label` stands before the progress bar.
 
     Leaves out, with a warning, a sample whose picture cannot be read.
     """
     jobs = [(sample, size, margin) for sample in samples]
     # Spawned, because a fork of a process in which MediaPipe's threads run may hang or crash.
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker) as pool:
-        for sample, result in zip(samples, tqdm(_run(pool, jobs), total=len(jobs), desc=said), strict=True):
+        for sample, result in zip(samples, tqdm(_run(pool, jobs), total=len(jobs), desc=label), strict=True):
             if isinstance(result, str):
                 log.warning("left out: %s", result)
                 continue

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from train.data.crop_cache import Subset, subset, with_mean_ages
-from train.data.datasets import Sample, read_groups, read_splits
+from train.data.datasets import read_groups, read_splits
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class RunData:
         splits: file name → part.
         shares: data set → share of its training photos drawn in each epoch.
         size: least side of a crop in pixels; 0 takes any.
-        groups: file name → group of near-duplicates; a photo that is not named is a group of its own.
+        groups: file name → group of near-duplicates, which are trained with the mean of their ages.
     """
 
     cache: Path
@@ -34,23 +34,18 @@ class RunData:
         cls, cache: Path, split_files: Iterable[Path], shares: Mapping[str, float], size: int = 0
     ) -> "RunData":
         """Read the split files. Raises DatasetError; so does each part that has no photos or too small crops."""
-        files = tuple(split_files)
+        files = list(split_files)
         return cls(cache, read_splits(files), shares, size, read_groups(files))
 
     @property
     def train(self) -> list[Subset]:
-        """Training photos of every data set; near-duplicates carry the mean of their ages."""
+        """Training photos of every data set."""
         return [with_mean_ages(part, self.groups) for part in self.of_every_set("train")]
 
     @property
     def held(self) -> list[Subset]:
         """Held-out photos of every data set, for the error ensemble."""
         return self.of_every_set("held")
-
-    @property
-    def held_samples(self) -> list[Sample]:
-        """Held-out photos of every data set, one after another."""
-        return [sample for part in self.held for sample in part.samples]
 
     @property
     def tune(self) -> Subset:

@@ -29,7 +29,7 @@ import webdataset
 from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
-from train.data.augment import draw
+from train.data.augmentation.augment import draw
 from train.data.batches import MAX_AGE, Batch, Draft, Schedule, ahead, finished, preference
 from train.data.crop_cache import labels
 from train.data.datasets import DatasetError, Sample
@@ -73,9 +73,9 @@ def open_shards(location: str, part: str = "train", share: float = 1.0) -> Shard
     try:
         with webdataset.gopen(f"{location}/{INDEX}") as file:
             stored = json.loads(file.read())
-        found = stored["parts"][part]
-        names = [shard["name"] for shard in found["shards"]]
-        hashes = tuple(shard["sha256"] for shard in found["shards"])
+        entry = stored["parts"][part]
+        names = [shard["name"] for shard in entry["shards"]]
+        hashes = tuple(shard["sha256"] for shard in entry["shards"])
         margin = int(stored["margin"])
     except KeyError as error:
         raise DatasetError(
@@ -84,7 +84,7 @@ def open_shards(location: str, part: str = "train", share: float = 1.0) -> Shard
     except (OSError, ValueError) as error:
         raise DatasetError(f"No shards at {location}: looked for {location}/{INDEX} ({error}).") from error
     urls = tuple(f"{location}/{name}" for name in names)
-    return ShardSet(urls, hashes, tuple(found["ages"]), margin, share)
+    return ShardSet(urls, hashes, tuple(entry["ages"]), margin, share)
 
 
 def write_shards(
@@ -236,10 +236,10 @@ class Streamed(IterableDataset[list[Draft] | DatasetError]):
     def _wanted(self, rows: Iterable[dict[str, Any]], epoch: int, again: int) -> Iterator[_Encoded]:
         """Each crop as often as an epoch wants it: 1.3 times is once or twice."""
         for row in rows:
-            found = json.loads(row["json"])
+            row_values = json.loads(row["json"])
             part = self.of_set[row["__url__"]]
-            number = int(self.offsets[part]) + found.pop("number")
-            sample = Sample(path=Path(row["__url__"]) / found["name"], **found)
+            number = int(self.offsets[part]) + row_values.pop("number")
+            sample = Sample(path=Path(row["__url__"]) / row_values["name"], **row_values)
             chance = np.random.default_rng((self.schedule.seed, epoch, again, number)).random()
             for _ in range(int(self.times[part][_whole(sample)] + chance)):
                 yield _Encoded(row["png"], sample, number)

@@ -44,24 +44,24 @@ def predict(
     rows = []
     for sample in tqdm(samples, desc="evaluate", unit="photo"):
         try:
-            found = max(estimator.predict(sample.path, no_face="whole"), key=_area)
+            face = max(estimator.predict(sample.path, no_face="whole"), key=_area)
         except PhotoError as error:
             log.warning("left out: %s", error)
             continue
-        low, high = found.interval
+        low, high = face.interval
         rows.append(
             {
                 **labels(sample),
-                "age": found.age,
-                "initial_age": found.initial_age,
+                "age": face.age,
+                "initial_age": face.initial_age,
                 "age_low": low,
                 "age_high": high,
-                **{f"over_{limit}": found.over(limit) for limit in LIMITS},
-                **_calibration(found, float(sample.age)),
-                "status": found.status,
-                "iterations": found.iterations,
-                "detected": found.detection_score is not None,
-                **also(found),
+                **{f"over_{limit}": face.over(limit) for limit in LIMITS},
+                **_calibration(face, float(sample.age)),
+                "status": face.status,
+                "iterations": face.iterations,
+                "detected": face.detection_score is not None,
+                **also(face),
             }
         )
     if not rows:
@@ -131,13 +131,13 @@ def _decisions(table: pd.DataFrame, limit: int) -> dict[str, Any]:
         f"{limit} and over": (limit, 200),
         f"{limit}–{limit + 6}": (limit, limit + 6),
     }
-    found = {}
+    answers = {}
     for name, ages in groups.items():
         rows = table[within(table["truth"].to_numpy(), *ages)]
         if len(rows):
             wrong = "yes" if ages[1] < limit else "no"
-            found[name] = decision_quality(list(rows[f"over_{limit}"]), wrong)
-    return found
+            answers[name] = decision_quality(list(rows[f"over_{limit}"]), wrong)
+    return answers
 
 
 def _measure(rows: pd.DataFrame) -> dict[str, Any]:
@@ -145,25 +145,25 @@ def _measure(rows: pd.DataFrame) -> dict[str, Any]:
     return summary({column: rows[column].to_numpy(dtype=np.float64) for column in columns}, units(rows))
 
 
-def write(found: dict[str, Any], path: Path) -> None:
-    """Write a report of a checkpoint or of prompts. Looks at a `test` part are added to those that the file already
+def write(report: dict[str, Any], path: Path) -> None:
+    """Write a report of a checkpoint or of prompts. Evaluations on a `test` part are added to those the file already
     holds."""
     look: dict[str, Any] | None = None
-    if found["part"] == "test":
-        who = {name: found[name] for name in ("weights_sha256", "clip") if name in found}
-        look = {"dataset": found["dataset"], "mae": found["all"]["mae"]} | who
-    path.write_text(json.dumps(with_looks(found, path, look), indent=1) + "\n", encoding="utf-8")
+    if report["part"] == "test":
+        who = {name: report[name] for name in ("weights_sha256", "clip") if name in report}
+        look = {"dataset": report["dataset"], "mae": report["all"]["mae"]} | who
+    path.write_text(json.dumps(with_looks(report, path, look), indent=1) + "\n", encoding="utf-8")
 
 
-def table(found: dict[str, Any]) -> str:
+def table(report: dict[str, Any]) -> str:
     """The report's main figures as a Markdown table."""
     lines = [
         "| photos | count | MAE, years (95 % range) | bias (range) | before correction | CS@5 (range) "
         "| 90 % interval holds (range) | mean width |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    rows = {"all": found["all"], "up to age 100": found["up_to_100"]}
-    rows |= {name: row for name, row in found["groups"].items() if not people(name)}
+    rows = {"all": report["all"], "up to age 100": report["up_to_100"]}
+    rows |= {name: row for name, row in report["groups"].items() if not people(name)}
     for name, row in rows.items():
         interval = row["interval"]
         lines.append(
@@ -179,19 +179,19 @@ def table(found: dict[str, Any]) -> str:
 def people(group: str) -> str:
     """Gender and race in a group's name: "female east asian" of "age 60+ female east asian", "" of "age 60+" or of
     "race east asian", which tell one thing alone."""
-    kind, _, *rest = group.split(maxsplit=2)
-    return rest[0] if kind == "age" and rest else ""
+    column, _, *rest = group.split(maxsplit=2)
+    return rest[0] if column == "age" and rest else ""
 
 
-def decisions(found: dict[str, Any]) -> str:
+def decisions(report: dict[str, Any]) -> str:
     """The answers to "18 or over?" as a Markdown table; empty where age groups are all that is known."""
-    if not found["over_18"]:
+    if not report["over_18"]:
         return ""
     lines = [
         "| true age | photos | yes | no | unsure | wrong (exact 95 % range) |",
         "|---|---|---|---|---|---|",
     ]
-    for name, row in found["over_18"].items():
+    for name, row in report["over_18"].items():
         counts = " | ".join(str(row[key]) for key in ("count", "yes", "no", "unsure"))
         lines.append(f"| {name} | {counts} | {row['wrong']:.1%} ({span(row['wrong_range'], '.1%')}) |")
     return "\n".join(lines)

@@ -51,7 +51,7 @@ class Teachers(nn.Module):
     def forward(
         self, pixels: Float[Tensor, "batch 3 height width"], chance: random.Random
     ) -> Float[Tensor, "batch age"]:
-        """One teacher's distributions over ages, of the photos or of their mirror images, both drawn anew each time.
+        """One teacher's distributions over ages, of the photos or of their mirror images, both drawn again each time.
 
         The gradient of a divergence from a mean of distributions is the mean of the gradients, so over many steps this
         teaches the mean of all teachers and both views, at the cost of one.

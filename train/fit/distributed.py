@@ -88,14 +88,14 @@ def gather(rows: Tensor) -> Tensor:
 
 def gather_rows(rows: list[Any]) -> list[Any]:
     """Python objects of all processes, in the processes' order."""
-    found: list[Any] = gather_object(rows)
-    return found
+    gathered: list[Any] = gather_object(rows)
+    return gathered
 
 
 def check_same(what: str, value: Any) -> None:
     """Raises ProcessError where the processes do not have the same `value`; `what` names it in the message."""
-    for other, theirs in enumerate(gather_rows([value])):
-        if theirs != value:
+    for other, other_value in enumerate(gather_rows([value])):
+        if other_value != value:
             raise ProcessError(
                 f"Process {number()[0]} has other {what} than process {other}; give every machine the same."
             )

@@ -35,8 +35,8 @@ def load_imagenet(trunk: nn.Module, name: str) -> None:
     source = [(key, value) for key, value in published.items() if not key.startswith("_fc.")]
     own = trunk.state_dict()
     fits = len(source) == len(own) and all(
-        value.shape == wanted.shape and key.rpartition(".")[2] == of.rpartition(".")[2]
-        for (key, value), (of, wanted) in zip(source, own.items(), strict=True)
+        value.shape == tensor.shape and key.rpartition(".")[2] == of.rpartition(".")[2]
+        for (key, value), (of, tensor) in zip(source, own.items(), strict=True)
     )
     if not fits:
         raise WeightsError(f"the ImageNet weights fit timm's {name} alone; name it in the recipe")

@@ -236,9 +236,9 @@ def _stored(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def _workers(wanted: int | None, device: torch.device) -> int:
-    if wanted is not None or device.type == "cpu":
-        return wanted or 0
+def _workers(workers: int | None, device: torch.device) -> int:
+    if workers is not None or device.type == "cpu":
+        return workers or 0
     return min(6, max(1, (os.cpu_count() or 1) // (2 * max(1, torch.cuda.device_count())) - 1))
 
 

@@ -30,7 +30,7 @@ class LossConfig:
         parts: weight of the first three terms, again, on the image tower's embedding alone and on the fusion's shares
             alone, each against the plain age prompts (deep supervision, Lee et al., AISTATS 2015).
         consistency: weight of the symmetric divergence between the distributions of two views of a photo; above 0 half
-            of every batch is also seen in a second view (`train.data.augment`), which learns the labels too.
+            of every batch is also seen in a second view (`train.data.augmentation`), which learns the labels too.
         consistency_temperature: by which both distributions are softened for that.
     """
 

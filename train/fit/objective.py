@@ -6,7 +6,7 @@ A network of another kind trains by the same loop (`train.fit.loop`) when it has
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from cilf.errors import UsageError
 from cilf.model.base import AgeModel
 from cilf.model.cilf import CILF, build_model
 from cilf.model.mtmsa import MTMSA
-from train.data.augment import Draws, plain, second_view
+from train.data.augmentation.augment import Draws, plain, second_view
 from train.data.batches import Batch
 from train.data.captions import agreement
 from train.data.crop_cache import Subset
@@ -79,32 +79,20 @@ def build_system(
     Raises UsageError where these are of another network, and where the recipe wants teachers and has none, or the other
     way round.
     """
-    system: System
-    taught = 0.0 if isinstance(recipe, MTMSARecipe) else recipe.loss.taught
-    if bool(teachers) != (taught > 0):
+    if bool(teachers) != recipe.distils:
         wrong = "learns from no teacher: leave out" if teachers else "learns from teachers: give at least one"
         raise UsageError(f"The recipe {wrong} --teacher.")
-    if isinstance(recipe, MTMSARecipe):
-        system = MTMSASystem(recipe, MTMSA(recipe.model))
-    else:
-        system = CilfSystem(recipe, build_model(recipe.model), teachers)
+    system = SYSTEMS[recipe.model.kind](recipe, teachers)
     model: AgeModel = system.model
     model.image_network.to(memory_format=torch.channels_last)
     if recipe.fit.imagenet:
-        load_imagenet(model.image_network.get_submodule("trunk"), _trunk_name(recipe))
+        load_imagenet(model.image_network.get_submodule("trunk"), recipe.trunk)
     if start is not None:
         advice = "give a checkpoint of the recipe's network as --start, or another --recipe"
         check_weights(start, model.state_dict(), "The checkpoint to start from", advice)
         model.load_state_dict(start)
         model.head.temperature.fill_(1)  # it was fitted after training, and will be again
     return system
-
-
-def _trunk_name(recipe: AnyRecipe) -> str:
-    """timm's name of the image tower's backbone."""
-    if isinstance(recipe, MTMSARecipe):
-        return recipe.model.trunk
-    return str(recipe.model.clip.architecture["vision_cfg"].get("timm_model_name", "a vision transformer"))
 
 
 class CilfSystem(System):
@@ -147,8 +135,8 @@ class CilfSystem(System):
             pixels = _with_second_views(pixels, batch.draws) if recipe.loss.consistency else pixels
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         if self.teachers is not None:
-            taught = self.teachers(pixels[: len(target)], chance)
-            target = target.lerp(taught, recipe.loss.taught)
+            distilled = self.teachers(pixels[: len(target)], chance)
+            target = target.lerp(distilled, recipe.loss.taught)
         prediction = model(pixels, model.encode_ages(template))
         text = model.towers.encode_ids(targets.ids)
         with torch.autocast(pixels.device.type, enabled=False):
@@ -168,9 +156,9 @@ class CilfSystem(System):
         attributes = None
         if targets.attributes is not None:
             attributes = torch.stack(gather_rows(list(targets.attributes)))
-        found = agreement(samples, attributes, captions, self.recipe.loss.contrastive_sigma)
+        matches = agreement(samples, attributes, captions, self.recipe.loss.contrastive_sigma)
         device = targets.matches.device
-        return found.truth.to(device), found.unknown.to(device)
+        return matches.truth.to(device), matches.unknown.to(device)
 
     def predict_ages(self, subset: Subset, size: int) -> np.ndarray:
         """See `System.predict_ages`."""
@@ -234,3 +222,10 @@ def predict_ages(model: AgeModel, subset: Subset, size: int, batch_size: int = 1
         with autocast(device):
             ages.append(model.describe(pixels, age_text, mirror=False).estimate.age.float())
     return torch.cat(ages).cpu().numpy()
+
+
+# By the name in `cilf.model.registry`.
+SYSTEMS: dict[str, Callable[[Any, Sequence[Checkpoint]], System]] = {
+    "cilf": lambda recipe, teachers: CilfSystem(recipe, build_model(recipe.model), teachers),
+    "mtmsa": lambda recipe, teachers: MTMSASystem(recipe, MTMSA(recipe.model)),
+}

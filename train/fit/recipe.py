@@ -1,7 +1,8 @@
 """A recipe: everything that decides a training run, read from one TOML file."""
 
 import tomllib
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,8 @@ from cilf.model.clip import WORD, ClipConfig
 from cilf.model.fourierformer import FusionConfig
 from cilf.model.mtmsa import MTMSAConfig
 from cilf.model.prompts import PromptConfig
-from train.data.augment import AugmentConfig
+from cilf.model.registry import family_of
+from train.data.augmentation.augment import AugmentConfig
 from train.data.captions import TEMPLATES, general_words, misspellings, vocabulary
 from train.fit.losses import LossConfig
 from train.fit.mtmsa_losses import MTMSALossConfig
@@ -68,8 +70,8 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`shares`: data set name → share of its training photos per epoch. `mirror`: the checkpoint looks at each face's
-    mirror image too, which is a little better and takes nearly twice as long."""
+    """`shares`: data set name → share of its training photos per epoch. `mirror`: the checkpoint averages each face
+    with its mirror image, which is a little better and takes nearly twice as long."""
 
     shares: dict[str, float]
     model: ModelConfig
@@ -82,6 +84,16 @@ class Recipe:
     def crop_size(self) -> int:
         """Side in pixels that the crops must show at least."""
         return self.fit.crop_size or self.model.image_size
+
+    @property
+    def distils(self) -> bool:
+        """Whether the loss needs teachers."""
+        return self.loss.taught > 0
+
+    @property
+    def trunk(self) -> str:
+        """timm's name of the image tower's backbone."""
+        return str(self.model.clip.architecture["vision_cfg"].get("timm_model_name", "a vision transformer"))
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,16 @@ class MTMSARecipe:
         """As of `Recipe`."""
         return self.fit.crop_size or self.model.image_size
 
+    @property
+    def distils(self) -> bool:
+        """As of `Recipe`."""
+        return False
+
+    @property
+    def trunk(self) -> str:
+        """As of `Recipe`."""
+        return self.model.trunk
+
 
 AnyRecipe = Recipe | MTMSARecipe
 
@@ -113,25 +135,23 @@ def read_recipe(name: str | Path) -> AnyRecipe:
     fit = table["fit"] | {"sizes": tuple((share, size) for share, size in table["fit"]["sizes"])}
     shares = {name: options["share"] for name, options in table["data"].items()}
     how = AugmentConfig(**table["augment"]), FitConfig(**fit), table.get("mirror", True)
-    if table["model"].get("kind") == "mtmsa":
-        model = MTMSAConfig(**_with_tuples(table["model"]))
-        return MTMSARecipe(shares, model, MTMSALossConfig(**table["loss"]), *how)
-    return Recipe(shares, _model_config(table), LossConfig(**table["loss"]), *how)
+    recipe, model_config, loss_config = FAMILIES[table["model"].get("kind", "cilf")]
+    return recipe(shares, model_config(table), loss_config(**table["loss"]), *how)
 
 
 def read_cilf_recipe(name: str | Path) -> Recipe:
-    """`read_recipe` for what speaks of CILF's parts. Raises UsageError for a recipe of MTMSA."""
+    """`read_recipe` for what speaks of CILF's parts. Raises UsageError for a recipe of another family."""
     recipe = read_recipe(name)
-    if isinstance(recipe, MTMSARecipe):
-        raise UsageError(f"the recipe '{name}' is of MTMSA, which has no such parts; give one of CILF")
+    if not isinstance(recipe, Recipe):
+        title = family_of(recipe.model).title
+        raise UsageError(f"the recipe '{name}' is of {title}, which has no such parts; give one of CILF")
     return recipe
 
 
 def stored_model(recipe: AnyRecipe) -> ModelConfig | MTMSAConfig:
     """How to build the recipe's network for weights that are at hand, without published ones to start from."""
-    if isinstance(recipe, MTMSARecipe):
-        return recipe.model
-    return replace(recipe.model, clip=replace(recipe.model.clip, pretrained=None))
+    model: ModelConfig | MTMSAConfig = family_of(recipe.model).without_published_weights(recipe.model)
+    return model
 
 
 def _with_tuples(options: dict[str, Any]) -> dict[str, Any]:
@@ -177,3 +197,14 @@ def _captions_vocabulary() -> tuple[tuple[int, ...], tuple[str, ...]]:
     return tuple(sorted(ids)), tuple(
         sorted({word for piece in pieces for word in WORD.findall(piece.lower())})
     )
+
+
+def _mtmsa_config(table: dict[str, Any]) -> MTMSAConfig:
+    return MTMSAConfig(**_with_tuples(table["model"]))
+
+
+# By the name in `cilf.model.registry`: the recipe, what reads its network's configuration, and its loss.
+FAMILIES: dict[str, tuple[Any, Callable[[dict[str, Any]], Any], Any]] = {
+    "cilf": (Recipe, _model_config, LossConfig),
+    "mtmsa": (MTMSARecipe, _mtmsa_config, MTMSALossConfig),
+}

@@ -110,10 +110,10 @@ class Captioner:
             opposite(true, *photo) or true
             for true, photo in zip(captions, photos[: int(len(photos) * OPPOSITES)], strict=False)
         ]
-        found = agreement(samples, attributes, captions, self.sigma)
+        matches = agreement(samples, attributes, captions, self.sigma)
         age = torch.tensor([float(sample.age) for sample in samples])
         ids = _tokenizer(self)([each.text for each in captions])
-        return TextTargets(age, captions, attributes, ids, found.truth, found.unknown)
+        return TextTargets(age, captions, attributes, ids, matches.truth, matches.unknown)
 
     def __hash__(self) -> int:
         return hash((self.context_length, self.clip.token_ids))
@@ -133,8 +133,11 @@ def _tokenizer(captioner: Captioner) -> Tokenizer:
 
 
 def labelled(batch: Batch, pixel: Tensor | None) -> Labelled:
-    """What is known of a batch, with what was measured on its pixels."""
-    return Labelled(batch.step, batch.samples, batch.numbers, pixel, batch.mesh, batch.flipped, batch.covered)
+    """What is known of a batch, with what was measured on its pixels, on the CPU: other processes have no CUDA."""
+    pixel, mesh, flipped, covered = (
+        None if each is None else each.cpu() for each in (pixel, batch.mesh, batch.flipped, batch.covered)
+    )
+    return Labelled(batch.step, batch.samples, batch.numbers, pixel, mesh, flipped, covered)
 
 
 class _Measured:

@@ -393,15 +393,16 @@ def _outputs(views: list[Described]) -> ViewOutputs:
     pair = views[1:]
     estimates = [view.estimate for view in pair]
     truth = pair[0].truth
+    logits = torch.stack([estimate.logits for estimate in estimates], dim=1)
     return ViewOutputs(
         names=tuple(map(str, range(len(truth)))),
         truth=truth,
         detected=torch.ones(len(truth), dtype=torch.bool),
         embedding=torch.stack([view.embedding for view in pair], dim=1),
-        logits=torch.stack([estimate.logits for estimate in estimates], dim=1),
+        logits=logits,
         age=torch.stack([estimate.age for estimate in estimates], dim=1),
         spread=torch.stack([estimate.spread for estimate in estimates], dim=1),
-        parts=torch.zeros(len(truth), 2, 0, estimates[0].logits.shape[1]),
+        parts=logits.unsqueeze(2),
         views=(MIRRORED,),
     )
 

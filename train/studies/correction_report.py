@@ -1,4 +1,4 @@
-"""What a sweep of the correction found (`train.studies.correction_sweep`), as Markdown tables and as a figure."""
+"""Markdown tables and the figure of a sweep of the correction (`train.studies.correction_sweep`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +11,9 @@ from train.formatting import signed, signed_span
 COLOURS = ("#d9820f", "#0b6aa8")  # of the parts, in their order
 
 
-def table(found: dict[str, Any]) -> str:
+def table(report: dict[str, Any]) -> str:
     """Rules, controls and the ensemble's calibration, as three tables."""
-    parts = (rules(found["sweep"]), controls(found["controls"]), calibration(found["calibration"]))
+    parts = (rules(report["sweep"]), controls(report["controls"]), calibration(report["calibration"]))
     return "\n\n".join(parts)
 
 
@@ -40,18 +40,18 @@ def _gain(gain: float, ends: Sequence[float]) -> str:
     return f"{signed(gain, 3)} ({signed_span(ends, 3)})"
 
 
-def controls(found: dict[str, Any]) -> str:
+def controls(report: dict[str, Any]) -> str:
     """A row for each way to change the age without the loop, and for the loop."""
-    columns = " | ".join(f"MAE, {part} | gain, {part} (95 % range)" for part in found)
-    lines = [f"| control | {columns} |", "|---" * (1 + 2 * len(found)) + "|"]
-    for name in found["test"]:
-        rows = [found[part][name] for part in found]
+    columns = " | ".join(f"MAE, {part} | gain, {part} (95 % range)" for part in report)
+    lines = [f"| control | {columns} |", "|---" * (1 + 2 * len(report)) + "|"]
+    for name in report["test"]:
+        rows = [report[part][name] for part in report]
         cells = " | ".join(f"{row['mae']:.3f} | {_gain(row['gain'], row['gain_range'])}" for row in rows)
         lines.append(f"| {name} | {cells} |")
     return "\n".join(lines)
 
 
-def calibration(found: dict[str, Any]) -> str:
+def calibration(report: dict[str, Any]) -> str:
     """How well the ensemble knows the errors: a row for each part."""
     lines = [
         "| part | top tenth, estimated error | its real error | rank correlation, all photos "
@@ -61,21 +61,21 @@ def calibration(found: dict[str, Any]) -> str:
     lines += [
         f"| {part} | {row['estimated'][-1]:.2f} | {row['real'][-1]:.2f} | {row['rank_correlation']:.2f} "
         f"| {row['mean_absolute_difference']:.2f} |"
-        for part, row in found.items()
+        for part, row in report.items()
     ]
     return "\n".join(lines)
 
 
-def figure(found: dict[str, Any], path: Path) -> None:
+def figure(report: dict[str, Any], path: Path) -> None:
     """MAE, gain, share changed and share worse over ε; and estimated against real error."""
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    tried = sorted({row["iterations"] for row in found["sweep"]})
+    tried = sorted({row["iterations"] for row in report["sweep"]})
     drawing, ((mae, gain), (shares, errors)) = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
-    for part, colour in zip(found["calibration"], COLOURS, strict=True):
+    for part, colour in zip(report["calibration"], COLOURS, strict=True):
         for iterations, dash in ((tried[0], "--"), (tried[-1], "-")):
-            rows = [row for row in found["sweep"] if row["iterations"] == iterations]
+            rows = [row for row in report["sweep"] if row["iterations"] == iterations]
             epsilon = [row["epsilon"] for row in rows]
             label = f"{part}, up to {iterations} iteration{'s' * (iterations > 1)}"
             mae.plot(epsilon, [row[part]["mae"] for row in rows], dash, color=colour, label=label)
@@ -83,9 +83,9 @@ def figure(found: dict[str, Any], path: Path) -> None:
         for name, dash in (("changed", "-"), ("worse", ":")):
             share = [100 * row[part][f"share_{name}"] for row in rows]
             shares.plot(epsilon, share, dash, color=colour, label=f"{part}, {name}")
-        measured = found["calibration"][part]
+        measured = report["calibration"][part]
         errors.plot(measured["estimated"], measured["real"], "o-", color=colour, label=part)
-    ends = (0, max(max(found["calibration"]["test"][key]) for key in ("estimated", "real")))
+    ends = (0, max(max(report["calibration"]["test"][key]) for key in ("estimated", "real")))
     errors.plot(ends, ends, color="grey", linewidth=0.8, label="perfect")
     errors.set(xlabel="estimated error, years", ylabel="real error, years (mean of a tenth of the photos)")
     gain.axhline(0, color="grey", linewidth=0.8)

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cilf.model.cilf import CILF
-from train.data.augment import plain
+from train.data.augmentation.augment import plain
 from train.data.crop_cache import Subset
 from train.data.datasets import DatasetError, Sample
 from train.fit.precision import autocast

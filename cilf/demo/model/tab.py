@@ -145,7 +145,7 @@ class ModelTab:
         else:
             yield (
                 ready
-                | {self.message: message(texts.new_weights(estimator.source), "done")}
+                | {self.message: message(texts.NEW_WEIGHTS.format(estimator.source), "done")}
                 | {self.state: model_state("ready", estimator.source)}
                 | self._show(estimator)
             )

@@ -260,7 +260,7 @@ def _prompt_row(
   <td>{_bar("cosine", left, width)}{shown}</td>
   <td>{_bar("share", 0.0, 100 * share)}{_percent(share)}</td>
   <td class="cilf-cross"><button type="button" data-prompt="{escape(prompt)}" title="Remove"
-    aria-label="{escape(texts.remove_prompt(prompt))}">✕</button></td>
+    aria-label="{escape(texts.REMOVE_PROMPT.format(prompt))}">✕</button></td>
 </tr>"""
 
 

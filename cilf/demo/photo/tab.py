@@ -417,7 +417,7 @@ def _scores(estimator: Estimator, face: FacePrediction, text: str) -> str:
     if not scored:
         return charts.prompt_scores({}, {}, {}, texts.NO_PROMPTS)
     similarities = estimator.similarity(face, scored)
-    note = texts.too_many_prompts() if len(lines) > len(scored) else ""
+    note = texts.TOO_MANY_PROMPTS if len(lines) > len(scored) else ""
     return charts.prompt_scores(
         similarities, estimator.softmax(similarities), estimator.unknown_words(scored), note
     )

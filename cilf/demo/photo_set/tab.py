@@ -158,7 +158,7 @@ class SetRoutes:
             try:
                 data = await _body(request, kept, self._room)
             except TimeoutError:
-                data, problem = None, texts.set_stalled(name)
+                data, problem = None, texts.SET_STALLED.format(name)
             if data is None:
                 problem = problem or too_large(name, MAX_PHOTO)
             result = await self._predict_upload(photo_set, place, Upload(name, data or b"", problem))
@@ -310,7 +310,7 @@ def _label(request: Request, limit: int) -> tuple[str, int, str]:
     """A file's name, its place in the set, and why the browser could not send it; empty where it could."""
     name = unquote(request.headers.get("cilf-name", "photo"))
     place = request.headers.get("cilf-place", "")
-    problem = {"gone": texts.set_gone(name), "large": too_large(name, limit)}
+    problem = {"gone": texts.SET_GONE.format(name), "large": too_large(name, limit)}
     return (
         name,
         int(place) if place.isdecimal() and len(place) < 10 else 0,

@@ -171,7 +171,7 @@ class Visits(SessionStore[Visit | Ticket]):
                 self.forget(page)
             else:
                 self._keep(page, visit)
-            self._make_room(page)
+                self._make_room(page)
             return True
 
     def has_begun(self, page: str) -> bool:

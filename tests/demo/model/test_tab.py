@@ -8,6 +8,7 @@ import gradio as gr
 import pytest
 
 from cilf.demo import texts
+from cilf.demo.charts import message
 from cilf.demo.model import tab as model_tab
 from cilf.demo.model.tab import ModelTab
 from cilf.demo.panel import panel

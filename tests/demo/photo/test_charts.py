@@ -24,7 +24,7 @@ def test_the_age_card_shows_rounded_age_and_interval() -> None:
 def test_every_step_of_the_trace_stands_in_the_table() -> None:
     trace = tuple(TraceStep(step, 40.0 + step, 6.0 - step, step != 1) for step in range(4))
     table = charts.correction(replace(make_face(43.0), trace=trace, status="corrected"), EPSILON)
-    assert re.findall(r"<th scope='row'>(\d)</th><td>([\d.]+)</td>", table) == [
+    assert re.findall(r"<th scope='row'>(\d) · first crop</th><td>([\d.]+)</td>", table) == [
         ("0", "40.0"),
         ("1", "41.0"),
         ("2", "42.0"),

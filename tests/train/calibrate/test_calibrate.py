@@ -69,7 +69,7 @@ def faces(count: int, seed: int, *, own: float = 1.0, views: int = 4, narrow: fl
         logits=logits,
         age=estimate.age.view(count, views),
         spread=estimate.spread.view(count, views),
-        parts=torch.zeros(count, views, 0, 101),
+        parts=logits.unsqueeze(2),
         views=PROPOSED[: views - 1],
     )
 
@@ -211,7 +211,7 @@ def test_a_sweep_reads_every_control_from_the_same_outputs(tmp_path: Path) -> No
     )
     checkpoint = Checkpoint(tiny.model(), fitted(known)[0].errors, config, "tiny")  # type: ignore[arg-type]
     found = sweep(checkpoint, known, known.names, test)
-    last = found["sweep"][-1]["test"]
+    last = found["sweep"][-1]["held and tune"]
     assert last["share_changed"] == last["mean_gain"] == 0  # at the largest ε
     figure(found, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").stat().st_size > 10_000

@@ -8,9 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-from train.data.augment import AugmentConfig, Draws, augment, draw, mix_amplitudes, plain, second_view
-from train.data.jpeg import jpeg
-from train.data.noise import gaussian_noise
+from train.data.augmentation.augment import (
+    AugmentConfig,
+    Draws,
+    augment,
+    draw,
+    mix_amplitudes,
+    plain,
+    second_view,
+)
+from train.data.augmentation.jpeg import jpeg
+from train.data.augmentation.noise import gaussian_noise
 
 STILL = AugmentConfig(
     rotation=0, scale=0, shift=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0, blur=0, noise=0, jpeg=0,

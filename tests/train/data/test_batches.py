@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.train.made_up import subset
-from train.data.augment import AugmentConfig
+from train.data.augmentation.augment import AugmentConfig
 from train.data.batches import Batch, Cached, Schedule, mirrored_part
 from train.data.crop_cache import CropCache, Subset
 from train.data.datasets import DatasetError

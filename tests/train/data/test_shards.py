@@ -15,7 +15,7 @@ import torch
 
 from tests.train.made_up import FIT, RECIPE, subset
 from train.data import shards as shards_module
-from train.data.augment import AugmentConfig
+from train.data.augmentation.augment import AugmentConfig
 from train.data.batches import Batch, Schedule
 from train.data.datasets import DatasetError
 from train.data.shards import ShardSet, Streamed, open_shards, write_shards

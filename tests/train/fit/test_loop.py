@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cilf.errors import UsageError
 from tests import tiny
 from tests.train.made_up import FIT, RECIPE, subset
-from train.data.augment import AugmentConfig
+from train.data.augmentation.augment import AugmentConfig
 from train.data.batches import draw_rows
 from train.data.datasets import DatasetError
 from train.fit import provenance

@@ -18,7 +18,7 @@ from tests import tiny
 from tests.train.fit.test_loop import weights
 from tests.train.made_up import FIT, photos, subset
 from train.calibrate.calibrate import Described, calibrate, describe, fit_temperature, recalibrate
-from train.data.augment import AugmentConfig
+from train.data.augmentation.augment import AugmentConfig
 from train.data.datasets import Sample
 from train.fit.loop import Interrupted, averaged_model, fit
 from train.fit.mtmsa_losses import (

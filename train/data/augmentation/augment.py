@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from train.data.augmentation.jpeg import jpeg
+from train.data.augmentation.noise import gaussian_noise
 from train.data.constants import constant
-from train.data.jpeg import jpeg
-from train.data.noise import gaussian_noise
 
 LUMA = (0.299, 0.587, 0.114)
 YELLOW = (0.08, 0.02, -0.12)  # of a print that has faded
