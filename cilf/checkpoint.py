@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cilf import hub
-from cilf.bounds import Name, Names
 from cilf.conformal import ConformalConfig
 from cilf.errors import DamagedError, WeightsError
 from cilf.face.views import View
@@ -26,10 +25,11 @@ from cilf.model.base import AgeModel
 from cilf.model.correction import CorrectionConfig, EnsembleConfig
 from cilf.model.earlier import EarlierConfig, EarlierConformal, padded
 from cilf.model.familiarity import Familiarity, FamiliarityConfig
-from cilf.model.graph_check import check_graph
 from cilf.model.onnx_runtime import Graph
 from cilf.model.predictive import PredictiveConfig
 from cilf.model.registry import FAMILIES, ErrorNetwork, SystemConfig, build, build_errors, family_of
+from cilf.untrusted.bounds import Name, Names
+from cilf.untrusted.graph_check import check_graph
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Checkpoint:
 
     `source` says in words what was loaded and from where; `graph`, `report` and `card` are the network's graph, the
     evaluation report and the model card that lie beside the weights, None, None and "" where they do not. `untried` is
-    the folder of a checkpoint that the package does not know, for `cilf.checkpoint_trial`.
+    the folder of a checkpoint that the package does not know, for `cilf.untrusted.trial`.
     """
 
     model: AgeModel

@@ -18,9 +18,9 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float
 
-from cilf.bounds import Numbers, Share
+from cilf.distribution import distribution_at, quantile_age, standard_deviation
 from cilf.errors import UsageError
-from cilf.model.predictive import distribution_at, quantile_age, standard_deviation
+from cilf.untrusted.bounds import Numbers, Share
 
 Answer = Literal["yes", "no", "unsure"]
 

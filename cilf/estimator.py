@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cilf.checkpoint import Checkpoint, load
-from cilf.checkpoint_trial import require_success
 from cilf.conformal import Forecast
 from cilf.errors import UsageError, WeightsError
 from cilf.face.finder import Face, FaceFinder, whole_picture
@@ -30,6 +29,7 @@ from cilf.model.onnx_runtime import network
 from cilf.model.predictive import moved
 from cilf.prediction import FacePrediction, NoFace
 from cilf.texts import distinct_texts
+from cilf.untrusted.trial import require_success
 
 NO_TEXTS = "these weights compare no texts with faces: they have no text tower; load weights of CILF for that"
 
@@ -102,7 +102,7 @@ class AgeEstimator:
 
         Raises:
             WeightsError: the weights cannot be loaded; or they are not bundled, and fail in a trial of their own
-                (`cilf.checkpoint_trial`), which takes a few seconds.
+                (`cilf.untrusted.trial`), which takes a few seconds.
             DetectorError: OpenCV or the face detector cannot be loaded.
             UsageError: PyTorch does not have the device.
         """

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from cilf.conformal import NEAR, ConformalConfig, Forecast, conformal_quantile, enough, score
+from cilf.distribution import quantile_age
 from cilf.errors import UsageError
-from cilf.model.predictive import quantile_age
 from tests.stand_in import face
 
 GRID = np.arange(101)

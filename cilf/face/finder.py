@@ -227,7 +227,8 @@ class FaceFinder:
         keypoints = (1 - share) * first.keypoints + share * second.keypoints
         score = np.where(is_detail, (candidates.score + 2 * second.score) / 3, score)
         kept = ~is_detail | (score >= max(self._min_confidence, DETAIL_CONFIDENCE))
-        return replace(first, keypoints=keypoints, score=score)[kept]
+        box = (1 - share[..., 0]) * first.box + share[..., 0] * second.box
+        return replace(first, box=box, keypoints=keypoints, score=score)[kept]
 
     def _close_ups(self, pyramid: Pyramid, faces: Detections) -> tuple[Detections, np.ndarray]:
         """Detect each of n faces in a close-up in which it stands upright and fills two thirds, as it is and mirrored.

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from cilf.bounds import Name
 from cilf.face.alignment import TEMPLATE, apply, least_squares_similarity, smallest_square
 from cilf.face.finder import Face, align_faces
 from cilf.face.pyramid import Pyramid
+from cilf.untrusted.bounds import Name
 
 Shift = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.bounds import Architecture, Count, Factor, Name, Names, Share, TokenId
+from cilf.untrusted.bounds import Architecture, Count, Factor, Name, Names, Share, TokenId
 
 WORD = re.compile(r"[^\W\d_]+|\d+")
 

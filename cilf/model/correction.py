@@ -18,11 +18,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.bounds import Count, Factor, Number, Share, Width
 from cilf.face.views import FIRST
 from cilf.model.evidence import SUMMARY, Evidence, expected_gain
 from cilf.model.predictive import PredictiveConfig, expected_deviation
 from cilf.prediction import Status, TraceStep
+from cilf.untrusted.bounds import Count, Factor, Number, Share, Width
 
 SMALLEST_STEP = 0.1  # years; a smaller step would not be seen
 

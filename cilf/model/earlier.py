@@ -11,11 +11,22 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from cilf.bounds import Count, CountFromZero, Factor, Name, Names, Number, Numbers, Share, Width, Years
 from cilf.conformal import Answer, Forecast, check_question, decide
 from cilf.model.correction import EnsembleConfig, ErrorEnsemble
 from cilf.model.evidence import SUMMARY
 from cilf.model.registry import SystemConfig
+from cilf.untrusted.bounds import (
+    Count,
+    CountFromZero,
+    Factor,
+    Name,
+    Names,
+    Number,
+    Numbers,
+    Share,
+    Width,
+    Years,
+)
 
 SUMMARY_BEFORE, FEATURES_BEFORE = (
     3,

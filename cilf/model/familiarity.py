@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.bounds import Count, Factor, Rows, Years
+from cilf.untrusted.bounds import Count, Factor, Rows, Years
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.bounds import CountFromZero, Number, Share, Width
+from cilf.untrusted.bounds import CountFromZero, Number, Share, Width
 
 PadMode = Literal["circular", "zeros"]
 

@@ -16,10 +16,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.bounds import Ages, Count, Factor, Names, Several, Share, Side, Trunk, Width
 from cilf.model.base import AgeModel, Description
 from cilf.model.evidence import Evidence
 from cilf.model.head import AgeEstimate, Head
+from cilf.untrusted.bounds import Ages, Count, Factor, Names, Several, Share, Side, Trunk, Width
 
 DECADE = 10.0  # years; the Gaussian is learned in decades, where residuals are of about unit size (METHOD 10)
 FIRST_AGE = 3.5  # decades, said by an untrained head: training need not begin by crossing half a life

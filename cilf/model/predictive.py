@@ -12,12 +12,11 @@ F(k) = P(Y < k) + P(Y = k) / 2 (the mid-distribution function), so that every ag
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cilf.bounds import Factor
+from cilf.untrusted.bounds import Factor
 
 Location = Literal["mean", "median", "head"]
 
@@ -96,22 +95,3 @@ def expected_deviation(
     """E|Y − a| in years of each candidate age a."""
     whole = torch.arange(probabilities.shape[1], dtype=probabilities.dtype, device=probabilities.device)
     return ((ages.unsqueeze(2) - whole).abs() * probabilities.unsqueeze(1)).sum(dim=2)
-
-
-def quantile_age(probabilities: Float[np.ndarray, " age"], level: float) -> float:
-    """The age in years at which F reaches `level`; the end of the range where it never does."""
-    below = np.cumsum(probabilities, dtype=np.float64) - probabilities / 2
-    return float(np.interp(level, below, np.arange(len(below))))
-
-
-def standard_deviation(probabilities: Float[np.ndarray, " age"]) -> float:
-    """In years; a millionth at least."""
-    ages = np.arange(len(probabilities))
-    mean = float(probabilities @ ages)
-    return max(float(probabilities @ (ages - mean) ** 2) ** 0.5, 1e-6)
-
-
-def distribution_at(probabilities: Float[np.ndarray, " age"], age: float) -> float:
-    """F at an age in years: 0 below and 1 above the range of ages."""
-    below = np.cumsum(probabilities, dtype=np.float64) - probabilities / 2
-    return float(np.interp(age, np.arange(len(below)), below, left=0.0, right=1.0))

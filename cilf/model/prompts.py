@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.bounds import Ages, CountFromZero, Number, Templates
 from cilf.model.clip import ClipTowers
+from cilf.untrusted.bounds import Ages, CountFromZero, Number, Templates
 
 
 @dataclass(frozen=True)

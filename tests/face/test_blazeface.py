@@ -11,7 +11,7 @@ from cilf.errors import DetectorError
 from cilf.face import blazeface as module
 from cilf.face.blazeface import SIDE, STRIDE, BlazeFace
 from cilf.face.detections import Detections
-from tests.mediapipe_file import mediapipe_file
+from tests.face.mediapipe_file import mediapipe_file
 
 MEDIAPIPE_SUPPRESSION = 0.3
 

@@ -27,7 +27,9 @@ def shown(ages: Tensor, spread: float = 4.0, seed: int = 0) -> Evidence:
     estimate = AgeHead(101).summarise(-((grid - ages.unsqueeze(1)) ** 2) / (2 * spread**2))
     embedding = torch.randn(len(ages), 16, generator=torch.Generator().manual_seed(seed))
     unit = torch.nn.functional.normalize(embedding, dim=1)
-    return evidence(Description(unit, estimate, torch.zeros(len(ages), 1, 1)), MEDIAN)
+    return evidence(
+        Description(unit, estimate, estimate.logits[:, None], torch.zeros(len(ages), 1, 1)), MEDIAN
+    )
 
 
 def views_of(*views: Tensor) -> NextView:

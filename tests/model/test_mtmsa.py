@@ -127,7 +127,9 @@ def test_the_expected_error_is_that_of_draws(mean: float, spread: float, age: fl
 def first(estimate: AgeEstimate) -> Evidence:
     """The evidence of a first crop, with the age and the spread that the head says."""
     count = len(estimate.age)
-    description = Description(torch.ones(count, 4) / 2, estimate, torch.zeros(count, 1, 1))
+    description = Description(
+        torch.ones(count, 4) / 2, estimate, estimate.logits[:, None], torch.zeros(count, 1, 1)
+    )
     return evidence(description, PredictiveConfig())
 
 

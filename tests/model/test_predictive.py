@@ -7,17 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cilf.distribution import distribution_at, quantile_age, standard_deviation
 from cilf.model.predictive import (
     Location,
     PredictiveConfig,
     calibrated,
-    distribution_at,
     expected_deviation,
     location,
     median,
     moved,
-    quantile_age,
-    standard_deviation,
 )
 
 AGES = st.floats(1, 99)

@@ -8,10 +8,11 @@ import torch
 
 from cilf import AgeEstimator, UsageError, WeightsError
 from cilf.checkpoint import Checkpoint, CheckpointConfig
+from cilf.distribution import distribution_at
 from cilf.face.finder import FaceFinder
 from cilf.model.correction import CorrectionConfig
 from cilf.model.familiarity import Familiarity, FamiliarityConfig
-from cilf.model.predictive import PredictiveConfig, distribution_at
+from cilf.model.predictive import PredictiveConfig
 from tests import tiny
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cilf.distribution import distribution_at, standard_deviation
 from cilf.errors import PhotoError
 from cilf.estimator import AgeEstimator
-from cilf.model.predictive import distribution_at, standard_deviation
 from cilf.prediction import FacePrediction
 from train.data.datasets import DatasetError, Sample
 from train.evaluate.point_report import BANDS, by_label, labels, units

@@ -12,7 +12,7 @@ from train.__main__ import main
 
 pytestmark = [pytest.mark.usefixtures("quick_calibration"), pytest.mark.training]
 
-DISTILLED = RECIPE.replace("[loss]\n", "[loss]\ntaught = 0.5\n").replace("epochs = 2", "epochs = 1")
+DISTILLED = RECIPE.replace("[loss]\n", "[loss]\ndistillation = 0.5\n").replace("epochs = 2", "epochs = 1")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 from cilf.face.blazeface import GRAPH
-from tests.mediapipe_file import mediapipe_file
+from tests.face.mediapipe_file import mediapipe_file
 from train.release.blazeface import graph
 from train.release.tflite import convolution_weights
 

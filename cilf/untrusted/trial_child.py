@@ -1,11 +1,8 @@
-"""Try a checkpoint that does not come with the package in a child process, before this one computes with it.
+"""The child process of `cilf.untrusted.trial`: `python -m cilf.untrusted.trial_child FOLDER`.
 
-What hangs, crashes or takes too much memory there harms nobody. The child also compares what the graph says of one crop
-with what PyTorch says: a graph could say anything. `python -m cilf.checkpoint_trial FOLDER` is that child.
+It computes one crop with the graph and with PyTorch, and compares the two: a graph could say anything.
 """
 
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,44 +12,17 @@ import torch
 
 from cilf.checkpoint import GRAPH, Checkpoint, load
 from cilf.errors import CilfError, WeightsError
+from cilf.estimator import AgeEstimator
 from cilf.face.finder import Face, FaceFinder
 from cilf.face.pyramid import Pyramid
 from cilf.prediction import FacePrediction
+from cilf.untrusted.trial import REFUSED
 
-LIMIT = 300.0  # seconds; PyTorch's start took 60 of them on a busy machine
 CPU_LIMIT = 60  # seconds of computing, where the system counts them
-MAX_MEMORY = 8 * 2**30  # bytes of the child's data, where the system counts them
-REFUSED = 3  # exit status of the child that has a sentence to say
+MAX_MEMORY = 8 * 2**30  # bytes of the process, where the system counts them
 
 # How far graph and PyTorch may be apart: in years, and in probabilities and coordinates of a unit vector.
 YEARS, PARTS = 0.05, 1e-3
-
-
-def require_success(folder: Path) -> None:
-    """Try the checkpoint in `folder`. Raises WeightsError where it fails, or takes longer than `LIMIT` seconds."""
-    command = [sys.executable, "-m", "cilf.checkpoint_trial", str(folder.resolve())]
-    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONSAFEPATH": "1"}
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise WeightsError(
-            f"the checkpoint in '{folder}' does not answer within {LIMIT:.0f} seconds; load another"
-        ) from error
-    if done.returncode == REFUSED:
-        raise WeightsError(done.stderr.strip().rpartition("\n")[2])
-    if done.returncode:
-        raise WeightsError(
-            f"the checkpoint in '{folder}' failed when it was tried (exit status {done.returncode}); load another"
-        )
 
 
 class NoFaces(FaceFinder):
@@ -66,8 +36,6 @@ class NoFaces(FaceFinder):
 
 
 def _estimate(checkpoint: Checkpoint, crop: np.ndarray) -> FacePrediction:
-    from cilf.estimator import AgeEstimator  # which imports this module
-
     [face] = AgeEstimator(checkpoint, NoFaces()).predict(crop, no_face="whole")
     return face
 

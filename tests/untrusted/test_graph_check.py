@@ -1,4 +1,4 @@
-"""`cilf.model.graph_check`: our own graphs pass, and one that loops or reads files is refused."""
+"""`cilf.untrusted.graph_check`: our own graphs pass, and one that loops or reads files is refused."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cilf.checkpoint import BUNDLED, GRAPH, bundled, read_config
 from cilf.errors import WeightsError
-from cilf.model.graph_check import MAX_GRAPH_BYTES, check_graph
 from cilf.model.onnx_runtime import Graph
+from cilf.untrusted.graph_check import MAX_GRAPH_BYTES, check_graph
 
 FLAG = helper.make_tensor_value_info("flag", TensorProto.BOOL, [])
 X, Y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from cilf import AgeEstimator
 from cilf import checkpoint as checkpoint_module
 from cilf.checkpoint import CONFIG, REPORT, WEIGHTS, GraphConfig, is_report_of, load, read_config, save
-from cilf.checkpoint_trial import NoFaces
 from cilf.errors import WeightsError
+from cilf.untrusted.trial_child import NoFaces
 from tests import tiny
 
 

@@ -1,4 +1,4 @@
-"""`cilf.checkpoint_trial`: what the package does not know is tried elsewhere first; what it knows pays nothing."""
+"""`cilf.untrusted.trial`: what the package does not know is tried elsewhere first; what it knows pays nothing."""
 
 import shutil
 import subprocess
@@ -8,11 +8,13 @@ from typing import Any
 import onnx
 import pytest
 
-from cilf import AgeEstimator, checkpoint_trial
+from cilf import AgeEstimator
 from cilf.checkpoint import CONFIG, GRAPH, add_graph, bundled, is_bundled, load, read_config
-from cilf.checkpoint_trial import compare, require_success
 from cilf.errors import WeightsError
 from cilf.model.onnx_runtime import Graph
+from cilf.untrusted import trial
+from cilf.untrusted.trial import require_success
+from cilf.untrusted.trial_child import compare
 from tests import tiny
 
 
@@ -59,7 +61,7 @@ def test_a_sound_checkpoint_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_sentence_of_the_child_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = subprocess.CompletedProcess([], checkpoint_trial.REFUSED, "", "a warning\nwhat is wrong\n")
+    refused = subprocess.CompletedProcess([], trial.REFUSED, "", "a warning\nwhat is wrong\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: refused)
     with pytest.raises(WeightsError, match=r"^what is wrong$"):
         require_success(tmp_path)
@@ -83,7 +85,7 @@ def test_a_graph_that_loops_is_refused_before_it_runs(copy: Path) -> None:
 
 
 def test_what_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint_trial, "LIMIT", 0.01)  # in which no interpreter starts
+    monkeypatch.setattr(trial, "LIMIT", 0.01)  # in which no interpreter starts
     with pytest.raises(WeightsError, match="does not answer within"):
         require_success(tmp_path)
 
