@@ -29,7 +29,9 @@ from train.data.datasets import Sample
 
 AHEAD = 3  # batches whose targets are being made while one is learned from
 
-OPPOSITES = 0.25  # further texts, as a share of the photos, that are made false of one of them
+# One further text, false of its photo, for so many photos. They are evenly spread, so that several processes make the
+# same ones as one process, where this divides a quarter of the batch.
+OPPOSITES = 4
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Captioner:
         # Always as many, so that processes can gather them: a caption without an opposite stands there twice.
         captions += [
             opposite(true, *photo) or true
-            for true, photo in zip(captions, photos[: int(len(photos) * OPPOSITES)], strict=False)
+            for true, photo in zip(captions[::OPPOSITES], photos[::OPPOSITES], strict=True)
         ]
         matches = agreement(samples, attributes, captions, self.sigma)
         age = torch.tensor([float(sample.age) for sample in samples])

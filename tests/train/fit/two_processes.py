@@ -20,8 +20,9 @@ from train.fit.logger import Watch
 from train.fit.loop import Interrupted, fit
 
 # Batch statistics would be those of half a batch.
-FROZEN = replace(RECIPE, fit=replace(FIT, epochs=5, frozen_statistics=True))
-SHORT = replace(FROZEN, fit=replace(FROZEN.fit, epochs=2))
+# Of 16 photos each process gets two runs of four, of which the first one has an opposite caption, as in one process.
+FROZEN = replace(RECIPE, fit=replace(FIT, batch_size=16, epochs=10, frozen_statistics=True))
+SHORT = replace(FROZEN, fit=replace(FROZEN.fit, batch_size=8, epochs=2))
 ROWS = torch.arange(12.0).view(4, 3) / 10
 
 

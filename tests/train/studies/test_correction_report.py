@@ -48,9 +48,11 @@ def test_every_sweep_is_a_look(
     """Also above a file from before they were counted."""
     checkpoint = SimpleNamespace(config=SimpleNamespace(training={"data": ["utkface"]}))
     monkeypatch.setattr("cilf.checkpoint.load", lambda weights: checkpoint)
-    monkeypatch.setattr("train.data.crop_cache.subset", lambda *arguments: SimpleNamespace(samples=[]))
+    monkeypatch.setattr("train.data.run_data.subset", lambda *arguments, **how: SimpleNamespace(samples=[]))
     outputs = SimpleNamespace(names=())
-    monkeypatch.setattr("train.view_outputs.outputs_of_checkpoint", lambda *arguments, **how: outputs)
+    monkeypatch.setattr(
+        "train.calibrate.predictions.outputs_of_checkpoint", lambda *arguments, **how: outputs
+    )
     monkeypatch.setattr("train.studies.correction_sweep.sweep", lambda *arguments: found)
     split, output = tmp_path / "split.csv", tmp_path / "correction.json"
     split.write_text("filename,split,group\n1.jpg,test,g1\n")
