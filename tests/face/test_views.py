@@ -37,12 +37,12 @@ def test_the_first_view_is_the_aligned_crop() -> None:
     np.testing.assert_array_equal(crop_view(photo(), face(), FIRST, SIZE), align(photo(), face(), SIZE))
 
 
-@pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.parametrize("zoom", [0.5, 0.8, 1.0, 1.2])
+@pytest.mark.parametrize(
+    ("zoom", "whole"),
+    [(0.5, False), (0.8, False), (1.0, False), (1.2, False), (0.5, True), (0.8, True), (1.0, True)],
+)
 def test_a_zoom_shows_so_much_of_the_first_crop(zoom: float, whole: bool) -> None:
     picture, shown = (photo()[:100, :100], whole_picture(photo()[:100, :100])) if whole else (photo(), face())
-    if whole and zoom > 1:
-        pytest.skip("there is nothing round the whole picture")
     width, middle = extent(crop_view(picture, shown, View(zoom=zoom), SIZE))
     assert width == pytest.approx(100 * zoom, abs=2)
     assert middle == pytest.approx(50 if whole else 120, abs=1)
