@@ -1,4 +1,4 @@
-"""What stands round a network needs of it, whichever system it belongs to (`cilf.model.cilf`, `cilf.model.mtmsa`)."""
+"""The interface of a network, of whichever family (`cilf.model.cilf`, `cilf.model.mtmsa`), and what it returns."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

@@ -137,7 +137,7 @@ other (softmax at the learned temperature).</p>"""
 
 
 def nothing_yet() -> str:
-    """What stands in the place of the results before the first photo."""
+    """Placeholder of the results before the first photo."""
     return f"""
 <div class="cilf-card cilf-waiting">
   <svg viewBox="0 0 120 60" width="120" height="60" aria-hidden="true">

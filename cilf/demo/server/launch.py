@@ -56,7 +56,7 @@ def _port_is_taken(port: int | None) -> str:
 
 
 def middleware(settings: Settings) -> list[Middleware]:
-    """What stands before Gradio's routes and ours, the outermost first."""
+    """Middleware around Gradio's routes and ours, the outermost first."""
     return [Middleware(OriginCheck, settings=settings), Middleware(BodyLimit), Middleware(Guard)]
 
 

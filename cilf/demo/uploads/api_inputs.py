@@ -12,7 +12,7 @@ from cilf.demo.uploads.images import Upload, is_uploaded, remove
 from cilf.demo.uploads.url_download import Budget, fetch
 from cilf.errors import PhotoError
 
-# What stands before the path in the address of a file that was uploaded to this page.
+# Prefix of the path in the address of a file that was uploaded to this page.
 UPLOADED = "/gradio_api/file="
 
 WEB = ("http://", "https://")
