@@ -1,7 +1,7 @@
-"""The model families that a checkpoint can hold, one entry each.
+"""The model families that a checkpoint can hold, one entry each. Imports no PyTorch.
 
-A family is told by the `kind` in its configuration. What training knows of it stands in `train.fit.recipe`,
-`train.fit.objective` and `train.release.card_texts`, by the same name.
+A family is told by the `kind` in its configuration. How its network is built stands in `cilf.model.build`, what
+training knows of it in `train.fit.recipe`, `train.fit.objective` and `train.release.card_texts`, by the same name.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,12 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from cilf.model.base import AgeModel
-from cilf.model.cilf import ModelConfig, build_model
-from cilf.model.correction import EnsembleConfig, ErrorEnsemble
-from cilf.model.mtmsa import MTMSA, GaussianError, MTMSAConfig
-
-ErrorNetwork = ErrorEnsemble | GaussianError
+from cilf.model.config import ModelConfig, MTMSAConfig
 
 
 @dataclass(frozen=True)
@@ -26,22 +21,17 @@ class Family:
         name: `kind` of its configurations.
         title: for people.
         bundled: name of its bundled checkpoint, for `AgeEstimator.from_pretrained`.
-        build: configuration → network with random weights, or with published ones where the configuration names some.
-        without_published_weights: configuration → the same for weights that are at hand.
         compares_texts: it has a text tower, so faces can be compared with prompts.
         corrects: it has an error ensemble, by which an estimate can be corrected.
-        classify: (network, crop and its mirror image as (2, 3, S, S) pixels in [0, 1]) → label of each attribute; for
-            evaluation alone. None without heads for attributes.
+        without_published_weights: configuration → the same for weights that are at hand.
     """
 
     name: str
     title: str
     bundled: str
-    build: Callable[[Any], AgeModel]
     compares_texts: bool
     corrects: bool
     without_published_weights: Callable[[Any], Any] = lambda config: config
-    classify: Callable[[Any, Any], dict[str, str]] | None = None
 
 
 def _without_published_clip(config: ModelConfig) -> ModelConfig:
@@ -55,20 +45,11 @@ FAMILIES: Mapping[str, Family] = {
             name="cilf",
             title="CILF compact",
             bundled="compact",
-            build=build_model,
             compares_texts=True,
             corrects=True,
             without_published_weights=_without_published_clip,
         ),
-        Family(
-            name="mtmsa",
-            title="MTMSA",
-            bundled="mtmsa",
-            build=MTMSA,
-            compares_texts=False,
-            corrects=False,
-            classify=MTMSA.classify,
-        ),
+        Family(name="mtmsa", title="MTMSA", bundled="mtmsa", compares_texts=False, corrects=False),
     )
 }
 
@@ -86,13 +67,3 @@ SystemConfig = Annotated[
 def family_of(config: ModelConfig | MTMSAConfig) -> Family:
     """The family of a configuration."""
     return FAMILIES[config.kind]
-
-
-def build(config: ModelConfig | MTMSAConfig) -> AgeModel:
-    """The network with random weights, or with published ones where its configuration names some."""
-    return family_of(config).build(config)
-
-
-def build_errors(config: EnsembleConfig | None) -> ErrorNetwork:
-    """The error model: an ensemble, or without a configuration the Gaussian's own expectation."""
-    return GaussianError() if config is None else ErrorEnsemble(config)

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from cilf import AgeEstimator
-from cilf.checkpoint import GRAPH, load
+from cilf.checkpoint import GRAPH, load, tensors_of
+from cilf.inference.error_models import GaussianError
+from cilf.inference.onnx_runtime import Graph, GraphNetwork, folded
 from cilf.model.base import AgeModel
-from cilf.model.onnx_runtime import Graph, GraphNetwork, network
+from cilf.model.runtime import crop_outputs
 from tests import tiny
-from tests.model.test_onnx_runtime import CPU, agree
+from tests.inference.test_onnx_runtime import agree, random_crops
 from train.__main__ import main
 from train.release.onnx_export import graph
 
@@ -42,14 +44,11 @@ def exported(make: Callable[[], AgeModel]) -> Graph:
 def test_one_graph_serves_all_weights_of_a_network(make: Callable[[], AgeModel], exported: Graph) -> None:
     for seed in (1, 2):
         model = mixed(make, seed)
-        age_text = model.encode_ages()
-        batches = [torch.rand(count, 3, 64, 64) for count in (1, 5)]
-        wanted = [model.describe(pixels, age_text, mirror=True) for pixels in batches]
-        quick = network(model, exported, CPU, mirror=True)
-        for pixels, described in zip(batches, wanted, strict=True):
-            computed = quick(pixels, age_text)
-            agree(computed, described)
-            torch.testing.assert_close(computed.parts, described.parts, rtol=1e-3, atol=1e-3)
+        weights = folded(tensors_of(model, GaussianError()), exported.weights, "test_resnet")
+        quick = GraphNetwork(exported, weights, model.encode_ages().numpy())
+        for count in (1, 5):
+            crops = random_crops(count, 64)
+            agree(quick(crops), crop_outputs(model, crops, model.encode_ages(), mirror=True))
 
 
 def test_the_graph_tells_nothing_of_who_made_it(exported: Graph) -> None:
