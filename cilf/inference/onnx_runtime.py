@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -51,7 +50,7 @@ class GraphNetwork:
     Args:
         graph: the operations.
         weights: by name, single precision (`folded`).
-        age_text: (K, D) the ages' texts of unit length, where the graph asks for them.
+        age_text: (K, D) the ages' texts of unit length; none for a network without prompts.
 
     Raises:
         WeightsError: the graph is none, or of another network.
@@ -69,27 +68,23 @@ class GraphNetwork:
                 list(graph.weights), list(map(onnxruntime.OrtValue.ortvalue_from_numpy, values))
             )
             self._session = onnxruntime.InferenceSession(graph.onnx, options, ["CPUExecutionProvider"])
+            shapes = {each.name: each.shape for each in self._session.get_inputs()}
+            self._age_text = {}
+            if AGE_TEXT in shapes:
+                none = np.zeros((0, shapes[AGE_TEXT][1]), np.float32)
+                self._age_text = {AGE_TEXT: none if age_text is None else age_text}
         except (
             Exception
         ) as error:  # ONNX Runtime has a kind of exception for everything that it may find wrong
             raise WeightsError(
                 "the graph beside the weights is of another network; write it again with `python -m train export`"
             ) from error
-        self._age_text = age_text
         names = [each.name for each in self._session.get_outputs()]
         self._outputs = [name for name in names if name not in ("probabilities", "entropy")]
 
-    @property
-    def asks_for_ages(self) -> bool:
-        """Whether the graph takes the ages' texts as an input."""
-        return any(each.name == AGE_TEXT for each in self._session.get_inputs())
-
     def __call__(self, crops: UInt8[Array, "batch side side 3"]) -> CropOutputs:
         """See `cilf.model.base.AgeModel.describe`."""
-        given: dict[str, Any] = {PIXELS: pixels(crops)}
-        if self._age_text is not None:
-            given[AGE_TEXT] = self._age_text
-        values = self._session.run(self._outputs, given)
+        values = self._session.run(self._outputs, {PIXELS: pixels(crops)} | self._age_text)
         results = dict(zip(self._outputs, values, strict=True))
         # A graph from before there were parts gives none.
         results.setdefault("parts", results["logits"][:, None])

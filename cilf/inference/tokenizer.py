@@ -6,6 +6,7 @@ gives the same ids.
 
 import gzip
 import html
+import re
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.util import find_spec
@@ -26,7 +27,7 @@ PIECE = regex.compile(
 MERGES = (
     49_152 - 256 - 2
 )  # of the file's lines, after a heading: with letters and marks they are the vocabulary
-WORD = regex.compile(r"[^\W\d_]+|\d+")
+WORD = re.compile(r"[^\W\d_]+|\d+")
 
 # More than the captions of training hold; at most 120 letters each, they take a few megabytes.
 MAX_CACHED_WORDS = 10_000

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import open_clip
 
 from cilf.errors import UsageError
-from cilf.model.clip import WORD
+from cilf.inference.tokenizer import WORD
 from cilf.model.config import ClipConfig, FusionConfig, ModelConfig, MTMSAConfig, PromptConfig
 from cilf.model.registry import family_of
 from train.data.augmentation.augment import AugmentConfig
