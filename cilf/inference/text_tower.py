@@ -66,25 +66,47 @@ class TextTower:
     def _encode(
         self, embedded: Float[Array, "text token width"], end: Int[Array, " text"]
     ) -> Float[Array, "text embed"]:
-        """Token embeddings and the position of each end token → unit text embeddings."""
+        """Token embeddings and the position of each end token → unit text embeddings.
+
+        What all texts begin with is computed once: most of an age's text is that of the other ages.
+        """
         x = embedded + self._positions[: embedded.shape[1]]
-        for layer in range(self._layers):
-            part = f"transformer.resblocks.{layer}."
-            x = x + self._attend(part, self._normalize(f"{part}ln_1", x))
-            hidden = self._activation(self._linear(f"{part}mlp.c_fc.", self._normalize(f"{part}ln_2", x)))
-            x = x + self._linear(f"{part}mlp.c_proj.", hidden)
-        x = self._normalize("ln_final", x[np.arange(len(x)), end])
+        same = (embedded == embedded[:1]).all(axis=(0, 2))
+        shared = min(int(same.argmin()), int(end.min())) if len(x) > 1 and not same.all() else 0
+        before = self._transform(x[:1, :shared], [])[1] if shared else []
+        x, _ = self._transform(x[:, shared:], before)
+        x = self._normalize("ln_final", x[np.arange(len(x)), end - shared])
         return normalized(x @ self._tensors["model.towers.clip.text_projection"])
 
-    def _attend(self, part: str, x: Float[Array, "text token width"]) -> Float[Array, "text token width"]:
-        """Multi-head attention in which a token sees those before it."""
+    def _transform(
+        self, x: Float[Array, "text token width"], before: list[Array]
+    ) -> tuple[Float[Array, "text token width"], list[Array]]:
+        """All layers, and their keys and values; `before` holds those of the tokens that all texts begin with."""
+        kept = []
+        for layer in range(self._layers):
+            part = f"transformer.resblocks.{layer}."
+            mixed, keys_values = self._attend(
+                part, self._normalize(f"{part}ln_1", x), before[layer : layer + 1]
+            )
+            kept.append(keys_values)
+            x = x + mixed
+            hidden = self._activation(self._linear(f"{part}mlp.c_fc.", self._normalize(f"{part}ln_2", x)))
+            x = x + self._linear(f"{part}mlp.c_proj.", hidden)
+        return x, kept
+
+    def _attend(
+        self, part: str, x: Float[Array, "text token width"], before: list[Array]
+    ) -> tuple[Float[Array, "text token width"], Array]:
+        """Multi-head attention in which a token sees those before it; and its keys and values."""
         count, length, width = x.shape
         projected = self._linear(f"{part}attn.in_proj_", x).reshape(count, length, 3, self._heads, -1)
-        query, key, value = projected.transpose(2, 0, 3, 1, 4)
+        query, *own = projected.transpose(2, 0, 3, 1, 4)
+        earlier = [np.broadcast_to(each, (2, count, *each.shape[2:])) for each in before]
+        key, value = keys_values = np.concatenate([*earlier, np.stack(own)], axis=3)
         scores = query @ key.swapaxes(2, 3) / np.float32(sqrt(width // self._heads))
-        hidden = np.triu(np.full((length, length), -np.inf, np.float32), k=1)
-        mixed = softmax(scores + hidden) @ value
-        return self._linear(f"{part}attn.out_proj.", mixed.swapaxes(1, 2).reshape(x.shape))
+        after = np.full(scores.shape[2:], -np.inf, np.float32)
+        mixed = softmax(scores + np.triu(after, k=1 + key.shape[2] - length)) @ value
+        return self._linear(f"{part}attn.out_proj.", mixed.swapaxes(1, 2).reshape(x.shape)), keys_values
 
     def _linear(self, name: str, x: Float[Array, "text token inputs"]) -> Float[Array, "text token outputs"]:
         weight, bias = (self._tensors[f"model.towers.clip.{name}{kind}"] for kind in ("weight", "bias"))
