@@ -172,7 +172,8 @@ class Checkpoint:
 
             return TorchNetwork(self.model, device, mirror=self.config.mirror)
         weights = folded(self.tensors, self.graph.weights, self.config.model.trunk)
-        return GraphNetwork(self.graph, weights, self.text_tower and self.text_tower.encode_ages())
+        tower = self.text_tower
+        return GraphNetwork(self.graph, weights, tower.encode_ages if tower else None)
 
     def _of(self, part: str) -> dict[str, np.ndarray]:
         tensors = self.tensors.items()

@@ -5,7 +5,7 @@ them once. What that brings: `pytest tests/benchmarks/test_speed.py -s`.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -33,7 +33,8 @@ class Graph:
     """The operations of `train.release.onnx_export.Described`, without the weights.
 
     Attributes:
-        onnx: a model in ONNX's binary form, whose weights are declared to lie elsewhere.
+        onnx: a model in ONNX's binary form, whose weights are declared to lie elsewhere. It may hold the ages' texts,
+            as what their input is where none is given.
         weights: their names, as in the state dict of `Described` after its batch normalisations were folded.
     """
 
@@ -50,14 +51,18 @@ class GraphNetwork:
     Args:
         graph: the operations.
         weights: by name, single precision (`folded`).
-        age_text: (K, D) the ages' texts of unit length; none for a network without prompts.
+        encode_ages: gives the ages' texts of unit length, (K, D), to a graph that does not hold them; None for a
+            network without prompts.
 
     Raises:
         WeightsError: the graph is none, or of another network.
     """
 
     def __init__(
-        self, graph: Graph, weights: Mapping[str, Array], age_text: Float[Array, "age embed"] | None = None
+        self,
+        graph: Graph,
+        weights: Mapping[str, Array],
+        encode_ages: Callable[[], Float[Array, "age embed"]] | None = None,
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -72,7 +77,7 @@ class GraphNetwork:
             self._age_text = {}
             if AGE_TEXT in shapes:
                 none = np.zeros((0, shapes[AGE_TEXT][1]), np.float32)
-                self._age_text = {AGE_TEXT: none if age_text is None else age_text}
+                self._age_text = {AGE_TEXT: encode_ages() if encode_ages else none}
         except (
             Exception
         ) as error:  # ONNX Runtime has a kind of exception for everything that it may find wrong

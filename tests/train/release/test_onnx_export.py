@@ -1,21 +1,23 @@
 """Exporting: the graph computes what the network does, holds no weights, and goes with its checkpoint."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from cilf import AgeEstimator
-from cilf.checkpoint import GRAPH, load, tensors_of
+from cilf.checkpoint import GRAPH, load, save, tensors_of
 from cilf.inference.error_models import GaussianError
 from cilf.inference.onnx_runtime import Graph, GraphNetwork, folded
+from cilf.inference.text_tower import TextTower
 from cilf.model.base import AgeModel
 from cilf.model.runtime import crop_outputs
 from tests import tiny
 from tests.inference.test_onnx_runtime import agree, random_crops
 from train.__main__ import main
-from train.release.onnx_export import graph
+from train.release.onnx_export import export, graph
 
 
 def mixed(make: Callable[[], AgeModel], seed: int) -> AgeModel:
@@ -45,7 +47,7 @@ def test_one_graph_serves_all_weights_of_a_network(make: Callable[[], AgeModel],
     for seed in (1, 2):
         model = mixed(make, seed)
         weights = folded(tensors_of(model, GaussianError()), exported.weights, "test_resnet")
-        quick = GraphNetwork(exported, weights, model.encode_ages().numpy())
+        quick = GraphNetwork(exported, weights, lambda model=model: model.encode_ages().numpy())
         for count in (1, 5):
             crops = random_crops(count, 64)
             agree(quick(crops), crop_outputs(model, crops, model.encode_ages(), mirror=True))
@@ -54,6 +56,21 @@ def test_one_graph_serves_all_weights_of_a_network(make: Callable[[], AgeModel],
 def test_the_graph_tells_nothing_of_who_made_it(exported: Graph) -> None:
     assert str(Path(__file__).parents[3]).encode() not in exported.onnx
     assert b".py" not in exported.onnx
+
+
+@torch.no_grad()
+def test_a_checkpoints_graph_holds_the_texts_of_the_ages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_ages(_: TextTower) -> None:
+        raise AssertionError("the text tower ran")
+
+    save(tmp_path, tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
+    export(tmp_path)
+    checkpoint = load(tmp_path)
+    monkeypatch.setattr(TextTower, "encode_ages", no_ages)
+    quick, slow = checkpoint.network(), replace(checkpoint, graph=None).network()
+    agree(quick(random_crops(2, 64)), slow(random_crops(2, 64)))
 
 
 def test_the_command_puts_a_graph_beside_the_weights(tmp_path: Path) -> None:
