@@ -25,7 +25,7 @@ from cilf.inference.correction import CorrectionConfig
 from cilf.inference.earlier import EarlierConfig, EarlierConformal, padded
 from cilf.inference.error_models import EnsembleConfig, ErrorEnsemble, ErrorNetwork, GaussianError
 from cilf.inference.familiarity import Familiarity, FamiliarityConfig
-from cilf.inference.onnx_runtime import Graph, GraphNetwork, folded
+from cilf.inference.onnx_runtime import Graph, GraphNetwork
 from cilf.inference.outputs import Network
 from cilf.inference.predictive import PredictiveConfig
 from cilf.inference.text_tower import TextTower
@@ -171,9 +171,9 @@ class Checkpoint:
             from cilf.model.runtime import TorchNetwork
 
             return TorchNetwork(self.model, device, mirror=self.config.mirror)
-        weights = folded(self.tensors, self.graph.weights, self.config.model.trunk)
         tower = self.text_tower
-        return GraphNetwork(self.graph, weights, tower.encode_ages if tower else None)
+        trunk = self.config.model.trunk
+        return GraphNetwork(self.graph, self.tensors, trunk, tower.encode_ages if tower else None)
 
     def _of(self, part: str) -> dict[str, np.ndarray]:
         tensors = self.tensors.items()

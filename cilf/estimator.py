@@ -240,6 +240,8 @@ class AgeEstimator:
         predictive = self._checkpoint.config.predictive
         return join([evidence(part, predictive) for part in parts])
 
+    # Weights that give no numbers are refused in the end, by `_require_sound`.
+    @np.errstate(over="ignore", invalid="ignore")
     def _predict(
         self, pyramid: Pyramid, faces: list[Face], texts: list[str], max_views: int | None
     ) -> list[FacePrediction]:

@@ -6,7 +6,7 @@ them once. What that brings: `pytest tests/benchmarks/test_speed.py -s`.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby
 
 import numpy as np
@@ -50,7 +50,8 @@ class GraphNetwork:
 
     Args:
         graph: the operations.
-        weights: by name, single precision (`folded`).
+        tensors: of its checkpoint, by name, single precision.
+        trunk: timm's name of the image network (`_folded`).
         encode_ages: gives the ages' texts of unit length, (K, D), to a graph that does not hold them; None for a
             network without prompts.
 
@@ -61,13 +62,15 @@ class GraphNetwork:
     def __init__(
         self,
         graph: Graph,
-        weights: Mapping[str, Array],
+        tensors: Mapping[str, Array],
+        trunk: str,
         encode_ages: Callable[[], Float[Array, "age embed"]] | None = None,
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 4  # only what is fatal; errors are raised
         try:
+            weights = _folded(tensors, graph.weights, trunk)
             values = [np.require(weights[name], requirements="C") for name in graph.weights]
             options.add_external_initializers(
                 list(graph.weights), list(map(onnxruntime.OrtValue.ortvalue_from_numpy, values))
@@ -84,8 +87,8 @@ class GraphNetwork:
             raise WeightsError(
                 "the graph beside the weights is of another network; write it again with `python -m train export`"
             ) from error
-        names = [each.name for each in self._session.get_outputs()]
-        self._outputs = [name for name in names if name not in ("probabilities", "entropy")]
+        names = {each.name for each in self._session.get_outputs()}
+        self._outputs = [each.name for each in fields(CropOutputs) if each.name in names]
 
     def __call__(self, crops: UInt8[Array, "batch side side 3"]) -> CropOutputs:
         """See `cilf.model.base.AgeModel.describe`."""
@@ -101,7 +104,9 @@ def pixels(crops: UInt8[Array, "batch side side 3"]) -> Float[Array, "batch 3 si
     return np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
 
 
-def folded(tensors: Mapping[str, Array], names: Sequence[str], trunk: str) -> dict[str, Float[Array, "*any"]]:
+def _folded(
+    tensors: Mapping[str, Array], names: Sequence[str], trunk: str
+) -> dict[str, Float[Array, "*any"]]:
     """The weights of a graph, whose batch normalisations are folded into the convolutions before them.
 
     Convolutions that the graph gives a bias, and the checkpoint none, had a normalisation behind them. Among those of
@@ -111,9 +116,6 @@ def folded(tensors: Mapping[str, Array], names: Sequence[str], trunk: str) -> di
         tensors: the checkpoint's.
         names: the graph's, in the order of the network's modules.
         trunk: timm's name of the image network, which tells its normalisations' ε.
-
-    Raises:
-        WeightsError: a weight is missing.
     """
     weights = {name: tensors[name] for name in names if name in tensors}
     for convolution, norm in _pairs(tensors, names):

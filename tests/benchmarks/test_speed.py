@@ -100,8 +100,9 @@ def of_name(name: str) -> AgeModel:
 @torch.inference_mode()
 def graph_network(model: AgeModel) -> GraphNetwork:
     """Its batch normalisations are folded where the graph is made, so that its own tensors are the graph's."""
+    age_text = model.encode_ages().numpy()
     made = graph(model, mirror=False)
-    return GraphNetwork(made, tensors_of(model, GaussianError()))
+    return GraphNetwork(made, tensors_of(model, GaussianError()), "", lambda: age_text)
 
 
 def test_graphs() -> None:

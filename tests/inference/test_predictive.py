@@ -83,4 +83,4 @@ def test_the_expected_deviation_is_least_at_the_median() -> None:
     assert abs(int(deviations.argmin()) - median(shares).item()) <= 1
     by_hand = (shares[0] * np.abs(np.arange(101) - 40)).sum()
     assert deviations[40].item() == pytest.approx(by_hand.item(), rel=1e-4)
-    assert np.isfinite(deviations.numpy()).all()
+    assert np.isfinite(deviations).all()

@@ -10,7 +10,7 @@ import torch
 from cilf import AgeEstimator
 from cilf.checkpoint import GRAPH, load, save, tensors_of
 from cilf.inference.error_models import GaussianError
-from cilf.inference.onnx_runtime import Graph, GraphNetwork, folded
+from cilf.inference.onnx_runtime import Graph, GraphNetwork
 from cilf.inference.text_tower import TextTower
 from cilf.model.base import AgeModel
 from cilf.model.runtime import crop_outputs
@@ -46,11 +46,11 @@ def exported(make: Callable[[], AgeModel]) -> Graph:
 def test_one_graph_serves_all_weights_of_a_network(make: Callable[[], AgeModel], exported: Graph) -> None:
     for seed in (1, 2):
         model = mixed(make, seed)
-        weights = folded(tensors_of(model, GaussianError()), exported.weights, "test_resnet")
-        quick = GraphNetwork(exported, weights, lambda model=model: model.encode_ages().numpy())
+        tensors, age_text = tensors_of(model, GaussianError()), model.encode_ages()
+        quick = GraphNetwork(exported, tensors, "test_resnet", age_text.numpy)
         for count in (1, 5):
             crops = random_crops(count, 64)
-            agree(quick(crops), crop_outputs(model, crops, model.encode_ages(), mirror=True))
+            agree(quick(crops), crop_outputs(model, crops, age_text, mirror=True))
 
 
 def test_the_graph_tells_nothing_of_who_made_it(exported: Graph) -> None:
