@@ -171,9 +171,10 @@ class Checkpoint:
             from cilf.model.runtime import TorchNetwork
 
             return TorchNetwork(self.model, device, mirror=self.config.mirror)
-        tower = self.text_tower
-        trunk = self.config.model.trunk
-        return GraphNetwork(self.graph, self.tensors, trunk, tower.encode_ages if tower else None)
+        return GraphNetwork(self.graph, self.tensors, self.config.model.trunk, self._encode_ages)
+
+    def _encode_ages(self) -> np.ndarray | None:
+        return self.text_tower.encode_ages() if self.text_tower else None
 
     def _of(self, part: str) -> dict[str, np.ndarray]:
         tensors = self.tensors.items()

@@ -24,6 +24,7 @@ from cilf.inference.outputs import TOLERANCE, CropOutputs, require_numbers
 from cilf.inference.predictive import moved, softmax
 from cilf.inference.tokenizer import nearest_words, unknown_words
 from cilf.model.config import ClipConfig, ModelConfig
+from cilf.model.registry import family_of
 from cilf.prediction import FacePrediction, NoFace
 from cilf.texts import distinct_texts
 from cilf.untrusted.trial import require_success
@@ -122,7 +123,7 @@ class AgeEstimator:
     @property
     def compares_texts(self) -> bool:
         """Whether faces can be compared with prompts."""
-        return self._checkpoint.text_tower is not None
+        return family_of(self._checkpoint.config.model).compares_texts
 
     @property
     def epsilon(self) -> float:

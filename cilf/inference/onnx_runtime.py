@@ -64,7 +64,7 @@ class GraphNetwork:
         graph: Graph,
         tensors: Mapping[str, Array],
         trunk: str,
-        encode_ages: Callable[[], Float[Array, "age embed"]] | None = None,
+        encode_ages: Callable[[], Float[Array, "age embed"] | None],
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -79,8 +79,9 @@ class GraphNetwork:
             shapes = {each.name: each.shape for each in self._session.get_inputs()}
             self._age_text = {}
             if AGE_TEXT in shapes:
+                ages = encode_ages()
                 none = np.zeros((0, shapes[AGE_TEXT][1]), np.float32)
-                self._age_text = {AGE_TEXT: encode_ages() if encode_ages else none}
+                self._age_text = {AGE_TEXT: none if ages is None else ages}
         except (
             Exception
         ) as error:  # ONNX Runtime has a kind of exception for everything that it may find wrong

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from cilf.inference.familiarity import normalized
 from cilf.inference.predictive import softmax
 from cilf.inference.tokenizer import Tokenizer
-from cilf.model.config import ClipConfig, ModelConfig, PromptConfig
+from cilf.model.config import ModelConfig, PromptConfig
 
 Array = np.ndarray
 
@@ -25,7 +25,7 @@ class TextTower:
     """Texts → unit embeddings; may be shared between threads."""
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, Array]) -> None:
-        clip: ClipConfig = config.clip
+        clip = config.clip
         text = clip.architecture.get("text_cfg", {})
         self._prompts = config.prompts
         self._tensors = tensors
