@@ -76,8 +76,8 @@ def build_system(
 ) -> System:
     """The system that a recipe describes, on the CPU, its network with the weights of `start` where it is given.
 
-    Raises UsageError where these are of another network that differs in more than its words (`carried_over`), and where the recipe wants teachers and has none, or the other
-    way round.
+    Raises UsageError where these are of another network that differs in more than its words (`carried_over`), and where
+    the recipe wants teachers and has none, or the other way round.
     """
     if bool(teachers) != recipe.distils:
         wrong = "learns from no teacher: leave out" if teachers else "learns from teachers: give at least one"
