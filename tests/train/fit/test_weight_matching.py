@@ -66,7 +66,7 @@ def test_a_start_that_knows_other_words() -> None:
     carried = carried_over(start, fresh, old.towers.config, new.towers.config)
     check_weights(carried, fresh, "It", "do nothing")
     expected = torch.stack(
-        [start[TOKENS][0], start[TOKENS][1], fresh[TOKENS][2], start[TOKENS][3], fresh[TOKENS][4]]
+        [fresh[TOKENS][0], start[TOKENS][1], fresh[TOKENS][2], start[TOKENS][3], fresh[TOKENS][4]]
     )
     torch.testing.assert_close(carried[TOKENS], expected)
     torch.testing.assert_close(carried[POSITIONS], torch.cat([start[POSITIONS], fresh[POSITIONS][24:]]))
