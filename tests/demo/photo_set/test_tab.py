@@ -475,5 +475,6 @@ def test_forty_photos_two_of_them_broken(real: PhotoSets) -> None:
     assert failed["path"].tolist() == ["0007.jpg", "0023.jpg"]
     assert failed["error"].notna().all()
     assert table["age"].notna().sum() == 38
-    again = real.host.get().predict(Upload("x", next(generated_photos(1))[1]).decode())
+    with Upload("x", next(generated_photos(1))[1]).decoded() as first:
+        again = real.host.get().predict(first)
     assert table["age"][0] == pytest.approx(again[0].age, abs=1e-3)

@@ -56,7 +56,8 @@ def page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
 def read(photo: gr.FileData) -> str:
     """What becomes of a photo as a program hands it in."""
     try:
-        return str(api_inputs.read(photo).shape)
+        with api_inputs.read(photo).decoded() as pyramid:
+            return str(pyramid.pixels.shape)
     except PhotoError as error:
         return str(error)
 
