@@ -70,7 +70,8 @@ def _ending_in_order() -> Iterator[None]:
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
-    before = {number: each for number, each in before.items() if each == signal.SIG_DFL}  # not under `nohup`
+    # Not what `nohup` has switched off, or somebody has set who is not Python.
+    before = {number: each for number, each in before.items() if each not in (signal.SIG_IGN, None)}
     for number in before:
         signal.signal(number, end)
     try:

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gradio.utils import get_upload_folder
+
 from cilf.demo import texts
 from cilf.demo.limits import MAX_ALL_PHOTOS, MAX_ARCHIVES, MAX_SET_PHOTOS
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import SessionStore
-from cilf.demo.uploads import folder
 from cilf.demo.uploads.images import Upload
 from cilf.demo.uploads.zip_archive import Archive
 from cilf.errors import UsageError
@@ -116,7 +117,7 @@ class PhotoSet:
         if kind not in TABLE_KINDS:
             raise UsageError(f"there is no table '{kind}'; ask for {', '.join(TABLE_KINDS)}")
         rows = map(_without_formulas, self.rows()) if kind == "csv" else self.rows()
-        with tempfile.TemporaryDirectory(prefix="table-", dir=folder.ours()) as name:
+        with tempfile.TemporaryDirectory(prefix="table-", dir=get_upload_folder()) as name:
             output = Path(name) / f"ages.{kind}"
             try:
                 write_table(rows, output)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import socket
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -187,6 +188,26 @@ def test_an_address_in_this_network_is_not_asked(
     with pytest.raises(PhotoError, match="cannot be fetched"):
         shape(elsewhere.at("/green.png", host=host))
     assert elsewhere.asked == asked_elsewhere == []
+
+
+def test_names_inside_the_network_are_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a name is known in the server's network is nobody's business."""
+
+    async def resolve(self: object, host: str, *_: object, **__: object) -> list[tuple[Any, ...]]:
+        if host == "unknown.example":
+            raise socket.gaierror(-2, "Name or service not known")
+        if host == "odd.example":
+            raise UnicodeError("label too long")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.7", 0))]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+    sentences = set()
+    for host in ("database.example", "unknown.example", "odd.example", "10.0.0.7", "169.254.169.254"):
+        with pytest.raises(PhotoError) as raised:
+            shape(f"http://{host}/a.png")
+        sentences.add(str(raised.value))
+    assert len(sentences) == 1
+    assert "no public address" in sentences.pop()
 
 
 @pytest.mark.parametrize(
