@@ -34,7 +34,7 @@ from cilf.errors import DetectorError, WeightsError
 from cilf.photo_set import COLUMNS
 from cilf.prediction import FacePrediction
 from tests.demo.conftest import hosting
-from tests.faults import full_disk
+from tests.faults.disk import full_disk
 from tests.generated_set import generated_photos
 from tests.stand_in import StandIn, face, packed, png
 
