@@ -1,6 +1,6 @@
 """The sentences of the page. Short and plain; everything that comes from a visitor is escaped where it is shown."""
 
-from cilf.prediction import FacePrediction, Status
+from cilf.prediction import ADULT, UNFAMILIAR, FacePrediction, Status
 from cilf.texts import MAX_LETTERS
 
 TITLE = "CILF"
@@ -34,9 +34,6 @@ TOO_LONG = "This request is larger than this page takes. Upload large photos as 
 TOO_SLOW = "This request did not come in time. Upload large photos as files."
 REFUSED = "This photo got no place in line. Please choose it again later."
 NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
-UNFAMILIAR = (
-    "This picture is unlike the photos that the estimates were calibrated on; no promise holds for it."
-)
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
 MAX_PROMPTS = 24
@@ -113,12 +110,14 @@ def over(face: FacePrediction, limit: int) -> str:
     }[face.over(limit)]
 
 
+def no_promise(caveat: str) -> str:
+    """The answer for a face with a caveat (`FacePrediction.caveat`); empty without one."""
+    return f"{ADULT} or over? Unsure. {caveat}" if caveat else ""
+
+
 def _why_unsure(face: FacePrediction, limit: int) -> str:
-    if face.detection_score is None:
-        return "No face was detected; the age is that of the whole picture."
-    if not face.familiar:
-        return UNFAMILIAR
-    return f"This face may be that of somebody under {limit} or over; a picture cannot settle it."
+    ordinary = f"This face may be that of somebody under {limit} or over; a picture cannot settle it."
+    return face.caveat or ordinary
 
 
 def outcome(face: FacePrediction, index: int) -> str:

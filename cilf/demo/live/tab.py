@@ -96,8 +96,8 @@ class LiveTab:
             page: the visitor's session.
 
         Returns:
-            `faces`, each with its number, box (shares of the frame's width and height), years and interval, and
-            `spent`, our part of the delay in milliseconds; or `wait`, a sentence, while the model is loading; or
+            `faces`, each with its number, box (shares of the frame's width and height), years, interval and
+            a note where no promise holds; and `spent`, our part of the delay in milliseconds; or `wait`, a sentence, while the model is loading; or
             `problem`, a sentence with which the stream ends. A page that sends another frame meanwhile gets `busy`.
         """
         start = time.perf_counter()
@@ -185,6 +185,7 @@ def _shown(face: TrackedFace, width: int, height: int) -> dict[str, Any]:
         "age": face.age,
         "low": low,
         "high": high,
+        "note": texts.no_promise(face.caveat),
     }
 
 
