@@ -145,7 +145,13 @@ _LINE = "{age:>6}  {interval:>14}  {initial:>7}  {steps:>5}  {status:<14}  {over
 def _print_table(rows: Iterable[Row]) -> None:
     """Print rows as they come, in columns of fixed width; the photo's name, of any width, stands last."""
     headings = {"age": "age", "interval": "interval", "initial": "initial", "steps": "steps"}
-    headings |= {"status": "status", "over": "18 or over?", "face": "face", "box": "box: x0 y0 x1 y1", "photo": "photo"}
+    headings |= {
+        "status": "status",
+        "over": "18 or over?",
+        "face": "face",
+        "box": "box: x0 y0 x1 y1",
+        "photo": "photo",
+    }
     print(_LINE.format(**headings))
     for row in rows:
         print(_line(row), flush=True)
@@ -153,7 +159,15 @@ def _print_table(rows: Iterable[Row]) -> None:
 
 def _line(row: Row) -> str:
     if row["face"] is None:
-        known = {"age": "-", "interval": "-", "initial": "-", "steps": "-", "over": "-", "face": "-", "box": "-"}
+        known = {
+            "age": "-",
+            "interval": "-",
+            "initial": "-",
+            "steps": "-",
+            "over": "-",
+            "face": "-",
+            "box": "-",
+        }
         return _LINE.format(**known, status=row["status"], photo=_printable(row["error"]))
     return _LINE.format(
         age=f"{row['age']:.2f}",

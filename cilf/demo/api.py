@@ -60,8 +60,8 @@ class Endpoints:
         "corrected" or "low_confidence"), over_18 ("yes", "no" or "unsure"), caveat (why no promise holds for this
         picture, in a sentence), error, trace (each step's iteration, age, estimated_error, accepted, view and
         kept_error), distribution (the probabilities of the ages 0 to 100) and similarities (prompt to cosine; empty
-        where the weights have no text tower). A photo without a face gives one record with the status "no_face". An estimate from a picture is no fact about a person and must not be used to decide
-        about anybody.
+        where the weights have no text tower). A photo without a face gives one record with the status "no_face". An
+        estimate from a picture is no fact about a person and must not be used to decide about anybody.
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.

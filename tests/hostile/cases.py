@@ -37,7 +37,9 @@ def _photo(rng: random.Random) -> bytes:
 def _scene(rng: random.Random) -> bytes:
     """A picture that mostly opens: noise, an even field or a portrait, of many sizes, in some format."""
     size = rng.choice(((64, 48), (120, 160), (16, 16), (16, 900), (900, 18), (200, 200)))
-    scene = rng.choice((seeds.picture(), seeds.portrait(), Image.new("RGB", (9, 9), rng.choice(("black", "white")))))
+    scene = rng.choice(
+        (seeds.picture(), seeds.portrait(), Image.new("RGB", (9, 9), rng.choice(("black", "white"))))
+    )
     scene = scene.resize(size).rotate(rng.choice((0, 0, 90, 13)))
     data = seeds.saved(scene, *rng.choice((("PNG",), ("BMP",), ("JPEG",), ("WEBP",), ("TIFF",))))
     return damaged(data, rng) if rng.random() < 0.4 else data
@@ -47,7 +49,9 @@ def _archive(rng: random.Random) -> bytes:
     if rng.random() < 0.7:
         return damaged(rng.choice(list(seeds.archives().values())), rng)
     method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
-    members = {damaged_text("folder/a.png", rng).encode("utf-8", "replace").decode(): _photo(rng) for _ in range(3)}
+    members = {
+        damaged_text("folder/a.png", rng).encode("utf-8", "replace").decode(): _photo(rng) for _ in range(3)
+    }
     return packed(members, method).getvalue()
 
 
@@ -59,7 +63,9 @@ def _config(rng: random.Random) -> bytes:
 
 
 def _report(rng: random.Random) -> bytes:
-    return as_bytes(damaged_json({"weights_sha256": "a" * 64, "test": {"mae": 4.5, "groups": [1, 2]}}, rng), rng)
+    return as_bytes(
+        damaged_json({"weights_sha256": "a" * 64, "test": {"mae": 4.5, "groups": [1, 2]}}, rng), rng
+    )
 
 
 def _text(options: tuple[str, ...], rng: random.Random) -> str:
@@ -87,7 +93,9 @@ def _endpoint(rng: random.Random) -> tuple[str, dict[str, Any]]:
         values = {"files": [values["photo"], RECORD]}
     if name == "similarity":
         values["face"] = 0
-    changed = {key: damaged_json(value, rng) if rng.random() < 0.7 else value for key, value in values.items()}
+    changed = {
+        key: damaged_json(value, rng) if rng.random() < 0.7 else value for key, value in values.items()
+    }
     return name, changed
 
 
@@ -122,7 +130,10 @@ def _upload(rng: random.Random) -> bytes:
 
 
 def _place(rng: random.Random) -> dict[str, str]:
-    return {"Cilf-Name": _text(("a.png", "b%20c.jpg"), rng), "Cilf-Place": rng.choice(("0", "7", "-1", "x", "9" * 30))}
+    return {
+        "Cilf-Name": _text(("a.png", "b%20c.jpg"), rng),
+        "Cilf-Place": rng.choice(("0", "7", "-1", "x", "9" * 30)),
+    }
 
 
 def _as_path(path: str) -> str:

@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--inputs", type=int, default=180_000, help="how many; default 180,000")
     parser.add_argument("--seed", type=int, default=1, help="of all inputs; default 1")
     parser.add_argument("--start", type=int, default=0, help="the first input's number; default 0")
-    parser.add_argument("--predictions", action="store_true", help="through the network, whose default is 20,000")
+    parser.add_argument(
+        "--predictions", action="store_true", help="through the network, whose default is 20,000"
+    )
     parser.add_argument("--processes", type=int, default=2, help="that work at once; default 2")
     options = parser.parse_args(arguments)
     make = partial(case, options.seed, predictions=options.predictions)
@@ -64,9 +66,8 @@ def summary(results: Sequence[Outcome], seconds: float) -> str:
 
 
 def _described(outcome: Outcome) -> str:
-    return (
-        f"input {outcome.number} ({outcome.kind}): {outcome.seconds:.2f} s, {outcome.megabytes:.0f} MB, {outcome.result}"
-    )
+    cost = f"{outcome.seconds:.2f} s, {outcome.megabytes:.0f} MB"
+    return f"input {outcome.number} ({outcome.kind}): {cost}, {outcome.result}"
 
 
 if __name__ == "__main__":

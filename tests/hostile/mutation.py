@@ -10,7 +10,24 @@ from typing import Any
 # Lengths and offsets at which readers go wrong.
 NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
-LETTERS = ("\0", "\ud800", "\u202e", "\ufeff", "é", "e\u0301", "😀", "\r\n", "'", '"', "<b>", "%00", "=1+1", "../", "%s", "{age}")
+LETTERS = (
+    "\0",
+    "\ud800",
+    "\u202e",
+    "\ufeff",
+    "é",
+    "e\u0301",
+    "😀",
+    "\r\n",
+    "'",
+    '"',
+    "<b>",
+    "%00",
+    "=1+1",
+    "../",
+    "%s",
+    "{age}",
+)
 
 VALUES: tuple[Any, ...] = (
     None, True, 0, -1, 1.5, 10**30, -(10**30), 1e308, float("nan"), float("inf"), "", "a", "\0", "\ud800",
@@ -84,7 +101,11 @@ def damaged_text(text: str, rng: random.Random) -> str:
         case 1:
             return text[:start] + text[start + rng.choice((1, 4)) :]
         case 2:
-            return text[:start] + chr(rng.choice((rng.randrange(0x250), rng.randrange(0x110000)))) + text[start + 1 :]
+            return (
+                text[:start]
+                + chr(rng.choice((rng.randrange(0x250), rng.randrange(0x110000))))
+                + text[start + 1 :]
+            )
         case _:
             return text[start:] + text[:start]
 

@@ -61,12 +61,18 @@ def _photos() -> Iterator[tuple[str, bytes]]:
     yield "jpeg progressive", saved(rgb, "JPEG", progressive=True, quality=30)
     yield "jpeg grey", saved(picture(mode="L"), "JPEG")
     yield "jpeg cmyk", saved(picture(mode="CMYK"), "JPEG")
-    yield "jpeg exif", saved(rgb, "JPEG", exif=exif(), icc_profile=b"\0" * 128 + b"garbage" * 30, comment=b"x" * 99)
+    yield (
+        "jpeg exif",
+        saved(rgb, "JPEG", exif=exif(), icc_profile=b"\0" * 128 + b"garbage" * 30, comment=b"x" * 99),
+    )
     yield "jpeg restarts", saved(rgb, "JPEG", restart_marker_blocks=1)
     yield "mpo", saved(rgb, "MPO", save_all=True, append_images=[rgb])
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
         yield f"png {mode}", saved(picture(mode=mode), "PNG")
-    yield "png transparent", saved(picture(mode="P"), "PNG", transparency=3, exif=exif(8), icc_profile=b"garbage")
+    yield (
+        "png transparent",
+        saved(picture(mode="P"), "PNG", transparency=3, exif=exif(8), icc_profile=b"garbage"),
+    )
     yield "apng", saved(frames[0], "PNG", save_all=True, append_images=frames[1:], duration=9)
     yield "webp", saved(rgb, "WEBP", exif=exif())
     yield "webp lossless", saved(alpha, "WEBP", lossless=True)

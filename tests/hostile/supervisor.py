@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -76,7 +77,7 @@ def outcomes(numbers: Sequence[int], make: Callable[[int], Case], processes: int
         make: makes an input of its number; it is pickled.
         processes: so many work at once.
     """
-    left, started, done = iter(numbers), 0, 0
+    left, done = iter(numbers), 0
     workers = [_start(make) for _ in range(min(processes, len(numbers)))]
     try:
         while done < len(numbers):
@@ -152,7 +153,7 @@ def _work(pipe: Connection, make: Callable[[int], Case]) -> None:
                 return
             kind, data = make(number)
             targets.prepare(kind)
-            pipe.send((kind, *_measured(lambda: targets(kind, data))))
+            pipe.send((kind, *_measured(partial(targets, kind, data))))
 
 
 def _measured(work: Callable[[], None]) -> tuple[str, float, float, bool]:

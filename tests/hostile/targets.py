@@ -30,7 +30,7 @@ from cilf.demo.server import gradio_patches, launch
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
 from cilf.demo.server.settings import Settings
-from cilf.demo.uploads import api_inputs, url_download
+from cilf.demo.uploads import url_download
 from cilf.demo.uploads.zip_archive import Archive
 from cilf.errors import CilfError, UsageError
 from cilf.face.finder import FaceFinder
@@ -71,8 +71,8 @@ class Targets:
 
     def prepare(self, kind: str) -> None:
         """Make what a target needs, so that no input is charged for it."""
-        needs = {"prompts": "_tiny", "predict": "_tiny", "predict_bundled": "_bundled", "endpoint": "_endpoints"}
-        getattr(self, {**needs, "body": "_client"}.get(kind, "__class__"))
+        needs = {"prompts": "_tiny", "predict": "_tiny", "predict_bundled": "_bundled", "body": "_client"}
+        getattr(self, needs.get(kind, "_endpoints"))
 
     def photo(self, data: bytes) -> None:
         """A file's bytes into pixels."""
@@ -116,13 +116,11 @@ class Targets:
 
     def address(self, data: str) -> None:
         """An address that a program names."""
-        api_inputs.read(data)
+        self.endpoint(("predict", {"photo": data}))
 
     def record(self, data: Any) -> None:
         """What else a program sends as a photo."""
-        api_inputs.name_of(data)
-        api_inputs.discard([data])
-        api_inputs.read(data)
+        self.endpoint(("predict_set", {"files": [data, data]}))
 
     def prompts(self, data: Any) -> None:
         """Prompts of a program, through the tokenizer and the text tower; and the same as the page's editor."""
@@ -216,9 +214,18 @@ def require_sound(face: FacePrediction) -> None:
     low, high = face.interval
     _require(-1e-3 <= low <= face.age <= high <= 100 + 1e-3, (low, face.age, high))
     _require(abs(float(face.distribution.sum()) - 1) < 1e-3, "distribution")
-    for values in (face.distribution, face.heatmap, face.embedding, face.box, list(face.similarities.values())):
+    for values in (
+        face.distribution,
+        face.heatmap,
+        face.embedding,
+        face.box,
+        list(face.similarities.values()),
+    ):
         _require(bool(np.isfinite(values).all()), values)
-    _require(all(np.isfinite([step.age, step.estimated_error, step.kept_error]).all() for step in face.trace), face.trace)
+    _require(
+        all(np.isfinite([step.age, step.estimated_error, step.kept_error]).all() for step in face.trace),
+        face.trace,
+    )
 
 
 def _require(true: bool, what: object) -> None:
@@ -231,10 +238,14 @@ def _face() -> FacePrediction:
     return replace(make_face(), embedding=np.ones(16, np.float32) / 4)
 
 
-def _sendable(headers: dict[str, str]) -> dict[bytes, bytes]:
-    """Headers as they go over the wire; what no client can send is left out."""
-    pairs = ((name.encode("utf-8", "replace"), value.encode("utf-8", "replace")) for name, value in headers.items())
-    return {name: value for name, value in pairs if name and not set(b"\r\n\0") & set(name + value)}
+def _sendable(headers: dict[str, str]) -> dict[str, str]:
+    """Headers that a client can send: printable letters of ASCII."""
+    pairs = ((_printable(name).replace(" ", "-"), _printable(value)) for name, value in headers.items())
+    return {name or "x": value for name, value in pairs}
+
+
+def _printable(text: str) -> str:
+    return "".join(letter for letter in text if " " <= letter <= "~")
 
 
 def cut_network() -> None:
@@ -254,7 +265,13 @@ def _respond(request: httpx.Request) -> httpx.Response:
     """A picture, a redirect or nonsense, always the same for an address."""
     rng = random.Random(str(request.url))
     headers = rng.choice(
-        ({}, {"Location": "//[x"}, {"Location": "../" * 99}, {"Content-Length": "-1"}, {"Content-Encoding": "br"})
+        (
+            {},
+            {"Location": "//[x"},
+            {"Location": "../" * 99},
+            {"Content-Length": "-1"},
+            {"Content-Encoding": "br"},
+        )
     )
     status = rng.choice((200, 200, 206, 301, 307, 404, 500, 999))
     return httpx.Response(status, headers=headers, content=seeds.photos()["png RGB"])

@@ -14,6 +14,7 @@ from cilf.demo.limits import MAX_PHOTO
 from cilf.demo.server import gradio_patches
 from cilf.demo.server.body_limit import BodyLimit
 from cilf.demo.server.guard import Guard
+from cilf.demo.server.malformed import MalformedRequests
 from cilf.demo.server.origin_check import OriginCheck
 from cilf.demo.server.settings import Settings
 from cilf.errors import UsageError
@@ -57,7 +58,12 @@ def _port_is_taken(port: int | None) -> str:
 
 def middleware(settings: Settings) -> list[Middleware]:
     """Middleware around Gradio's routes and ours, the outermost first."""
-    return [Middleware(OriginCheck, settings=settings), Middleware(BodyLimit), Middleware(Guard)]
+    return [
+        Middleware(OriginCheck, settings=settings),
+        Middleware(BodyLimit),
+        Middleware(Guard),
+        Middleware(MalformedRequests),
+    ]
 
 
 def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
