@@ -50,7 +50,7 @@ def _archive(rng: random.Random) -> bytes:
         return damaged(rng.choice(list(seeds.archives().values())), rng)
     method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
     members = {
-        damaged_text("folder/a.png", rng).encode("utf-8", "replace").decode(): _photo(rng) for _ in range(3)
+        f"x{damaged_text('a.png', rng)}".encode("utf-8", "replace").decode(): _photo(rng) for _ in range(3)
     }
     return packed(members, method).getvalue()
 
