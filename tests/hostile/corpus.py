@@ -1,4 +1,4 @@
-"""The fixed corpus: 500 inputs, each of which once was a fault, or is one of a kind that readers fail at."""
+"""The fixed corpus: 700 inputs, each of which once was a fault, or is one of a kind that readers fail at."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from tests.hostile.cases import CALL, EVENT, FORM, FRAME, JSON, PREDICT, RECORD,
 from tests.hostile.mutation import LETTERS, VALUES, png_chunk
 from tests.stand_in import packed
 
-SIZE = 500
+SIZE = 700
 
 # Of the damaged inputs that fill the corpus.
 SEED = 0
