@@ -3,11 +3,14 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from types import FrameType
 from typing import Never
 
 from tqdm import tqdm
@@ -16,14 +19,18 @@ import cilf
 from cilf.errors import CilfError, UsageError
 from cilf.photo_set import Row, check_output, find_photos, partial_path, predict_photos, write_table
 
-_OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED = 0, 1, 2, 130
+_OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED, _TERMINATED = 0, 1, 2, 130, 143
+
+
+class _Terminated(BaseException):
+    """Somebody asked the program to end."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code.
 
     0: every file has its row, be it one that says why there is no age. 2: a usage or model error, in one sentence on
-    stderr. 130: stopped by Ctrl-C.
+    stderr. 130: stopped by Ctrl-C. 143: stopped by SIGTERM, or since the terminal was closed.
     """
     arguments = _parser().parse_args(argv)
     if arguments.verbose:
@@ -34,18 +41,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     rows_by_status: Counter[str] = Counter()
     try:
-        _predict(arguments, rows_by_status)
+        with _ending_in_order():
+            _predict(arguments, rows_by_status)
     except CilfError as error:
         _say(f"{error}{_what_is_left(arguments, rows_by_status)}")
         return _ERROR
     except KeyboardInterrupt:
         _say(f"stopped{_what_is_left(arguments, rows_by_status)}")
         return _INTERRUPTED
+    except _Terminated:
+        _say(f"stopped{_what_is_left(arguments, rows_by_status)}")
+        return _TERMINATED
     except BrokenPipeError:
         # The reader (`| head`) has enough; without this, Python complains once more while it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     return _OK
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let what is done be written down when the program is asked to end, as at Ctrl-C."""
+
+    def end(number: int, frame: FrameType | None) -> Never:
+        for each in before:  # a second one while the first is heeded would cut the table off
+            signal.signal(each, signal.SIG_IGN)
+        raise _Terminated
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    # Not what `nohup` has switched off, or somebody has set who is not Python.
+    before = {number: each for number, each in before.items() if each not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -16,7 +16,7 @@ from cilf.checkpoint import Checkpoint, load
 from cilf.conformal import Forecast
 from cilf.errors import UsageError, WeightsError
 from cilf.face.finder import Face, FaceFinder, whole_picture
-from cilf.face.images import open_photo
+from cilf.face.images import open_pyramid
 from cilf.face.pyramid import Pyramid
 from cilf.face.views import FIRST, crop_views
 from cilf.hub import Progress
@@ -165,7 +165,7 @@ class AgeEstimator:
         """Estimate the age of every face.
 
         Args:
-            photo: a path, a PIL image, or an HxWx3 uint8 RGB array.
+            photo: a path, a PIL image, an HxWx3 uint8 RGB array, or what `cilf.face.images.open_pyramid` gives.
             prompts: at most 100 texts of at most 120 letters to compare with each face; None compares with none, and so
                 do weights without a text tower (`compares_texts`), whatever is given.
             no_face: what to do with a photo without a face: give no prediction, or take the whole picture as the face.
@@ -192,14 +192,13 @@ class AgeEstimator:
         if texts and not self.compares_texts:
             log.warning("%s", NO_TEXTS)
             texts = []
-        picture = open_photo(photo)
-        pyramid = Pyramid(picture)
+        pyramid = open_pyramid(photo)
         faces = self._finder.find(pyramid, tiles=tiles)
         if max_faces is not None and len(faces) > max_faces:
             largest = sorted(faces, key=_area, reverse=True)[:max_faces]
             faces = [face for face in faces if face in largest]
         if not faces and no_face == "whole":
-            faces = [whole_picture(picture)]
+            faces = [whole_picture(pyramid)]
         return self._predict(pyramid, faces, texts, max_views) if faces else []
 
     def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:

@@ -7,8 +7,9 @@ import csv
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -44,6 +45,10 @@ COLUMNS = (
 PHOTO_SUFFIXES = frozenset(
     ".avif .bmp .gif .heic .heif .hif .jfif .jpe .jpeg .jpg .png .tif .tiff .webp".split()
 )
+
+
+# Folders before the name of a file, as an error of a library may name them: they are nobody's business on a page.
+_FOLDERS = re.compile(r"(?<![\w./:])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"]+[/\\])*(?=[^\s/\\])")
 
 
 @runtime_checkable
@@ -124,7 +129,8 @@ def predict_photos(
     Args:
         estimator: `cilf.AgeEstimator`, or anything with its `predict`.
         photos: (name, path) of each file, as from `find_photos`; or (name, anything that the estimator takes), or
-            (name, a function without arguments that gives it), called when the photo's turn comes.
+            (name, a function without arguments that gives it as a context manager), called when the photo's turn comes
+            and left when it is through.
         prompts: texts to compare with each face.
         no_face: what to do with a photo without a face: `skip` gives a row with the status `no_face`; `whole`
             takes the whole picture as the face.
@@ -138,8 +144,8 @@ def predict_photos(
     """
     for name, photo in photos:
         try:
-            picture = photo() if callable(photo) else photo
-            faces = estimator.predict(picture, prompts=prompts, no_face=no_face)
+            with photo() if callable(photo) else nullcontext(photo) as picture:
+                faces = estimator.predict(picture, prompts=prompts, no_face=no_face)
         except PhotoError as error:
             yield _without_faces(name, "unreadable", str(error))
         except CilfError:
@@ -147,7 +153,7 @@ def predict_photos(
         # Whatever a strange file sets off in a library, the other files are still to come.
         except Exception as error:
             log.debug("failed on %r", name, exc_info=True)
-            what = " ".join(f"{type(error).__name__}: {error}".split())
+            what = _FOLDERS.sub("", " ".join(f"{type(error).__name__}: {error}".split()))
             yield _without_faces(name, "unreadable", f"'{name}' cannot be processed ({what}); leave it out")
         else:
             if faces:

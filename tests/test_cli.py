@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import cilf
 from cilf.cli import main
 from cilf.errors import DetectorError, WeightsError
 from cilf.prediction import WHOLE_PICTURE, FacePrediction
+from tests.faults import full_disk
 from tests.stand_in import CountingEstimator, picture
 
 
@@ -211,6 +213,76 @@ def test_a_stop_leaves_what_was_done(
     assert capsys.readouterr().err == f"cilf: {sentence}; the 2 rows so far are in 'ages.partial.csv'\n"
     assert read_csv(photos / "ages.partial.csv") == EXPECTED[:2]
     assert not (photos / "ages.csv").exists()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_program_that_is_asked_to_end_writes_down_what_is_done(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, suffix: str, name: str
+) -> None:
+    number = getattr(signal, name)
+
+    def end_at_b(
+        self: CountingEstimator, photo: Path, prompts: None = None, *, no_face: str = "skip"
+    ) -> list[FacePrediction]:
+        if photo.name == "b.png":
+            os.kill(os.getpid(), number)
+        return CountingEstimator.predict(self, photo, no_face=no_face)
+
+    def unheeded(*_: object) -> None:
+        raise AssertionError("the program would have ended at once")
+
+    monkeypatch.setattr(Loadable, "predict", end_at_b)
+    before = signal.signal(number, unheeded)
+    try:
+        assert main(["predict", "photos", "--output", f"ages.{suffix}"]) == 143
+        assert signal.getsignal(number) is unheeded, "as it was"
+    finally:
+        signal.signal(number, before)
+    partial = f"ages.partial.{suffix}"
+    assert capsys.readouterr().err == f"cilf: stopped; the 2 rows so far are in '{partial}'\n"
+    read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[suffix]
+    assert read(partial)[["path", "face"]].to_numpy().tolist() == [["photos/a.png", 0], ["photos/a.png", 1]]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_a_disk_that_fills_up_is_a_sentence(
+    photos: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    for number in range(20):
+        picture(photos / "photos" / f"d{number}.png", faces=20)
+    Path(f"ages.{suffix}").write_text("an older table")
+    with full_disk(after=2000):
+        assert main(["predict", "photos", "--output", f"ages.{suffix}"]) == 2
+    assert f"cilf: the table 'ages.{suffix}' cannot be written" in capsys.readouterr().err
+    assert Path(f"ages.{suffix}").read_text() == "an older table"
+    if suffix == "csv":
+        assert read_csv(photos / "ages.partial.csv")[:2] == EXPECTED[:2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_a_killed_program_leaves_its_rows_and_the_older_table(photos: Path, suffix: str) -> None:
+    """Of Parquet, whose table of contents stands at the end, a killed program leaves nothing to read."""
+    Path(f"ages.{suffix}").write_text("an older table")
+    program = f"""
+import os, signal, cilf, cilf.cli, tests.test_cli as t
+
+class Killed(t.Loadable):
+    def predict(self, photo, **options):
+        if photo.name == "b.png":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().predict(photo, **options)
+
+vars(cilf)["AgeEstimator"] = Killed
+cilf.cli.main(["predict", "photos", "--output", "ages.{suffix}"])
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], check=False, env=environment)
+    assert done.returncode == -signal.SIGKILL
+    assert Path(f"ages.{suffix}").read_text() == "an older table"
+    partial = Path(f"ages.partial.{suffix}").read_text(encoding="utf-8")
+    assert partial.count("photos/a.png") == 2
 
 
 def cilf_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

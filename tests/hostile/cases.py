@@ -142,7 +142,8 @@ def _as_path(path: str) -> str:
 
 
 OPENERS: dict[str, tuple[int, Callable[[random.Random], Any]]] = {
-    "photo": (100, _photo),
+    "photo": (70, _photo),
+    "upload": (30, _photo),
     "file": (2, _photo),
     "path": (2, partial(_text, ("photos/a.png", "/tmp/a.jpg", "a" * 300))),
     "archive": (22, _archive),

@@ -76,6 +76,11 @@ def _photos() -> Iterator[Case]:
         "photo",
         seeds.saved(seeds.picture(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12" * 90),
     )
+    thin = seeds.photos()["tiff RGBA"].replace(
+        b"\x01\x01\4\0\1\0\0\0\x18\0\0\0", b"\x01\x01\4\0\1\0\0\0\x18\0\x20\0"
+    )
+    for target in ("photo", "upload"):  # 40 x 2,097,176 pixels, of which 24 rows are there: it took 1.3 GB
+        yield target, thin
     yield "photo", _tiff([(256, 4, 1, 2**31), (257, 4, 1, 2**31)])
     yield "photo", _tiff([(256, 4, 1, 40), (257, 4, 1, 40), (273, 4, 2**30, 8), (258, 3, 2**30, 8)])
     yield "photo", _tiff([(tag, 13, 2**28, tag) for tag in range(250, 400)])

@@ -16,6 +16,7 @@ from cilf.demo.server.body_limit import BodyLimit
 from cilf.demo.server.guard import Guard
 from cilf.demo.server.malformed import MalformedRequests
 from cilf.demo.server.origin_check import OriginCheck
+from cilf.demo.server.response_headers import ResponseHeaders
 from cilf.demo.server.settings import Settings
 from cilf.errors import UsageError
 
@@ -59,6 +60,7 @@ def _port_is_taken(port: int | None) -> str:
 def middleware(settings: Settings) -> list[Middleware]:
     """Middleware around Gradio's routes and ours, the outermost first."""
     return [
+        Middleware(ResponseHeaders, settings=settings),
         Middleware(OriginCheck, settings=settings),
         Middleware(BodyLimit),
         Middleware(Guard),
