@@ -110,7 +110,8 @@ def _body(rng: random.Random) -> tuple[str, str, bytes, dict[str, str]]:
         lambda: ("POST", "/photo-set/{token}/photo", _photo(rng), _place(rng)),
         lambda: ("POST", "/photo-set/{token}/archive", _archive(rng), _place(rng)),
         lambda: ("POST", f"/photo-set/{{token}}/{rng.choice(('next', 'start', 'finish'))}", b"", {}),
-        lambda: ("GET", _text(("/gradio_api/file=/tmp/a.png", "/photo-set/{token}/table.csv"), rng), b"", {}),
+        lambda: ("GET", "/gradio_api/" + _text(("file=/tmp/a.png", "queue/status"), rng), b"", {}),
+        lambda: ("GET", "/photo-set/{token}/" + _text(("table.csv", "table.parquet"), rng), b"", {}),
         lambda: ("POST", "/gradio_api/reset", as_bytes(event({"event_id": "a"}), rng), JSON),
         lambda: ("POST", "/gradio_api/cancel", as_bytes(event({"event_id": "a", "fn_index": 0}), rng), JSON),
     )
@@ -138,7 +139,7 @@ def _place(rng: random.Random) -> dict[str, str]:
 
 def _as_path(path: str) -> str:
     """What an HTTP client can send as the path."""
-    return path.encode("ascii", "replace").decode().replace("\r", "").replace("\n", "").replace("\0", "")
+    return "".join(letter for letter in path if "!" <= letter <= "~")
 
 
 OPENERS: dict[str, tuple[int, Callable[[random.Random], Any]]] = {
