@@ -95,7 +95,7 @@ def test_so_it_is_with_the_bundled_model(
     require_sound(prediction)
 
 
-@few
+@settings(few, max_examples=6)
 @given(seed=st.integers(0, 2**31), faces=st.lists(face_places(), min_size=2, max_size=20), data=st.data())
 def test_a_face_s_age_depends_on_no_other_face_and_no_order(
     estimator: AgeEstimator, seed: int, faces: list[Face], data: st.DataObject
