@@ -10,7 +10,6 @@ import asyncio
 import io
 import itertools
 import json
-import random
 import re
 import secrets
 import tempfile
@@ -27,13 +26,14 @@ import numpy as np
 from PIL import Image
 
 from tests.browser.running import HOPPER, Site, serve
+from tests.hostile.cases import JSON
 from tests.stand_in import packed
 
 # Visitors among the clients, and their visits before the load begins.
 VISITORS, UNDISTURBED = 4, 12
 
-# A visitor looks at the result for so many seconds.
-PAUSE_S = 1.0
+# Under load, so many seconds pass from a visitor's result to the next photo.
+PAUSE_S = 5.0
 
 # Within so many seconds after the load everything must be as before.
 SETTLING_S = 20.0
@@ -89,6 +89,10 @@ class Client:
         else:
             self._figures.visits.append(time.monotonic() - began)
         await self._run("on_empty", [], session)
+
+    async def visits(self) -> None:
+        """A visit, and the time that its result is read."""
+        await self.visit()
         await asyncio.sleep(PAUSE_S)
 
     async def long_prompts(self) -> None:
@@ -117,8 +121,11 @@ class Client:
 
     async def big_body(self) -> None:
         """Bodies of JSON a little under the limit, and over it."""
-        for size in (15 * MEGABYTE, 20 * MEGABYTE):
-            await self._hostile("big body", self._join("predict", ["a" * size, None], secrets.token_hex(8)))
+        for size in (15, 20):
+            body = self._http.post(
+                f"{API}/queue/join", content=_big(size, self._functions["predict"]), headers=JSON
+            )
+            await self._hostile("big body", body)
 
     async def long_names(self) -> None:
         """A photo set of files with names of 40,000 letters."""
@@ -159,7 +166,13 @@ class Client:
         await self._hostile("archives", self._http.post(f"/photo-set/{token}/start"))
 
     async def _hostile(self, name: str, request: Awaitable[httpx.Response]) -> None:
-        answer = await request
+        try:
+            answer = await request
+        except (
+            httpx.TransportError
+        ):  # what is too long is refused, and its connection closed, before it is read
+            self._figures.refused[f"{name}: closed"] += 1
+            return
         self._figures.refused[f"{name}: {answer.status_code}"] += 1
         if answer.status_code >= 500 and answer.status_code not in BUSY:
             self._figures.errors.append(f"{name}: {answer.status_code} {answer.text[:200]}")
@@ -170,7 +183,9 @@ class Client:
     async def _token(self) -> str:
         answer = await self._run("on_load", [], secrets.token_hex(8))
         match = re.search(r"data-token=.{1,3}?([\w-]{20,})", answer.text)
-        return match[1] if match else "none"
+        if match is None:
+            raise ValueError(f"a page got no token but {answer.status_code} {answer.text[:200]}")
+        return match[1]
 
     async def _run(self, name: str, data: list[Any], session: str) -> httpx.Response:
         body = {"data": data, "fn_index": self._functions[name], "session_hash": session}
@@ -203,6 +218,12 @@ class Client:
 
 
 @cache
+def _big(megabytes: int, function: int) -> bytes:
+    body = {"data": ["a" * megabytes * MEGABYTE, None], "fn_index": function, "session_hash": "big"}
+    return json.dumps(body).encode()
+
+
+@cache
 def _huge() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((10_000, 10_000), np.uint8)).save(buffer, "PNG", compress_level=1)
@@ -214,42 +235,36 @@ def _archive() -> bytes:
     return packed({"a.jpg": photo, "bomb.png": bytes(4 * MEGABYTE), "c.jpg": photo[:5000]}).getvalue()
 
 
-async def _repeat(act: Callable[[], Awaitable[None]], end: float, figures: Figures) -> None:
-    """Do it again and again until then; what breaks is an error, and the client goes on."""
-    while time.monotonic() < end:
-        try:
-            await act()
-        except (httpx.HTTPError, ValueError, KeyError) as error:
-            figures.errors.append(f"{getattr(act, '__name__', act)}: {type(error).__name__} {error}")
-            await asyncio.sleep(1)
+ACTS = ("long_prompts", "huge_picture", "small_calls", "big_body", "long_names", "broken_upload", "archives")
+
+
+async def _repeat(name: str, address: str, functions: dict[str, int], end: float, figures: Figures) -> None:
+    """One client's act, again and again until then; what breaks is an error, and the client goes on."""
+    async with httpx.AsyncClient(base_url=address, timeout=120) as http:
+        act: Callable[[], Awaitable[None]] = getattr(Client(http, functions, figures), name)
+        while time.monotonic() < end:
+            try:
+                await act()
+            except (httpx.HTTPError, ValueError, KeyError) as error:
+                figures.errors.append(f"{name}: {type(error).__name__} {error}")
+                await asyncio.sleep(1)
 
 
 async def _under_load(site: Site, minutes: float, clients: int) -> tuple[Figures, Figures]:
+    """The figures of undisturbed visits, and then of all clients together."""
     undisturbed, loaded = Figures(), Figures()
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=site.address, timeout=120, limits=limits) as http:
+    async with httpx.AsyncClient(base_url=site.address, timeout=120) as http:
         config = (await http.get("/config")).json()
         functions = {str(each["api_name"]): each["id"] for each in config["dependencies"]}
-        visitor = Client(http, functions, undisturbed)
         for _ in range(UNDISTURBED):
-            await visitor.visit()
-        client, end = Client(http, functions, loaded), time.monotonic() + 60 * minutes
-        hostile = itertools.cycle(
-            (
-                client.long_prompts,
-                client.huge_picture,
-                client.small_calls,
-                client.big_body,
-                client.long_names,
-                client.broken_upload,
-                client.archives,
-            )
-        )
-        acts = [client.visit] * min(VISITORS, clients) + list(
-            itertools.islice(hostile, max(clients - VISITORS, 0))
-        )
-        random.Random(0).shuffle(acts)
-        await asyncio.gather(*(_repeat(act, end, loaded) for act in acts))
+            await Client(http, functions, undisturbed).visit()
+    hostile = itertools.islice(itertools.cycle(ACTS), max(clients - VISITORS, 0))
+    acts = ["visits"] * min(VISITORS, clients) + list(hostile)
+    for size in (15, 20):  # made before the clock runs
+        _big(size, functions["predict"])
+    _huge()
+    end = time.monotonic() + 60 * minutes
+    await asyncio.gather(*(_repeat(act, site.address, functions, end, loaded) for act in acts))
     return undisturbed, loaded
 
 
@@ -268,6 +283,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=5, help="of load; default 5")
     parser.add_argument("--clients", type=int, default=32, help="visitors and others; default 32")
     options = parser.parse_args(arguments)
+    print(
+        f"{options.clients} clients, {VISITORS} visitors among them, {options.minutes:g} minutes", flush=True
+    )
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as site:
         warm_up, _ = asyncio.run(_under_load(site, 0, 0))
         before = _held(site)
