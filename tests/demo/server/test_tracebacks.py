@@ -14,7 +14,6 @@ from tests.demo.conftest import hosting
 from tests.demo.photo_set.test_tab import Visitor
 from tests.stand_in import FakeEstimator, png
 
-
 NAME = "me at the beach.jpg"  # not in the lines of code that a traceback shows
 
 
