@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from cilf.errors import CilfError, PhotoError, UsageError
-from cilf.prediction import FacePrediction, NoFace
+from cilf.prediction import ADULT, FacePrediction, NoFace
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ COLUMNS = (
     "initial_age",
     "iterations",
     "status",
+    "over_18",
+    "caveat",
     "error",
 )
 
@@ -186,6 +188,8 @@ def _face_row(name: str, number: int, face: FacePrediction) -> Row:
         initial_age=float(face.initial_age),
         iterations=face.iterations,
         status=face.status,
+        over_18=face.over(ADULT),
+        caveat=face.caveat or None,
     )
 
 
@@ -302,9 +306,8 @@ def _write_parquet(path: Path) -> Iterator[RowWriter]:
     from pyarrow import parquet
 
     kinds = dict.fromkeys(COLUMNS, "Float64")
-    kinds |= dict.fromkeys(("path", "status", "error"), "string") | dict.fromkeys(
-        ("face", "iterations"), "Int64"
-    )
+    kinds |= dict.fromkeys(("path", "status", "over_18", "caveat", "error"), "string")
+    kinds |= dict.fromkeys(("face", "iterations"), "Int64")
     # Through pandas, because the schema then carries the notes from which pandas restores its nullable types.
     empty = pandas.DataFrame({column: pandas.array([], dtype=kind) for column, kind in kinds.items()})
     schema = pyarrow.Schema.from_pandas(empty, preserve_index=False)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cilf import photo_set
 from cilf.errors import DetectorError, UsageError
 from cilf.photo_set import COLUMNS, find_photos, partial_path, predict_paths, write_table
-from cilf.prediction import FacePrediction
+from cilf.prediction import WHOLE_PICTURE, FacePrediction
 from tests.stand_in import CountingEstimator, picture
 
 SUFFIXES = (".csv", ".json", ".parquet")
@@ -113,6 +113,8 @@ class TestRows:
             "initial_age": 31.0,
             "iterations": 2,
             "status": "corrected",
+            "over_18": "unsure",
+            "caveat": None,
             "error": None,
         }
 
@@ -126,6 +128,7 @@ class TestRows:
     def test_the_whole_picture_has_no_score(self, tmp_path: Path) -> None:
         (row,) = predict_paths(CountingEstimator(), [picture(tmp_path / "wall.png")], no_face="whole")
         assert (row["face"], row["status"], row["detection_score"]) == (0, "corrected", None)
+        assert (row["over_18"], row["caveat"]) == ("unsure", WHOLE_PICTURE)
 
     def test_bad_files_give_rows_and_the_run_goes_on(self, tmp_path: Path) -> None:
         (tmp_path / "1_empty.jpg").write_bytes(b"")
@@ -205,7 +208,7 @@ def row(path: str = "a.jpg", **known: object) -> dict[str, object]:
 def measured(path: str = "a.jpg", number: int = 0) -> dict[str, object]:
     numbers = {"x0": 1.5, "y0": 2.0, "x1": 100.25, "y1": 90.0, "detection_score": 0.875}
     ages = {"age": 30.0, "age_low": 21.23456, "age_high": 39.5, "initial_age": 31.0, "iterations": 2}
-    return row(path, face=number, status="corrected", error=None, **numbers, **ages)
+    return row(path, face=number, status="corrected", over_18="unsure", error=None, **numbers, **ages)
 
 
 def read(path: Path) -> list[dict[str, object]]:
@@ -224,9 +227,10 @@ class TestTable:
         rows = [measured(), row("b, c.jpg", error='no face in "b, c.jpg"')]
         assert write_table(rows, tmp_path / "ages.csv") == 2
         assert (tmp_path / "ages.csv").read_bytes().decode() == (
-            "path,face,x0,y0,x1,y1,detection_score,age,age_low,age_high,initial_age,iterations,status,error\r\n"
-            "a.jpg,0,1.50,2.00,100.25,90.00,0.8750,30.0000,21.2346,39.5000,31.0000,2,corrected,\r\n"
-            '"b, c.jpg",,,,,,,,,,,,no_face,"no face in ""b, c.jpg"""\r\n'
+            "path,face,x0,y0,x1,y1,detection_score,age,age_low,age_high,initial_age,iterations,status,"
+            "over_18,caveat,error\r\n"
+            "a.jpg,0,1.50,2.00,100.25,90.00,0.8750,30.0000,21.2346,39.5000,31.0000,2,corrected,unsure,,\r\n"
+            '"b, c.jpg",,,,,,,,,,,,no_face,,,"no face in ""b, c.jpg"""\r\n'
         )
 
     @pytest.mark.parametrize("suffix", [".json", ".parquet"])
@@ -239,7 +243,7 @@ class TestTable:
         write_table([row("b.jpg")], tmp_path / "ages.parquet")
         types = pd.read_parquet(tmp_path / "ages.parquet").dtypes.astype(str)
         assert tuple(types.index) == COLUMNS
-        assert set(types[["path", "status", "error"]]) == {"string"}
+        assert set(types[["path", "status", "over_18", "caveat", "error"]]) == {"string"}
         assert set(types[["face", "iterations"]]) == {"Int64"}
         assert set(types[["x0", "y0", "x1", "y1", "detection_score", "age", "initial_age"]]) == {"Float64"}
 

@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cilf import AgeEstimator
-from cilf import checkpoint as checkpoint_module
 from cilf.checkpoint import CARD, CONFIG, REPORT, WEIGHTS, GraphConfig, is_report_of, load, read_config, save
 from cilf.errors import WeightsError
 from cilf.untrusted import shape_check
