@@ -3,10 +3,10 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Never
 
@@ -14,7 +14,11 @@ from tqdm import tqdm
 
 import cilf
 from cilf.errors import CilfError, UsageError
-from cilf.photo_set import Row, check_output, find_photos, partial_path, predict_photos, write_table
+from cilf.photo_set.files import find_photos
+from cilf.photo_set.journal import Journal
+from cilf.photo_set.pipeline import predict_many
+from cilf.photo_set.results import PhotoResult, Row
+from cilf.photo_set.table import check_output, write_table
 
 _OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED = 0, 1, 2, 130
 
@@ -32,14 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         # The Hub's client, which reads this when it is imported, would report each retry; the outcome is enough.
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    rows_by_status: Counter[str] = Counter()
+    # A service manager's SIGTERM stops a run like Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _predict(arguments, rows_by_status)
+        _predict(arguments)
     except CilfError as error:
-        _say(f"{error}{_what_is_left(arguments, rows_by_status)}")
+        _say(_with_notes(str(error), error))
         return _ERROR
-    except KeyboardInterrupt:
-        _say(f"stopped{_what_is_left(arguments, rows_by_status)}")
+    except KeyboardInterrupt as stop:
+        _say(_with_notes("stopped", stop))
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) has enough; without this, Python complains once more while it flushes at exit.
@@ -92,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _predict(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> None:
+def _predict(arguments: argparse.Namespace) -> None:
     # What is wrong with output or photos comes out before the seconds that the model takes to load.
     if arguments.output is not None:
         check_output(arguments.output)
@@ -102,18 +107,37 @@ def _predict(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> Non
         revision=arguments.revision,
         device=arguments.device,
     )
-    # None: a bar only where stderr is a terminal; none between the lines of a printed table.
-    with tqdm(photos, unit="photo", disable=None if arguments.output else True) as progress:
-        results = predict_photos(estimator, progress, no_face=arguments.no_face)
-        rows = _counted(chain.from_iterable(result.rows for result in results), rows_by_status)
-        if arguments.output is None:
-            _print_table(rows)
-            return
-        write_table(rows, arguments.output)
+    if arguments.output is None:
+        results = predict_many(estimator, photos, no_face=arguments.no_face)
+        _print_table(row for result in results for row in result.rows)
+        return
+    made_by = {"cilf": cilf.__version__, "weights": estimator.sha256, "graph": estimator.graph_sha256}
+    with Journal(arguments.output, made_by | {"no_face": arguments.no_face}) as journal:
+        done = journal.resume(name for name, _ in photos)
+        results = predict_many(estimator, photos[done:], no_face=arguments.no_face)
+        _fill(journal, results, len(photos))
+        rows_by_status = Counter(row["status"] for row in journal.rows())
+        write_table(journal.rows(), arguments.output)
+        journal.remove()
     _say(
         f"{rows_by_status.total()} rows from {len(photos)} photos in '{arguments.output}'; without a face "
         f"{rows_by_status['no_face']}, unreadable {rows_by_status['unreadable']}"
     )
+
+
+def _fill(journal: Journal, results: Iterator[PhotoResult], total: int) -> None:
+    """Write results down as they come, under a bar with rate and remaining time where stderr is a terminal."""
+    try:
+        with tqdm(total=total, initial=journal.photos, unit="photo", disable=None) as progress:
+            for result in results:
+                journal.add(result.rows)
+                progress.update()
+    except (CilfError, KeyboardInterrupt) as stop:
+        if journal.photos:
+            stop.add_note(
+                f"{journal.photos} of {total} photos are done, and the same command goes on from there"
+            )
+        raise
 
 
 def _photos(paths: list[str]) -> list[tuple[str, Path]]:
@@ -127,16 +151,8 @@ def _photos(paths: list[str]) -> list[tuple[str, Path]]:
     return [photo for path in paths for photo in photos_of[path]]
 
 
-def _counted(rows: Iterable[Row], rows_by_status: Counter[str]) -> Iterator[Row]:
-    for row in rows:
-        yield row
-        rows_by_status[row["status"]] += 1
-
-
-def _what_is_left(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> str:
-    if arguments.output is None or not rows_by_status:
-        return ""
-    return f"; the {rows_by_status.total()} rows so far are in '{partial_path(arguments.output)}'"
+def _with_notes(sentence: str, error: BaseException) -> str:
+    return "; ".join([sentence, *getattr(error, "__notes__", ())])
 
 
 _LINE = "{age:>6}  {interval:>14}  {initial:>7}  {steps:>5}  {status:<14}  {face:>4}  {box:<24}  {photo}"

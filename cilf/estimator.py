@@ -1,8 +1,9 @@
 """The one door for users: a photo in, one `FacePrediction` per face out."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +16,8 @@ from torch.nn import functional as F
 from cilf.checkpoint import Checkpoint, load
 from cilf.conformal import Forecast
 from cilf.errors import UsageError, WeightsError
-from cilf.face.finder import Face, FaceFinder, whole_picture
-from cilf.face.images import open_photo
-from cilf.face.pyramid import Pyramid
-from cilf.face.views import FIRST, crop_views
+from cilf.face.crops import CropBatch, CropConfig, FaceCrops, crop_faces
+from cilf.face.finder import FaceFinder
 from cilf.hub import Progress
 from cilf.model.base import Description
 from cilf.model.cilf import CILF
@@ -27,6 +26,7 @@ from cilf.model.evidence import Evidence, evidence, join
 from cilf.model.familiarity import flattened
 from cilf.model.onnx_runtime import network
 from cilf.model.predictive import moved
+from cilf.photo_set.pipeline import PhotoResult, predict_many
 from cilf.prediction import FacePrediction, NoFace
 from cilf.texts import distinct_texts
 from cilf.untrusted.trial import require_success
@@ -181,6 +181,38 @@ class AgeEstimator:
             PhotoError: the photo cannot be read, or is too thin to be taken as a face.
             UsageError: an argument has a value that cannot be worked with.
         """
+        texts = self._texts(prompts)
+        crops = crop_faces(photo, self._finder, self.crop_config(no_face, tiles, max_faces, max_views))
+        return self._predict(crops, texts, max_views) if crops.faces else []
+
+    def predict_many(
+        self, photos: Iterable[Any], prompts: Sequence[str] | None = None, *, no_face: NoFace = "skip"
+    ) -> Iterator[PhotoResult]:
+        """Estimate the ages of the faces in many photos, with all processors; see `cilf.photo_set.pipeline`.
+
+            for photo in estimator.predict_many(Path("holiday").glob("*.jpg")):
+                print(photo.name, photo.error or [face.age for face in photo.faces])
+
+        Args:
+            photos: whatever `predict` takes, or pairs of a name and that. They are asked for as they are needed.
+            prompts, no_face: see `predict`.
+
+        Yields:
+            What each photo gave, in the order of the photos. One that cannot be read gives the reason.
+
+        Raises:
+            UsageError: an argument has a value that cannot be worked with.
+        """
+        return predict_many(self, photos, prompts, no_face=no_face)
+
+    def crop_config(
+        self,
+        no_face: NoFace = "skip",
+        tiles: bool = True,
+        max_faces: int | None = None,
+        max_views: int | None = None,
+    ) -> CropConfig:
+        """What `predict` cuts out of a photo with these arguments. Raises UsageError where one cannot be worked with."""
         if no_face not in ("skip", "whole"):
             raise UsageError(f"no_face is {no_face!r}; give 'skip' or 'whole'")
         max_faces = self._max_faces if max_faces is None else max_faces
@@ -188,19 +220,28 @@ class AgeEstimator:
             raise UsageError(f"max_faces is {max_faces}; give 1 or more")
         if max_views is not None and max_views < 1:
             raise UsageError(f"max_views is {max_views}; give 1 or more")
+        config = self._checkpoint.config
+        most = config.correction.max_views if max_views is None else max_views
+        return CropConfig(self._image_size, config.views[: most - 1], no_face, tiles, max_faces)
+
+    def crop(self, photo: str | Path | Any, config: CropConfig) -> FaceCrops:
+        """The first half of `predict`: find the faces and cut them out."""
+        return crop_faces(photo, self._finder, config)
+
+    def predict_crops(
+        self, photos: Sequence[FaceCrops], prompts: Sequence[str] | None = None
+    ) -> list[list[FacePrediction]]:
+        """The second half of `predict`, for several photos at once: one list per photo."""
+        texts, batch = self._texts(prompts), CropBatch(photos)
+        faces = iter(self._predict(batch, texts, None) if batch.faces else [])
+        return [list(islice(faces, len(photo.faces))) for photo in photos]
+
+    def _texts(self, prompts: Sequence[str] | None) -> list[str]:
         texts = distinct_texts(prompts or ())
         if texts and not self.compares_texts:
             log.warning("%s", NO_TEXTS)
-            texts = []
-        picture = open_photo(photo)
-        pyramid = Pyramid(picture)
-        faces = self._finder.find(pyramid, tiles=tiles)
-        if max_faces is not None and len(faces) > max_faces:
-            largest = sorted(faces, key=_area, reverse=True)[:max_faces]
-            faces = [face for face in faces if face in largest]
-        if not faces and no_face == "whole":
-            faces = [whole_picture(picture)]
-        return self._predict(pyramid, faces, texts, max_views) if faces else []
+            return []
+        return texts
 
     def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
         """Cosine in [−1, 1] of the face's fused embedding and each prompt's text embedding; the photo is not needed.
@@ -263,16 +304,15 @@ class AgeEstimator:
 
     @torch.inference_mode()
     def _predict(
-        self, pyramid: Pyramid, faces: list[Face], texts: list[str], max_views: int | None
+        self, crops: FaceCrops | CropBatch, texts: list[str], max_views: int | None
     ) -> list[FacePrediction]:
         """One prediction per face, of which there is at least one."""
-        config, size = self._checkpoint.config, self._image_size
-        crops = crop_views(pyramid, faces, FIRST, size)
-        parts, prompts = self._all_described(crops, texts)
-        further: list[list[np.ndarray]] = [[] for _ in faces]
+        config = self._checkpoint.config
+        parts, prompts = self._all_described(crops.first, texts)
+        further: list[list[np.ndarray]] = [[] for _ in crops.faces]
 
         def next_view(number: int, rows: list[int]) -> Evidence:
-            shown = crop_views(pyramid, [faces[row] for row in rows], config.views[number - 1], size)
+            shown = crops.view(number, rows)
             for row, crop in zip(rows, shown, strict=True):
                 further[row].append(crop)
             return self._evidence(self._all_described(shown, [])[0])
@@ -288,7 +328,7 @@ class AgeEstimator:
         embeddings = F.normalize(state.embedding, dim=1)
         relevance = torch.cat([part.relevance for part in parts])
         predictions = []
-        for row, (face, correction) in enumerate(zip(faces, corrections, strict=True)):
+        for row, (face, correction) in enumerate(zip(crops.faces, corrections, strict=True)):
             forecast = Forecast(distributions[row], correction.age, correction.estimated_error)
             known = bool(familiar[row])
             predictions.append(
@@ -303,7 +343,7 @@ class AgeEstimator:
                     distribution=distributions[row],
                     similarities=self._similarities(embeddings[row], prompts, texts),
                     heatmap=_unit_range(relevance[row]).numpy(),
-                    crop=crops[row],
+                    crop=crops.first[row],
                     embedding=embeddings[row].numpy(),
                     further_crops=tuple(further[row]),
                     familiar=known,
@@ -369,11 +409,6 @@ def _require_sound(face: FacePrediction) -> None:
     in_range = -TOLERANCE < face.age < len(face.distribution) - 1 + TOLERANCE
     if not (in_range and np.isfinite(numbers).all()):
         raise WeightsError("the weights give ages or errors that cannot be; they are damaged: load others")
-
-
-def _area(face: Face) -> float:
-    x0, y0, x1, y1 = face.box
-    return (x1 - x0) * (y1 - y0)
 
 
 def _unit_range(relevance: Tensor) -> Tensor:

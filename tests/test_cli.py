@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ class Loadable(CountingEstimator):
     """Records how it was loaded."""
 
     loaded: tuple[object, ...] = ()
+    sha256 = graph_sha256 = "0123"
 
     @classmethod
     def from_pretrained(
@@ -198,9 +201,81 @@ def test_a_stop_leaves_what_was_done(
 
     monkeypatch.setattr(Loadable, "predict", stop_at_b)
     assert main(["predict", "photos", "--output", "ages.csv"]) == code
-    assert capsys.readouterr().err == f"cilf: {sentence}; the 2 rows so far are in 'ages.partial.csv'\n"
-    assert read_csv(photos / "ages.partial.csv") == EXPECTED[:2]
+    sentence += "; 1 of 3 photos are done, and the same command goes on from there"
+    assert capsys.readouterr().err == f"cilf: {sentence}\n"
     assert not (photos / "ages.csv").exists()
+
+    again: list[str] = []
+
+    def predict(
+        self: CountingEstimator, photo: Path, prompts: None = None, *, no_face: str = "skip"
+    ) -> list[FacePrediction]:
+        again.append(photo.name)
+        return CountingEstimator.predict(self, photo, no_face=no_face)
+
+    monkeypatch.setattr(Loadable, "predict", predict)
+    assert main(["predict", "photos", "--output", "ages.csv"]) == 0
+    assert again == ["b.png", "c.jpg"]
+    assert read_csv(photos / "ages.csv") == EXPECTED
+    assert sorted(path.name for path in photos.iterdir()) == ["ages.csv", "photos"]
+
+
+def test_a_run_with_other_settings_does_not_go_on(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> list[FacePrediction]:
+        if (
+            len(list(photos.glob("ages.partial.jsonl")))
+            and (photos / "ages.partial.jsonl").stat().st_size > 200
+        ):
+            raise KeyboardInterrupt
+        return []
+
+    monkeypatch.setattr(Loadable, "predict", stop)
+    assert main(["predict", "photos", "--output", "ages.csv"]) == 130
+    assert main(["predict", "photos", "--output", "ages.csv", "--no-face", "whole"]) == 2
+
+
+class Slow(Loadable):
+    """Takes a while for each photo."""
+
+    def predict(self, photo: Path, prompts: None = None, *, no_face: str = "skip") -> list[FacePrediction]:
+        time.sleep(0.05)
+        return super().predict(photo, no_face=no_face)
+
+
+def start_slow(output: str) -> subprocess.Popen[str]:
+    """The command with a slow stand-in in a process of its own, in the working directory."""
+    program = "import cilf, cilf.cli, tests.test_cli as t; vars(cilf)['AgeEstimator'] = t.Slow; "
+    program += f"raise SystemExit(cilf.cli.main(['predict', 'photos', '--output', '{output}']))"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen(
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_from_outside_and_run_again_gives_the_same_table(
+    photos: Path, suffix: str, stop: signal.Signals
+) -> None:
+    for number in range(20):
+        picture(photos / "photos" / f"d{number:02}.png", faces=number % 3)
+    assert main(["predict", "photos", "--output", f"undisturbed.{suffix}"]) == 0
+
+    journal = photos / "ages.partial.jsonl"
+    run = start_slow(f"ages.{suffix}")
+    while run.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 5):
+        time.sleep(0.01)
+    run.send_signal(stop)
+    _, said = run.communicate()
+    assert run.returncode == (130 if stop != signal.SIGKILL else -9)
+    assert ("the same command goes on from there" in said) == (stop != signal.SIGKILL)
+    kept = journal.read_bytes()
+    assert kept.count(b"\n") < 23, "it was over before it was stopped"
+
+    assert main(["predict", "photos", "--output", f"ages.{suffix}"]) == 0
+    assert Path(f"ages.{suffix}").read_bytes() == Path(f"undisturbed.{suffix}").read_bytes()
+    assert not journal.exists()
 
 
 def cilf_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

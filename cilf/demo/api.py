@@ -21,7 +21,8 @@ from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.uploads import api_inputs
 from cilf.demo.uploads.url_download import Budget
 from cilf.errors import CilfError, PhotoError, UsageError
-from cilf.photo_set import Row, predict_photos
+from cilf.photo_set.pipeline import predict_photo
+from cilf.photo_set.results import Row
 from cilf.prediction import FacePrediction
 from cilf.texts import distinct_texts
 
@@ -146,9 +147,9 @@ class Endpoints:
     def _records(self, estimator: Estimator, photo: Any, prompts: list[str], budget: Budget) -> list[Row]:
         """The command line's rows of one photo, each with what else is known of the face, or None without a face."""
         self._give_way()
-        photos = [(api_inputs.name_of(photo), partial(api_inputs.read, photo, budget))]
-        [(faces, rows)] = predict_photos(estimator, photos, prompts)
-        return [row | _details(face) for row, face in zip(rows, faces or (None,), strict=True)]
+        name, read = api_inputs.name_of(photo), partial(api_inputs.read, photo, budget)
+        result = predict_photo(estimator, name, read, prompts)
+        return [row | _details(face) for row, face in zip(result.rows, result.faces or (None,), strict=True)]
 
     def _answer(self, work: Callable[[], list[Row]], photos: Any, request: gr.Request | None) -> str:
         """Do the work; an error reaches the program as one sentence, and nothing of a photo the log."""

@@ -32,7 +32,8 @@ from cilf.demo.photo_set import views
 from cilf.demo.photo_set.sets import Key, PhotoSet, PhotoSets
 from cilf.demo.uploads.images import Upload, too_large
 from cilf.errors import CilfError, PhotoError, UsageError
-from cilf.photo_set import PhotoResult, predict_photos
+from cilf.photo_set.pipeline import predict_photo
+from cilf.photo_set.results import PhotoResult
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ class SetRoutes:
             if photo is None:
                 return None
             key, upload = photo
-            [result] = predict_photos(estimator, [(upload.name, upload.decode)])
+            result = predict_photo(estimator, upload.name, upload.decode)
             photo_set.add(key, result.rows)
             return result
 

@@ -16,7 +16,8 @@ from cilf.demo.charts import OLDEST, age_axis
 from cilf.demo.limits import MAX_ARCHIVE, MAX_PHOTO, MAX_SET_FILES
 from cilf.demo.photo_set.sets import TABLE_KINDS
 from cilf.demo.uploads.images import jpeg_address
-from cilf.photo_set import PHOTO_SUFFIXES, PhotoResult, Row
+from cilf.photo_set.files import PHOTO_SUFFIXES
+from cilf.photo_set.results import PhotoResult, Row
 from cilf.prediction import FacePrediction
 
 # The gallery holds so many faces, the newest first; the page of a large set stays light.

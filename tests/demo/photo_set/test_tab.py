@@ -30,7 +30,7 @@ from cilf.demo.photo_set.tab import Room, SetRoutes
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.uploads.images import Upload
 from cilf.errors import DetectorError, WeightsError
-from cilf.photo_set import COLUMNS
+from cilf.photo_set.results import COLUMNS
 from cilf.prediction import FacePrediction
 from tests.demo.conftest import hosting
 from tests.generated_set import generated_photos

@@ -1,4 +1,4 @@
-"""What a folder of photos becomes, and what the table promises its readers."""
+"""What the table of a photo set promises its readers."""
 
 import csv
 import json
@@ -13,173 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cilf import photo_set
 from cilf.errors import DetectorError, UsageError
-from cilf.photo_set import COLUMNS, find_photos, partial_path, predict_paths, write_table
-from cilf.prediction import FacePrediction
+from cilf.photo_set import table
+from cilf.photo_set.pipeline import predict_paths
+from cilf.photo_set.results import COLUMNS
+from cilf.photo_set.table import partial_path, write_table
 from tests.stand_in import CountingEstimator, picture
 
 SUFFIXES = (".csv", ".json", ".parquet")
-
-
-def names(paths: object) -> list[str]:
-    return [name for name, _ in find_photos(paths)]
-
-
-class TestFindPhotos:
-    def test_a_folder_is_walked_in_the_order_of_names(self, tmp_path: Path) -> None:
-        for name in ("b.jpg", "a/z.png", "a/B/1.webp", "c.HEIC", "a.JPG"):
-            picture(tmp_path / "photos" / Path(name).with_suffix(".png")).rename(tmp_path / "photos" / name)
-        folder = tmp_path / "photos"
-        expected = ("a/B/1.webp", "a/z.png", "a.JPG", "b.jpg", "c.HEIC")
-        assert names([folder]) == [str(folder / name) for name in expected]
-
-    def test_names_start_with_the_folder_as_given(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        picture(tmp_path / "photos" / "in" / "a.png")
-        monkeypatch.chdir(tmp_path)
-        assert names(["./photos/"]) == ["./photos/in/a.png"]
-        assert names(["."]) == ["./photos/in/a.png"]
-        assert names(["photos/../photos/in/a.png"]) == ["photos/../photos/in/a.png"]
-
-    def test_only_photos_are_taken_from_a_folder_and_nothing_hidden(self, tmp_path: Path) -> None:
-        picture(tmp_path / "a.png")
-        picture(tmp_path / ".hidden.png")
-        picture(tmp_path / ".thumbnails" / "b.png")
-        (tmp_path / "notes.txt").write_text("no photo")
-        (tmp_path / "film.mp4").write_bytes(b"")
-        (tmp_path / "folder.jpg").mkdir()
-        assert names([tmp_path]) == [str(tmp_path / "a.png")]
-
-    def test_a_named_file_is_taken_whatever_it_is(self, tmp_path: Path) -> None:
-        (tmp_path / ".portrait").write_bytes(b"")
-        assert names([tmp_path / ".portrait", "not there"]) == [str(tmp_path / ".portrait"), "not there"]
-
-    def test_a_single_path_needs_no_list(self, tmp_path: Path) -> None:
-        assert names(str(picture(tmp_path / "a.png"))) == [str(tmp_path / "a.png")]
-
-    def test_rings_of_links_end(self, tmp_path: Path) -> None:
-        picture(tmp_path / "a" / "1.png")
-        (tmp_path / "a" / "up").symlink_to(tmp_path)
-        (tmp_path / "a" / "self.png").symlink_to("self.png")
-        (tmp_path / "a" / "other.png").symlink_to("1.png")
-        listed = names([tmp_path])
-        assert listed == [str(tmp_path / "a" / name) for name in ("1.png", "other.png", "self.png")]
-        rows = list(predict_paths(CountingEstimator(), tmp_path))
-        assert [row["status"] for row in rows] == ["no_face", "no_face", "unreadable"]
-
-    def test_a_folder_that_is_itself_a_link_is_walked(self, tmp_path: Path) -> None:
-        picture(tmp_path / "real" / "1.png")
-        (tmp_path / "link").symlink_to("real")
-        assert names([tmp_path / "link"]) == [str(tmp_path / "link" / "1.png")]
-
-    def test_a_folder_that_may_not_be_listed_gives_a_row(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        picture(tmp_path / "a.png")
-        picture(tmp_path / "locked" / "b.png")
-        scandir = os.scandir
-
-        def refuse_locked(folder: str) -> object:
-            if folder.endswith("locked"):
-                raise PermissionError(13, "Permission denied", folder)
-            return scandir(folder)
-
-        monkeypatch.setattr(os, "scandir", refuse_locked)
-        rows = list(predict_paths(CountingEstimator(), tmp_path))
-        assert [(row["path"], row["status"]) for row in rows] == [
-            (str(tmp_path / "a.png"), "no_face"),
-            (str(tmp_path / "locked"), "unreadable"),
-        ]
-
-
-class TestRows:
-    def test_a_row_per_face_with_the_columns_in_order(self, tmp_path: Path) -> None:
-        rows = list(predict_paths(CountingEstimator(), [picture(tmp_path / "a.png", faces=3)]))
-        assert [tuple(row) for row in rows] == [COLUMNS] * 3
-        assert [(row["face"], row["x0"]) for row in rows] == [(0, 0.0), (1, 12.0), (2, 24.0)]
-        assert rows[1] == {
-            "path": str(tmp_path / "a.png"),
-            "face": 1,
-            "x0": 12.0,
-            "y0": 2.0,
-            "x1": 22.0,
-            "y1": 12.0,
-            "detection_score": 0.9,
-            "age": 30.5,
-            "age_low": 21.25,
-            "age_high": 39.0,
-            "initial_age": 31.0,
-            "iterations": 2,
-            "status": "corrected",
-            "error": None,
-        }
-
-    def test_no_face(self, tmp_path: Path) -> None:
-        path = picture(tmp_path / "wall.png")
-        (row,) = predict_paths(CountingEstimator(), [path])
-        assert (row["path"], row["status"]) == (str(path), "no_face")
-        assert "wall.png" in row["error"]
-        assert all(row[column] is None for column in COLUMNS if column not in ("path", "status", "error"))
-
-    def test_the_whole_picture_has_no_score(self, tmp_path: Path) -> None:
-        (row,) = predict_paths(CountingEstimator(), [picture(tmp_path / "wall.png")], no_face="whole")
-        assert (row["face"], row["status"], row["detection_score"]) == (0, "corrected", None)
-
-    def test_bad_files_give_rows_and_the_run_goes_on(self, tmp_path: Path) -> None:
-        (tmp_path / "1_empty.jpg").write_bytes(b"")
-        (tmp_path / "2_text.jpg").write_text("hello")
-        whole = picture(tmp_path / "3_cut.png").read_bytes()
-        (tmp_path / "3_cut.png").write_bytes(whole[: len(whole) // 2])
-        picture(tmp_path / "4_good.png", faces=1)
-        rows = list(predict_paths(CountingEstimator(), [tmp_path, tmp_path / "5_missing.jpg"]))
-        assert [row["status"] for row in rows] == [
-            "unreadable",
-            "unreadable",
-            "unreadable",
-            "corrected",
-            "unreadable",
-        ]
-        for row in rows:
-            if row["status"] == "unreadable":
-                assert Path(row["path"]).name in row["error"]
-                assert row["face"] is row["age"] is row["iterations"] is None
-
-    def test_a_failure_inside_is_a_row_too(self, tmp_path: Path) -> None:
-        class Fragile(CountingEstimator):
-            def predict(
-                self, photo: Path, prompts: None = None, *, no_face: str = "skip"
-            ) -> list[FacePrediction]:
-                if photo.name == "a.png":
-                    raise RuntimeError("tensor\nof the wrong shape")
-                return super().predict(photo, no_face=no_face)
-
-        picture(tmp_path / "a.png", faces=1)
-        picture(tmp_path / "b.png", faces=1)
-        first, second = predict_paths(Fragile(), tmp_path)
-        assert first["status"] == "unreadable"
-        assert "RuntimeError: tensor of the wrong shape" in first["error"]
-        assert second["status"] == "corrected"
-
-    def test_a_broken_detector_stops_the_run(self, tmp_path: Path) -> None:
-        class Blind(CountingEstimator):
-            def predict(
-                self, photo: Path, prompts: None = None, *, no_face: str = "skip"
-            ) -> list[FacePrediction]:
-                raise DetectorError("libGL is missing")
-
-        with pytest.raises(DetectorError, match="libGL"):
-            list(predict_paths(Blind(), picture(tmp_path / "a.png")))
-
-    def test_photos_are_opened_one_at_a_time(self, tmp_path: Path) -> None:
-        picture(tmp_path / "a.png", faces=2)
-        picture(tmp_path / "b.png", faces=1)
-        estimator = CountingEstimator()
-        rows = predict_paths(estimator, tmp_path)
-        next(rows)
-        next(rows)
-        assert estimator.opened == ["a.png"]
 
 
 def row(path: str = "a.jpg", **known: object) -> dict[str, object]:
@@ -228,7 +69,7 @@ class TestTable:
         assert set(types[["x0", "y0", "x1", "y1", "detection_score", "age", "initial_age"]]) == {"Float64"}
 
     def test_parquet_of_several_groups(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(photo_set, "_PARQUET_GROUP", 3)
+        monkeypatch.setattr(table, "_PARQUET_GROUP", 3)
         rows = [measured(number=number) for number in range(7)]
         assert write_table(rows, tmp_path / "ages.parquet") == 7
         assert read(tmp_path / "ages.parquet") == rows
