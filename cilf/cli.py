@@ -7,6 +7,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Never
 
@@ -76,9 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument(
         "--output",
-        type=Path,
         metavar="FILE",
-        help="write the table to a .csv, .json or .parquet file; without it, one to read is printed",
+        help="write the table to a .csv, .json or .parquet file; without it, one to read is printed. A run that was "
+        "stopped goes on from there when it is started again",
     )
     predict.add_argument(
         "--weights",
@@ -93,34 +94,71 @@ def _parser() -> argparse.ArgumentParser:
         default="skip",
         help="a photo without a face gives a row that says so (skip), or is itself taken as the face (whole)",
     )
+    predict.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="local: this computer; ray: a cluster of any size, where paths may be addresses in an object store or "
+        "Parquet files with a column of them, and the table is a folder of Parquet files (extra cilf[ray])",
+    )
+    predict.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="so many processes that find faces (local) or estimate (ray); without it, one for each processor",
+    )
     predict.add_argument("--verbose", action="store_true", help="report on stderr what went wrong inside")
     return parser
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
 def _predict(arguments: argparse.Namespace) -> None:
+    if arguments.engine == "ray":
+        _predict_on_cluster(arguments)
+    else:
+        _predict_here(arguments)
+
+
+def _predict_on_cluster(arguments: argparse.Namespace) -> None:
+    from cilf.photo_set.ray_data import RayConfig, predict_dataset
+
+    if arguments.output is None:
+        raise UsageError("the engine ray writes a folder of Parquet files; name it with --output")
+    config = RayConfig(
+        arguments.weights, arguments.revision, arguments.device, arguments.no_face, arguments.workers
+    )
+    rows = predict_dataset(arguments.paths, arguments.output, config)
+    _say(f"{rows} rows in '{arguments.output}'")
+
+
+def _predict_here(arguments: argparse.Namespace) -> None:
     # What is wrong with output or photos comes out before the seconds that the model takes to load.
-    if arguments.output is not None:
-        check_output(arguments.output)
+    output = None if arguments.output is None else check_output(arguments.output)
     photos = _photos(arguments.paths)
     estimator = cilf.AgeEstimator.from_pretrained(
         arguments.weights,
         revision=arguments.revision,
         device=arguments.device,
     )
-    if arguments.output is None:
-        results = predict_many(estimator, photos, no_face=arguments.no_face)
+    predict = partial(predict_many, estimator, no_face=arguments.no_face, count=arguments.workers)
+    if output is None:
+        results = predict(photos)
         _print_table(row for result in results for row in result.rows)
         return
     made_by = {"cilf": cilf.__version__, "weights": estimator.sha256, "graph": estimator.graph_sha256}
-    with Journal(arguments.output, made_by | {"no_face": arguments.no_face}) as journal:
+    with Journal(output, made_by | {"no_face": arguments.no_face}) as journal:
         done = journal.resume(name for name, _ in photos)
-        results = predict_many(estimator, photos[done:], no_face=arguments.no_face)
-        _fill(journal, results, len(photos))
+        _fill(journal, predict(photos[done:]), len(photos))
         rows_by_status = Counter(row["status"] for row in journal.rows())
-        write_table(journal.rows(), arguments.output)
+        write_table(journal.rows(), output)
         journal.remove()
     _say(
-        f"{rows_by_status.total()} rows from {len(photos)} photos in '{arguments.output}'; without a face "
+        f"{rows_by_status.total()} rows from {len(photos)} photos in '{output}'; without a face "
         f"{rows_by_status['no_face']}, unreadable {rows_by_status['unreadable']}"
     )
 

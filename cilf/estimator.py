@@ -212,7 +212,7 @@ class AgeEstimator:
         max_faces: int | None = None,
         max_views: int | None = None,
     ) -> CropConfig:
-        """What `predict` cuts out of a photo with these arguments. Raises UsageError where one cannot be worked with."""
+        """What `predict` cuts out of a photo with these arguments. Raises UsageError where one has a wrong value."""
         if no_face not in ("skip", "whole"):
             raise UsageError(f"no_face is {no_face!r}; give 'skip' or 'whole'")
         max_faces = self._max_faces if max_faces is None else max_faces

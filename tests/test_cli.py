@@ -220,18 +220,18 @@ def test_a_stop_leaves_what_was_done(
     assert sorted(path.name for path in photos.iterdir()) == ["ages.csv", "photos"]
 
 
-def test_a_run_with_other_settings_does_not_go_on(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_: object, **__: object) -> list[FacePrediction]:
-        if (
-            len(list(photos.glob("ages.partial.jsonl")))
-            and (photos / "ages.partial.jsonl").stat().st_size > 200
-        ):
+def test_a_run_with_other_settings_does_not_go_on(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_at_b(self: Loadable, photo: Path, *_: object, **__: object) -> list[FacePrediction]:
+        if photo.name == "b.png":
             raise KeyboardInterrupt
         return []
 
-    monkeypatch.setattr(Loadable, "predict", stop)
+    monkeypatch.setattr(Loadable, "predict", stop_at_b)
     assert main(["predict", "photos", "--output", "ages.csv"]) == 130
     assert main(["predict", "photos", "--output", "ages.csv", "--no-face", "whole"]) == 2
+    assert "'ages.partial.jsonl' holds the results of an earlier run" in capsys.readouterr().err
 
 
 class Slow(Loadable):

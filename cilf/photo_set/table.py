@@ -6,10 +6,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cilf.errors import UsageError
 from cilf.photo_set.results import COLUMNS, Row
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 def check_output(output: str | Path) -> Path:
@@ -64,7 +67,7 @@ def write_table(rows: Iterable[Row], output: str | Path) -> int:
     try:
         with _WRITERS[output.suffix.lower()](partial) as write:
             for row in rows:
-                write({column: _as_text(row[column]) for column in COLUMNS})
+                write(plain_row(row))
                 count += 1
         partial.replace(output)
     except OSError as error:
@@ -73,6 +76,11 @@ def write_table(rows: Iterable[Row], output: str | Path) -> int:
         if not count:
             partial.unlink(missing_ok=True)
     return count
+
+
+def plain_row(row: Row) -> Row:
+    """A row's `COLUMNS` as every format can hold them: bytes of names that are not UTF-8 in ASCII."""
+    return {column: _as_text(row[column]) for column in COLUMNS}
 
 
 def _as_text(value: Any) -> Any:
@@ -118,11 +126,10 @@ def _write_json(path: Path) -> Iterator[RowWriter]:
 _PARQUET_GROUP = 4096
 
 
-@contextmanager
-def _write_parquet(path: Path) -> Iterator[RowWriter]:
+def parquet_schema() -> "pyarrow.Schema":
+    """Columns and types of a table in Parquet."""
     import pandas
     import pyarrow
-    from pyarrow import parquet
 
     kinds = dict.fromkeys(COLUMNS, "Float64")
     kinds |= dict.fromkeys(("path", "status", "error"), "string") | dict.fromkeys(
@@ -130,7 +137,15 @@ def _write_parquet(path: Path) -> Iterator[RowWriter]:
     )
     # Through pandas, because the schema then carries the notes from which pandas restores its nullable types.
     empty = pandas.DataFrame({column: pandas.array([], dtype=kind) for column, kind in kinds.items()})
-    schema = pyarrow.Schema.from_pandas(empty, preserve_index=False)
+    return pyarrow.Schema.from_pandas(empty, preserve_index=False)
+
+
+@contextmanager
+def _write_parquet(path: Path) -> Iterator[RowWriter]:
+    import pyarrow
+    from pyarrow import parquet
+
+    schema = parquet_schema()
     group: list[Row] = []
 
     with parquet.ParquetWriter(path, schema) as file:
