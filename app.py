@@ -29,7 +29,7 @@ from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.photo_set.sets import PhotoSets
 from cilf.demo.photo_set.tab import PhotoSetTab, SetRoutes
 from cilf.demo.server import launch as serving
-from cilf.demo.server import zero_gpu
+from cilf.demo.server import tracebacks, zero_gpu
 from cilf.demo.server.line import give_way
 from cilf.demo.server.model_host import ModelHost, age_estimator
 from cilf.demo.server.sessions import SessionStore, Visits
@@ -115,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, put the page together, and serve it while the model loads."""
     settings = read(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    tracebacks.install()
     try:
         _serve(settings)
     except UsageError as error:
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _serve(settings: Settings) -> None:
     serving.check(settings)
     load = partial(age_estimator, device=settings.device, max_faces=settings.max_faces)
-    host = ModelHost(partial(load, settings.weights))
+    host = ModelHost(partial(load, settings.weights), says_why=settings.alone)
     sets, visits, streams = PhotoSets(host), Visits(), Streams()
     page = build_page(host, load, settings, sets, visits, streams)
     # Gradio lists the names of uploads in order to remove them itself, which it is not asked to.

@@ -28,6 +28,7 @@ from cilf.model.familiarity import Familiarity, FamiliarityConfig
 from cilf.model.onnx_runtime import Graph
 from cilf.model.predictive import PredictiveConfig
 from cilf.model.registry import FAMILIES, ErrorNetwork, SystemConfig, build, build_errors, family_of
+from cilf.untrusted import small_file
 from cilf.untrusted.bounds import Name, Names
 from cilf.untrusted.graph_check import check_graph
 
@@ -40,6 +41,7 @@ BUNDLED = tuple(family.bundled for family in FAMILIES.values())
 NAME = BUNDLED[0]
 PINS = Path(__file__).with_name("bundled.json")  # name → SHA-256 of its configuration: `python -m train pin`
 MAX_CONFIG_BYTES = 4 * 2**20  # a hundred times the bundled ones
+MAX_REPORT_BYTES, MAX_CARD_BYTES = 4 * 2**20, 2**20  # likewise
 MAX_PARAMETERS = 500_000_000  # the largest CLIP that is commonly used, ViT-L/14, has 428 million
 ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for the bundled one"
 
@@ -212,7 +214,7 @@ def load(
         familiarity.eval(),
         graph,
         _own_report(folder, config),
-        (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else "",
+        (small_file.read(folder / CARD, MAX_CARD_BYTES) or b"").decode("utf-8", errors="replace"),
         untried=None if known else folder,
     )
 
@@ -336,10 +338,11 @@ def is_bundled(folder: Path) -> bool:
 def read_report(folder: Path) -> dict[str, Any] | None:
     """A checkpoint's evaluation report, None where there is none. Raises WeightsError when it is damaged."""
     path = folder / REPORT
-    if not path.is_file():
+    content = small_file.read(path, MAX_REPORT_BYTES)
+    if content is None:
         return None
     try:
-        return dict(from_json(path.read_bytes(), allow_inf_nan=False))
+        return dict(from_json(content, allow_inf_nan=False))
     except (ValueError, TypeError) as error:
         raise DamagedError(f"'{path}' is damaged; fetch it again or remove it", path) from error
 

@@ -7,8 +7,10 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Never
 
 from tqdm import tqdm
@@ -19,16 +21,20 @@ from cilf.photo_set.files import find_photos
 from cilf.photo_set.journal import Journal
 from cilf.photo_set.pipeline import predict_many
 from cilf.photo_set.results import PhotoResult, Row
-from cilf.photo_set.table import check_output, write_table
+from cilf.photo_set.table import check_output, partial_path, write_table
 
-_OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED = 0, 1, 2, 130
+_OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED, _TERMINATED = 0, 1, 2, 130, 143
+
+
+class _Terminated(BaseException):
+    """Somebody asked the program to end."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code.
 
     0: every file has its row, be it one that says why there is no age. 2: a usage or model error, in one sentence on
-    stderr. 130: stopped by Ctrl-C.
+    stderr. 130: stopped by Ctrl-C. 143: stopped by SIGTERM, or since the terminal was closed.
     """
     arguments = _parser().parse_args(argv)
     if arguments.verbose:
@@ -37,21 +43,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         # The Hub's client, which reads this when it is imported, would report each retry; the outcome is enough.
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    # A service manager's SIGTERM stops a run like Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rows_by_status: Counter[str] = Counter()
     try:
-        _predict(arguments)
+        with _ending_in_order():
+            _predict(arguments, rows_by_status)
     except CilfError as error:
-        _say(_with_notes(str(error), error))
+        _say(f"{error}{_what_is_left(arguments, rows_by_status)}")
         return _ERROR
-    except KeyboardInterrupt as stop:
-        _say(_with_notes("stopped", stop))
+    except KeyboardInterrupt:
+        _say(f"stopped{_what_is_left(arguments, rows_by_status)}")
         return _INTERRUPTED
+    except _Terminated:
+        _say(f"stopped{_what_is_left(arguments, rows_by_status)}")
+        return _TERMINATED
     except BrokenPipeError:
         # The reader (`| head`) has enough; without this, Python complains once more while it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     return _OK
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let what is done be written down when the program is asked to end, as at Ctrl-C."""
+
+    def end(number: int, frame: FrameType | None) -> Never:
+        for each in before:  # a second one while the first is heeded would cut the table off
+            signal.signal(each, signal.SIG_IGN)
+        raise _Terminated
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    # Not what `nohup` has switched off, or somebody has set who is not Python.
+    before = {number: each for number, each in before.items() if each not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -117,11 +148,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _predict(arguments: argparse.Namespace) -> None:
+def _predict(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> None:
     if arguments.engine == "ray":
         _predict_on_cluster(arguments)
     else:
-        _predict_here(arguments)
+        _predict_here(arguments, rows_by_status)
 
 
 def _predict_on_cluster(arguments: argparse.Namespace) -> None:
@@ -136,7 +167,7 @@ def _predict_on_cluster(arguments: argparse.Namespace) -> None:
     _say(f"{rows} rows in '{arguments.output}'")
 
 
-def _predict_here(arguments: argparse.Namespace) -> None:
+def _predict_here(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> None:
     # What is wrong with output or photos comes out before the seconds that the model takes to load.
     output = None if arguments.output is None else check_output(arguments.output)
     photos = _photos(arguments.paths)
@@ -147,15 +178,13 @@ def _predict_here(arguments: argparse.Namespace) -> None:
     )
     predict = partial(predict_many, estimator, no_face=arguments.no_face, count=arguments.workers)
     if output is None:
-        results = predict(photos)
-        _print_table(row for result in results for row in result.rows)
+        _print_table(row for result in predict(photos) for row in result.rows)
         return
     made_by = {"cilf": cilf.__version__, "weights": estimator.sha256, "graph": estimator.graph_sha256}
     with Journal(output, made_by | {"no_face": arguments.no_face}) as journal:
         done = journal.resume(name for name, _ in photos)
-        _fill(journal, predict(photos[done:]), len(photos))
-        rows_by_status = Counter(row["status"] for row in journal.rows())
-        write_table(journal.rows(), output)
+        stop = _fill(journal, predict(photos[done:]), len(photos))
+        write_table(_counted(journal.rows(), rows_by_status, stop), output)
         journal.remove()
     _say(
         f"{rows_by_status.total()} rows from {len(photos)} photos in '{output}'; without a face "
@@ -163,19 +192,20 @@ def _predict_here(arguments: argparse.Namespace) -> None:
     )
 
 
-def _fill(journal: Journal, results: Iterator[PhotoResult], total: int) -> None:
-    """Write results down as they come, under a bar with rate and remaining time where stderr is a terminal."""
-    try:
-        with tqdm(total=total, initial=journal.photos, unit="photo", disable=None) as progress:
+def _fill(journal: Journal, results: Iterator[PhotoResult], total: int) -> BaseException | None:
+    """Write results down as they come, under a bar with rate and remaining time where stderr is a terminal.
+
+    Returns:
+        What stopped it before the last one, if anything did.
+    """
+    with tqdm(total=total, initial=journal.photos, unit="photo", disable=None) as progress:
+        try:
             for result in results:
                 journal.add(result.rows)
                 progress.update()
-    except (CilfError, KeyboardInterrupt) as stop:
-        if journal.photos:
-            stop.add_note(
-                f"{journal.photos} of {total} photos are done, and the same command goes on from there"
-            )
-        raise
+        except (CilfError, KeyboardInterrupt, _Terminated) as stop:
+            return stop
+    return None
 
 
 def _photos(paths: list[str]) -> list[tuple[str, Path]]:
@@ -189,8 +219,20 @@ def _photos(paths: list[str]) -> list[tuple[str, Path]]:
     return [photo for path in paths for photo in photos_of[path]]
 
 
-def _with_notes(sentence: str, error: BaseException) -> str:
-    return "; ".join([sentence, *getattr(error, "__notes__", ())])
+def _counted(rows: Iterable[Row], rows_by_status: Counter[str], stop: BaseException | None) -> Iterator[Row]:
+    """Pass rows on, count them, and stop at their end if the run did, so that the table stays a partial one."""
+    for row in rows:
+        yield row
+        rows_by_status[row["status"]] += 1
+    if stop is not None:
+        raise stop
+
+
+def _what_is_left(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> str:
+    if arguments.output is None or not rows_by_status:
+        return ""
+    partial = partial_path(Path(arguments.output))
+    return f"; the {rows_by_status.total()} rows so far are in '{partial}', and the same command goes on from there"
 
 
 _LINE = "{age:>6}  {interval:>14}  {initial:>7}  {steps:>5}  {status:<14}  {face:>4}  {box:<24}  {photo}"

@@ -165,7 +165,7 @@ class AgeEstimator:
         """Estimate the age of every face.
 
         Args:
-            photo: a path, a PIL image, or an HxWx3 uint8 RGB array.
+            photo: a path, a PIL image, an HxWx3 uint8 RGB array, or what `cilf.face.images.open_pyramid` gives.
             prompts: at most 100 texts of at most 120 letters to compare with each face; None compares with none, and so
                 do weights without a text tower (`compares_texts`), whatever is given.
             no_face: what to do with a photo without a face: give no prediction, or take the whole picture as the face.

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from cilf.face.images import open_photo
+from cilf.face.images import open_photo, open_pyramid
+from cilf.face.pyramid import Pyramid
 from cilf.prediction import FacePrediction, TraceStep
 
 
@@ -119,7 +120,7 @@ class FakeEstimator(InHalves):
 
     def predict(
         self,
-        photo: np.ndarray,
+        photo: np.ndarray | Pyramid,
         prompts: None = None,
         *,
         no_face: Literal["skip", "whole"] = "skip",
@@ -127,8 +128,9 @@ class FakeEstimator(InHalves):
         max_faces: int | None = None,
         max_views: int | None = None,
     ) -> list[FacePrediction]:
-        self.photos.append(photo)
-        if np.ptp(photo, axis=(0, 1)).any():
+        pixels = open_pyramid(photo).pixels
+        self.photos.append(pixels)
+        if np.ptp(pixels, axis=(0, 1)).any():
             return self.faces
         return [make_face()] if no_face == "whole" else []
 
@@ -149,7 +151,7 @@ class Documented(FakeEstimator):
 
 
 class StandIn(FakeEstimator):
-    """Sees as many faces as the first pixel's red says, in arrays as the page hands them over."""
+    """Sees as many faces as the first pixel's red says, in photos as the page hands them over."""
 
-    def predict(self, photo: np.ndarray, prompts: None = None, **_: Any) -> list[FacePrediction]:
-        return [face(left=12.0 * number) for number in range(int(photo[0, 0, 0]))]
+    def predict(self, photo: np.ndarray | Pyramid, prompts: None = None, **_: Any) -> list[FacePrediction]:
+        return [face(left=12.0 * number) for number in range(int(open_pyramid(photo).pixels[0, 0, 0]))]

@@ -18,6 +18,7 @@ import cilf
 from cilf.cli import main
 from cilf.errors import DetectorError, WeightsError
 from cilf.prediction import FacePrediction
+from tests.faults import full_disk
 from tests.stand_in import CountingEstimator, picture
 
 
@@ -66,6 +67,10 @@ EXPECTED = [
     ("photos/b.png", "", "no_face"),
     ("photos/c.jpg", "", "unreadable"),
 ]
+
+
+def left_in(partial: str) -> str:
+    return f"; the 2 rows so far are in '{partial}', and the same command goes on from there"
 
 
 def test_every_file_gets_its_row(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,8 +206,8 @@ def test_a_stop_leaves_what_was_done(
 
     monkeypatch.setattr(Loadable, "predict", stop_at_b)
     assert main(["predict", "photos", "--output", "ages.csv"]) == code
-    sentence += "; 1 of 3 photos are done, and the same command goes on from there"
-    assert capsys.readouterr().err == f"cilf: {sentence}\n"
+    assert capsys.readouterr().err == f"cilf: {sentence}{left_in('ages.partial.csv')}\n"
+    assert read_csv(photos / "ages.partial.csv") == EXPECTED[:2]
     assert not (photos / "ages.csv").exists()
 
     again: list[str] = []
@@ -268,7 +273,7 @@ def test_a_run_that_is_ended_from_outside_and_run_again_gives_the_same_table(
         time.sleep(0.01)
     run.send_signal(stop)
     _, said = run.communicate()
-    assert run.returncode == (130 if stop != signal.SIGKILL else -9)
+    assert run.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[stop]
     assert ("the same command goes on from there" in said) == (stop != signal.SIGKILL)
     kept = journal.read_bytes()
     assert kept.count(b"\n") < 23, "it was over before it was stopped"
@@ -276,6 +281,74 @@ def test_a_run_that_is_ended_from_outside_and_run_again_gives_the_same_table(
     assert main(["predict", "photos", "--output", f"ages.{suffix}"]) == 0
     assert Path(f"ages.{suffix}").read_bytes() == Path(f"undisturbed.{suffix}").read_bytes()
     assert not journal.exists()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_program_that_is_asked_to_end_writes_down_what_is_done(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, suffix: str, name: str
+) -> None:
+    number = getattr(signal, name)
+
+    def end_at_b(
+        self: CountingEstimator, photo: Path, prompts: None = None, *, no_face: str = "skip"
+    ) -> list[FacePrediction]:
+        if photo.name == "b.png":
+            os.kill(os.getpid(), number)
+        return CountingEstimator.predict(self, photo, no_face=no_face)
+
+    def unheeded(*_: object) -> None:
+        raise AssertionError("the program would have ended at once")
+
+    monkeypatch.setattr(Loadable, "predict", end_at_b)
+    before = signal.signal(number, unheeded)
+    try:
+        assert main(["predict", "photos", "--output", f"ages.{suffix}"]) == 143
+        assert signal.getsignal(number) is unheeded, "as it was"
+    finally:
+        signal.signal(number, before)
+    partial = f"ages.partial.{suffix}"
+    assert capsys.readouterr().err == f"cilf: stopped{left_in(partial)}\n"
+    read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[suffix]
+    assert read(partial)[["path", "face"]].to_numpy().tolist() == [["photos/a.png", 0], ["photos/a.png", 1]]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_a_disk_that_fills_up_is_a_sentence(
+    photos: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    for number in range(20):
+        picture(photos / "photos" / f"d{number}.png", faces=20)
+    Path(f"ages.{suffix}").write_text("an older table")
+    with full_disk(after=2000):
+        assert main(["predict", "photos", "--output", f"ages.{suffix}"]) == 2
+    assert f"cilf: the table 'ages.{suffix}' cannot be written" in capsys.readouterr().err
+    assert Path(f"ages.{suffix}").read_text() == "an older table"
+    if suffix == "csv":
+        assert read_csv(photos / "ages.partial.csv")[:2] == EXPECTED[:2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_a_killed_program_leaves_its_rows_and_the_older_table(photos: Path, suffix: str) -> None:
+    Path(f"ages.{suffix}").write_text("an older table")
+    program = f"""
+import os, signal, cilf, cilf.cli, tests.test_cli as t
+
+class Killed(t.Loadable):
+    def predict(self, photo, **options):
+        if photo.name == "b.png":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().predict(photo, **options)
+
+vars(cilf)["AgeEstimator"] = Killed
+cilf.cli.main(["predict", "photos", "--output", "ages.{suffix}"])
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], check=False, env=environment)
+    assert done.returncode == -signal.SIGKILL
+    assert Path(f"ages.{suffix}").read_text() == "an older table"
+    assert Path("ages.partial.jsonl").read_text(encoding="utf-8").count("photos/a.png") == 2
 
 
 def cilf_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,6 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -128,7 +127,9 @@ class Endpoints:
             chosen_texts = _checked(prompts)
             estimator = self._host.get()
             self._give_way()
-            chosen = _chosen(estimator.predict(api_inputs.read(photo)), face, api_inputs.name_of(photo))
+            upload = api_inputs.read(photo)
+            with upload.decoded() as picture:
+                chosen = _chosen(estimator.predict(picture), face, upload.name)
             similarities = estimator.similarity(chosen, chosen_texts)
             shares = estimator.softmax(similarities)
             unknown = estimator.unknown_words(list(similarities))
@@ -147,8 +148,8 @@ class Endpoints:
     def _records(self, estimator: Estimator, photo: Any, prompts: list[str], budget: Budget) -> list[Row]:
         """The command line's rows of one photo, each with what else is known of the face, or None without a face."""
         self._give_way()
-        name, read = api_inputs.name_of(photo), partial(api_inputs.read, photo, budget)
-        result = predict_photo(estimator, name, read, prompts)
+        upload = api_inputs.read(photo, budget)
+        result = predict_photo(estimator, upload.name, upload.decoded, prompts)
         return [row | _details(face) for row, face in zip(result.rows, result.faces or (None,), strict=True)]
 
     def _answer(self, work: Callable[[], list[Row]], photos: Any, request: gr.Request | None) -> str:

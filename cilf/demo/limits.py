@@ -29,6 +29,9 @@ MAX_REQUEST = limit("MAX_REQUEST_MB", 16) * MEGABYTE
 MAX_REQUESTS = limit("MAX_REQUESTS_MB", 256) * MEGABYTE
 MAX_UPLOADS = limit("MAX_UPLOADS_MB", 2048) * MEGABYTE
 
+# Pixels of all photos in work at once.
+MAX_PIXELS = limit("MAX_MEGAPIXELS", 120) * 1_000_000
+
 # Seconds in which a request of more than a megabyte has to come.
 REQUEST_S = limit("REQUEST_S", 60)
 

@@ -9,7 +9,7 @@ from operator import itemgetter
 import numpy as np
 
 from cilf.face.finder import Face, FaceFinder, whole_picture
-from cilf.face.images import PhotoSource, open_photo
+from cilf.face.images import PhotoSource, open_pyramid
 from cilf.face.pyramid import Pyramid
 from cilf.face.views import FIRST, View, altered, crop_views, shows_first_crop
 from cilf.prediction import NoFace
@@ -89,20 +89,19 @@ class CropBatch:
         return np.concatenate([photo.view(number, [row for _, row in part]) for photo, part in places])
 
 
-def crop_faces(photo: PhotoSource, finder: FaceFinder, config: CropConfig) -> FaceCrops:
+def crop_faces(photo: PhotoSource | Pyramid, finder: FaceFinder, config: CropConfig) -> FaceCrops:
     """Find the faces of a photo and cut them out.
 
     Raises:
         PhotoError: the photo cannot be read, or is too thin to be taken as a face.
     """
-    picture = open_photo(photo)
-    pyramid = Pyramid(picture)
+    pyramid = open_pyramid(photo)
     faces = finder.find(pyramid, tiles=config.tiles)
     if config.max_faces is not None and len(faces) > config.max_faces:
         largest = sorted(faces, key=_area, reverse=True)[: config.max_faces]
         faces = [face for face in faces if face in largest]
     if not faces and config.no_face == "whole":
-        faces = [whole_picture(picture)]
+        faces = [whole_picture(pyramid)]
     return FaceCrops(pyramid, faces, config)
 
 

@@ -65,13 +65,14 @@ class Face:
     keypoints: np.ndarray | None
 
 
-def whole_picture(photo: np.ndarray) -> Face:
+def whole_picture(photo: np.ndarray | Pyramid) -> Face:
     """Take the whole picture as the face: for cut-out faces in which the detector finds none.
 
     Raises:
         PhotoError: its longer side is more than `MAX_RATIO` times the shorter one.
     """
-    height, width = photo.shape[:2]
+    pyramid = Pyramid.of(photo)
+    height, width = pyramid.height, pyramid.width
     if max(height, width) > MAX_RATIO * min(height, width):
         raise PhotoError(
             f"the picture is {width}x{height} pixels; to be taken as a face, it may be at most {MAX_RATIO} times "

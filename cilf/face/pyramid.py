@@ -19,16 +19,19 @@ class Pyramid:
 
     Args:
         photo: HxWx3 uint8 RGB.
+        finest: the photo is reduced by 2 ** finest already, and has no finer level.
+        size: width and height of the photo before that, in whose pixels every coordinate is.
 
     Raises:
         DetectorError: OpenCV cannot be loaded.
     """
 
-    def __init__(self, photo: np.ndarray) -> None:
+    def __init__(self, photo: np.ndarray, finest: int = 0, size: tuple[int, int] | None = None) -> None:
         self._cv2 = opencv()
-        self.height, self.width = photo.shape[:2]
+        self.width, self.height = size or (photo.shape[1], photo.shape[0])
+        self._first = finest
         self._levels = [photo]
-        self._finest = 0
+        self._finest = finest
         while max(self.level(self._finest).shape) > _FARTHEST:
             self._finest += 1
         # A side halved down to nothing holds no picture.
@@ -39,14 +42,19 @@ class Pyramid:
         """The pyramid of a photo, or the pyramid itself."""
         return photo if isinstance(photo, Pyramid) else Pyramid(photo)
 
+    @property
+    def pixels(self) -> np.ndarray:
+        """The finest level."""
+        return self._levels[0]
+
     def level(self, index: int) -> np.ndarray:
         """The photo reduced by 2 ** index; pixels of an odd last row or column are left out."""
-        while len(self._levels) <= index:
+        while len(self._levels) <= index - self._first:
             finer = self._levels[-1]
             height, width = (max(1, side // 2) for side in finer.shape[:2])
             even = finer[: 2 * height, : 2 * width]
             self._levels.append(self._cv2.resize(even, (width, height), interpolation=self._cv2.INTER_AREA))
-        return self._levels[index]
+        return self._levels[index - self._first]
 
     def resized(self, width: int, height: int) -> np.ndarray:
         """The whole photo scaled down to this size, in proportion or not."""

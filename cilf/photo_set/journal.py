@@ -4,8 +4,12 @@ A text file beside the table, `ages.csv` in `ages.partial.jsonl`: first what mad
 photo, a JSON list of its rows. A process that is killed leaves at worst its last line cut off.
 """
 
+import errno
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +29,17 @@ class Journal:
     """
 
     def __init__(self, output: Path, made_by: Mapping[str, Any]) -> None:
+        self._output = output
         self.path = output.with_suffix(".partial.jsonl")
         self.photos = 0
         self._header = _line(made_by)
-        try:
-            self._file = self.path.open("a+b")
-            self._file.seek(0)
-            first = self._file.readline()
-            if not first.endswith(b"\n"):  # empty, or cut off
+        with self._in_a_sentence():
+            self._file = self.path.open("ab", buffering=0)
+            earlier = next(self._lines(), None)
+            if earlier is None:
                 self._file.truncate(0)
-                self._file.write(self._header)
-        except OSError as error:
-            raise UsageError(f"'{self.path}' cannot be written ({error}); check the disk") from error
-        if first.endswith(b"\n") and first != self._header:
+                self._write(self._header)
+        if earlier not in (None, self._header):
             self._file.close()
             raise UsageError(
                 f"'{self.path}' holds the results of an earlier run with other weights or settings; run that one "
@@ -46,27 +48,24 @@ class Journal:
 
     def resume(self, names: Iterable[str]) -> int:
         """Keep what an earlier run left of the first of these photos, drop the rest, and give the number kept."""
-        self._file.seek(len(self._header))
-        end = self._file.tell()
-        for name in names:
-            line = self._file.readline()
-            if not line.endswith(b"\n") or _name(line) != name:
+        kept = len(self._header)
+        for name, line in zip(names, islice(self._lines(), 1, None), strict=False):
+            if _name(line) != name:
                 break
-            end += len(line)
+            kept += len(line)
             self.photos += 1
-        self._file.truncate(end)
+        self._file.truncate(kept)
         return self.photos
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write down what a photo gave."""
-        self._file.write(_line(rows))
-        self._file.flush()
+        """Write down what a photo gave. Raises UsageError where the disk is full."""
+        with self._in_a_sentence():
+            self._write(_line(rows))
         self.photos += 1
 
     def rows(self) -> Iterator[Row]:
         """The rows of all photos so far, from the disk."""
-        self._file.seek(len(self._header))
-        while line := self._file.readline():
+        for line in islice(self._lines(), 1, None):
             yield from json.loads(line)
 
     def remove(self) -> None:
@@ -82,6 +81,24 @@ class Journal:
             self._file.close()
         else:
             self.remove()
+
+    def _lines(self) -> Iterator[bytes]:
+        """Every whole line."""
+        with self.path.open("rb") as file:
+            yield from (line for line in file if line.endswith(b"\n"))
+
+    def _write(self, line: bytes) -> None:
+        if self._file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    @contextmanager
+    def _in_a_sentence(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(
+                f"the table '{self._output}' cannot be written ({error}); check the disk"
+            ) from error
 
 
 def _line(content: Any) -> bytes:

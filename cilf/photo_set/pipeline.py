@@ -18,10 +18,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from cilf.errors import CilfError, PhotoError
 from cilf.face.crops import CropConfig, FaceCrops
-from cilf.face.images import open_photo_bytes
+from cilf.face.images import open_pyramid_bytes
 from cilf.photo_set.files import find_photos
-from cilf.photo_set.results import PhotoResult, Row, unreadable, with_faces
-from cilf.photo_set.workers import Workers, unexpected
+from cilf.photo_set.results import PhotoResult, Row, unexpected, unreadable, with_faces
+from cilf.photo_set.workers import Workers, opened
 from cilf.prediction import FacePrediction, NoFace
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ def predict_many(
     Args:
         estimator: `cilf.AgeEstimator`.
         photos: whatever the estimator takes; or (name, that), as from `find_photos`; or (name, the bytes of a file); or
-            (name, a function without arguments that gives any of them), called when the photo's turn comes.
+            (name, a function without arguments that gives any of them as a context manager), called when the photo's
+            turn comes and left when it is through.
         prompts: texts to compare with each face.
         no_face: what to do with a photo without a face: `skip` gives a row with the status `no_face`; `whole`
             takes the whole picture as the face.
@@ -107,9 +108,10 @@ def predict_photo(
 ) -> PhotoResult:
     """Predict a single photo as `predict_many` does."""
     try:
-        photo = photo() if callable(photo) else photo
-        picture = open_photo_bytes(photo, name) if isinstance(photo, bytes) else photo
-        return with_faces(name, estimator.predict(picture, prompts=prompts, no_face=no_face))
+        with opened(photo) as source:
+            picture = open_pyramid_bytes(source, name) if isinstance(source, bytes) else source
+            faces = estimator.predict(picture, prompts=prompts, no_face=no_face)
+        return with_faces(name, faces)
     except PhotoError as error:
         return unreadable(name, error)
     except CilfError:

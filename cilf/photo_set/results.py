@@ -1,7 +1,9 @@
 """What a photo of a set gives: its faces, and its rows of the table."""
 
+import re
 from typing import Any, NamedTuple
 
+from cilf.errors import PhotoError
 from cilf.prediction import FacePrediction
 
 Row = dict[str, Any]
@@ -24,6 +26,10 @@ COLUMNS = (
     "status",
     "error",
 )
+
+
+# Folders before the name of a file, as an error of a library may name them: they are nobody's business on a page.
+_FOLDERS = re.compile(r"(?<![\w./:])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"]+[/\\])*(?=[^\s/\\])")
 
 
 class PhotoResult(NamedTuple):
@@ -50,6 +56,12 @@ def with_faces(name: str, faces: list[FacePrediction]) -> PhotoResult:
 def unreadable(name: str, error: Exception) -> PhotoResult:
     """The result of a photo that cannot be read."""
     return _without_faces(name, "unreadable", str(error))
+
+
+def unexpected(name: str, error: Exception) -> PhotoError:
+    """The error that stands for one that no library should have raised."""
+    what = _FOLDERS.sub("", " ".join(f"{type(error).__name__}: {error}".split()))
+    return PhotoError(f"'{name}' cannot be processed ({what}); leave it out")
 
 
 def _without_faces(name: str, status: str, error: str) -> PhotoResult:

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 from cilf.errors import CilfError
 from cilf.face.crops import CropConfig, FaceCrops, crop_faces
 from cilf.face.finder import FaceFinder
-from cilf.face.images import open_photo_bytes
+from cilf.face.images import open_pyramid_bytes
 from cilf.face.opencv import opencv
-from cilf.photo_set.workers import unexpected
+from cilf.photo_set.results import unexpected
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 def _crops(name: str, photo: Any, finder: FaceFinder, config: CropConfig) -> FaceCrops | CilfError:
     try:
-        picture = open_photo_bytes(photo, name) if isinstance(photo, bytes) else photo
+        picture = open_pyramid_bytes(photo, name) if isinstance(photo, bytes) else photo
         return crop_faces(picture, finder, config).without_photo()
     except CilfError as error:
         return error

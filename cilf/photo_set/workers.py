@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -20,7 +21,8 @@ import numpy as np
 from cilf.child_process import environment, module_command
 from cilf.errors import CilfError, PhotoError
 from cilf.face.crops import CropConfig, FaceCrops
-from cilf.face.images import open_photo, open_photo_bytes
+from cilf.face.images import open_pyramid, open_pyramid_bytes
+from cilf.photo_set.results import unexpected
 
 # More workers than this wait for the one process that estimates.
 MOST_WORKERS = 8
@@ -34,10 +36,9 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 _Job = tuple[Future[FaceCrops], str, Any]
 
 
-def unexpected(name: str, error: Exception) -> PhotoError:
-    """The error that stands for one that no library should have raised."""
-    what = " ".join(f"{type(error).__name__}: {error}".split())
-    return PhotoError(f"'{name}' cannot be processed ({what}); leave it out")
+def opened(photo: Any) -> AbstractContextManager[Any]:
+    """A photo as a context manager, which a function gives and anything else becomes."""
+    return photo() if callable(photo) else nullcontext(photo)
 
 
 def available_processors() -> int:
@@ -74,7 +75,7 @@ class Workers:
             thread.start()
 
     def submit(self, name: str, photo: Any) -> Future[FaceCrops]:
-        """Have a photo cropped: a path, a picture, a file's bytes, or a function that gives one of them.
+        """Have a photo cropped; see `cilf.photo_set.pipeline.predict_many` for what it may be.
 
         The future's error is a `PhotoError`, or another `CilfError` where the detector fails.
         """
@@ -106,7 +107,7 @@ class Workers:
 
     def _serve_here(self) -> None:
         def crop(name: str, photo: Any) -> FaceCrops:
-            return self._crop(open_photo_bytes(photo, name) if isinstance(photo, bytes) else photo)
+            return self._crop(open_pyramid_bytes(photo, name) if isinstance(photo, bytes) else photo)
 
         while not self._started.is_set():
             try:
@@ -122,9 +123,9 @@ def _settle(job: _Job, crop: Callable[[str, Any], FaceCrops]) -> None:
     """Give a job's future what comes of it."""
     future, name, photo = job
     try:
-        photo = photo() if callable(photo) else photo
-        photo = photo if isinstance(photo, str | Path | bytes | np.ndarray) else open_photo(photo)
-        future.set_result(crop(name, photo))
+        with opened(photo) as source:
+            sendable = isinstance(source, str | Path | bytes | np.ndarray)
+            future.set_result(crop(name, source if sendable else open_pyramid(source)))
     except CilfError as error:
         future.set_exception(error)
     except Exception as error:

@@ -13,6 +13,7 @@ import pytest
 
 from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.server.model_host import ModelHost
+from cilf.demo.uploads.images import Upload
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +54,12 @@ def wait_for(work: Coroutine[Any, Any, Any]) -> Any:
     """Do asynchronous work in a thread of its own: while a browser is open, Playwright's event loop holds this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
+
+
+def pixels(upload: Upload) -> np.ndarray:
+    """Of the photo: HxWx3 uint8 RGB."""
+    with upload.decoded() as photo:
+        return photo.pixels
 
 
 def send(tab: PhotoTab, file: Path, prompts: str, request: gr.Request) -> Iterator[dict[Any, Any]]:

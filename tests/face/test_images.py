@@ -18,7 +18,8 @@ from PIL import EpsImagePlugin, Image, features
 
 from cilf.errors import PhotoError
 from cilf.face import images
-from cilf.face.images import MAX_PIXELS, open_photo, open_photo_bytes
+from cilf.face.finder import FaceFinder, align
+from cilf.face.images import MAX_PIXELS, open_photo, open_photo_bytes, open_pyramid, open_pyramid_bytes
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 60), (40, 60, 210), (255, 255, 255)
 
@@ -107,6 +108,46 @@ def test_every_exif_turn_comes_out_upright(tmp_path: Path, turn: int, name: str)
     with Image.open(tmp_path / name) as image:
         assert_four_colours(open_photo(image), LOSSY)
         assert image.getexif()[0x0112] == turn, "the caller's picture is left as it was"
+
+
+def encoded(picture: Image.Image, format_name: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format_name, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("turn", STORED)
+@pytest.mark.parametrize(("format_name", "tolerance"), [("PNG", 0), ("JPEG", LOSSY)])
+def test_a_large_file_is_halved_on_the_way(
+    monkeypatch: pytest.MonkeyPatch, turn: int, format_name: str, tolerance: int
+) -> None:
+    """What is left of it, and the size that coordinates are in."""
+    monkeypatch.setattr(images, "LEAST_LONGER_SIDE", 48)
+    monkeypatch.setattr(images, "_STRIP", 1000)  # several strips
+    upright, transpose = four_colours(48 * 4, 32 * 4), STORED[turn]
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    stored = upright if transpose is None else upright.transpose(transpose)
+    pyramid = open_pyramid_bytes(encoded(stored, format_name, exif=exif), "me")
+    assert_four_colours(pyramid.pixels, tolerance)
+    assert (pyramid.width, pyramid.height) == upright.size
+    assert open_pyramid(np.asarray(upright)).pixels.shape == (128, 192, 3), "an array is taken as it is"
+
+
+def test_faces_of_a_halved_photo_are_in_its_own_pixels(
+    monkeypatch: pytest.MonkeyPatch, finder: FaceFinder, grace_hopper: np.ndarray
+) -> None:
+    """Box, key points and crop are those of the whole photo."""
+    data = encoded(Image.fromarray(grace_hopper).resize((2048, 2400)), "JPEG", quality=95)
+    whole = open_pyramid_bytes(data, "hopper.jpg")
+    monkeypatch.setattr(images, "LEAST_LONGER_SIDE", 1200)
+    halved = open_pyramid_bytes(data, "hopper.jpg")
+    assert (len(whole.pixels), len(halved.pixels)) == (2400, 1200)
+    [expected], [face] = finder.find(whole), finder.find(halved)
+    np.testing.assert_allclose(face.box, expected.box, atol=2)
+    np.testing.assert_allclose(face.keypoints, expected.keypoints, atol=2)
+    crops = align(whole, expected), align(halved, face)
+    assert np.abs(np.subtract(*crops, dtype=int)).mean() < 2
 
 
 MODES: list[tuple[str, Callable[[], Image.Image], str]] = [
@@ -281,6 +322,27 @@ def test_formats_that_no_camera_writes_are_refused(format_name: str) -> None:
         open_photo_bytes(file.getvalue(), "photo.jpg")
     with Image.open(file) as image, pytest.raises(PhotoError, match=image.format):
         open_photo(image)
+
+
+@pytest.mark.parametrize(
+    ("format_name", "mode", "most"),
+    [
+        ("WEBP", "RGB", 50),
+        ("AVIF", "RGB", 70),
+        ("HEIF", "RGB", 100),
+        ("JPEG", "CMYK", 75),
+        ("PNG", "RGB", 120),
+    ],
+)
+def test_formats_that_take_more_memory_hold_fewer_pixels(format_name: str, mode: str, most: int) -> None:
+    class Unread(Image.Image):
+        def load(self) -> None:
+            raise AssertionError("it was decoded")
+
+    picture = Unread()
+    picture.format, picture._size, picture._mode = format_name, (1000, most * 1000 + 1), mode
+    with pytest.raises(PhotoError, match=f"at most {most} megapixels"):
+        open_photo(picture)
 
 
 @pytest.mark.parametrize(

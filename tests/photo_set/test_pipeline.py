@@ -92,6 +92,22 @@ class TestRows:
         assert "RuntimeError: tensor of the wrong shape" in first["error"]
         assert second["status"] == "corrected"
 
+    @pytest.mark.parametrize(
+        ("message", "shown"),
+        [
+            ("No such file: '/srv/cilf/models/x.onnx'", "No such file: 'x.onnx'"),
+            (r"cannot read C:\Users\me\x.onnx here", "cannot read x.onnx here"),
+            ("1/2 of https://example.org/a/b and/or 3 / 4", "1/2 of https://example.org/a/b and/or 3 / 4"),
+        ],
+    )
+    def test_an_error_names_no_folder_of_the_program(self, tmp_path: Path, message: str, shown: str) -> None:
+        class Fragile(CountingEstimator):
+            def predict(self, photo: Path, *_: object, **__: object) -> list[FacePrediction]:
+                raise RuntimeError(message)
+
+        [line] = predict_paths(Fragile(), picture(tmp_path / "a.png"))
+        assert f"(RuntimeError: {shown})" in line["error"]
+
     def test_a_broken_detector_stops_the_run(self, tmp_path: Path) -> None:
         class Blind(CountingEstimator):
             def predict(

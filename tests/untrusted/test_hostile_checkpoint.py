@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from cilf import AgeEstimator
 from cilf import checkpoint as checkpoint_module
-from cilf.checkpoint import CONFIG, REPORT, WEIGHTS, GraphConfig, is_report_of, load, read_config, save
+from cilf.checkpoint import CARD, CONFIG, REPORT, WEIGHTS, GraphConfig, is_report_of, load, read_config, save
 from cilf.errors import WeightsError
 from cilf.untrusted.trial_child import NoFaces
 from tests import tiny
@@ -226,3 +226,12 @@ class TestNumbers:
             ({"weights_sha256": config.sha256, "graph_sha256": "a" * 64}, config, False),
         ):
             assert is_report_of(stated, mtmsa, of) == belongs
+
+
+def test_a_card_without_end_or_of_another_file_is_left_out(folder: Path) -> None:
+    with (folder / CARD).open("wb") as file:
+        file.truncate(300 << 20)
+    assert load(folder).card == ""
+    (folder / CARD).unlink()
+    (folder / CARD).symlink_to("/etc/passwd")
+    assert load(folder).card == ""

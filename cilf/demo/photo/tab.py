@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -227,13 +228,15 @@ class PhotoTab:
             yield self._unchanged()
             return
 
-        def decode() -> np.ndarray:
+        @contextmanager
+        def opened() -> Iterator[np.ndarray]:
             upload = self._visits.collect(page, ticket)
             if upload is None:
                 raise PhotoError(texts.FORGOTTEN)
-            return upload.decode()
+            with upload.decoded() as photo:
+                yield photo.pixels
 
-        yield from self._answer(decode, prompts, page, ticket=ticket)
+        yield from self._answer(opened, prompts, page, ticket=ticket)
 
     def on_refused(self, request: gr.Request) -> Updates:
         """The newest photo got no place in line; the page has shown why (`gradio_patches.ask_to_come_back`)."""
@@ -261,7 +264,7 @@ class PhotoTab:
         if visit is None:
             yield self._forgotten(page)
         else:
-            yield from self._answer(lambda: visit.photo, prompts, page, no_face="whole")
+            yield from self._answer(lambda: nullcontext(visit.photo), prompts, page, no_face="whole")
 
     def on_pick(self, choice: int, prompts: str, request: gr.Request) -> Updates:
         """A face was chosen in the picker."""
@@ -314,13 +317,13 @@ class PhotoTab:
 
     def _example_handler(self, portrait: np.ndarray) -> Callable[[str, gr.Request], Iterator[Updates]]:
         def on_example(prompts: str, request: gr.Request) -> Iterator[Updates]:
-            yield from self._answer(lambda: portrait, prompts, _page(request))
+            yield from self._answer(lambda: nullcontext(portrait), prompts, _page(request))
 
         return on_example
 
     def _answer(
         self,
-        decode: Callable[[], np.ndarray],
+        opened: Callable[[], AbstractContextManager[np.ndarray]],
         prompts: str,
         page: str,
         no_face: NoFace = "skip",
@@ -338,9 +341,9 @@ class PhotoTab:
         def predict() -> Updates:
             nonlocal visit
             estimator = self._host.get()
-            photo = decode()
-            visit = Visit(photo, tuple(estimator.predict(photo, no_face=no_face)), estimator, prompts)
-            return self._show(visit, 0, prompts) if visit.faces else self._offer_whole(photo)
+            with opened() as photo:
+                visit = Visit(photo, tuple(estimator.predict(photo, no_face=no_face)), estimator, prompts)
+                return self._show(visit, 0, prompts) if visit.faces else self._offer_whole(photo)
 
         updates = self._guarded(predict)
         yield updates if self._visits.put(page, ticket, visit) else self._unchanged()

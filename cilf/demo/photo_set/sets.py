@@ -4,6 +4,7 @@ A photo comes as bytes and is never on the disk. What stays of it until the page
 thumbnails live in the browser alone.
 """
 
+import errno
 import io
 import secrets
 import tempfile
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from gradio.utils import get_upload_folder
 
 from cilf.demo import texts
 from cilf.demo.limits import MAX_ALL_PHOTOS, MAX_ARCHIVES, MAX_SET_PHOTOS
@@ -24,6 +27,8 @@ from cilf.photo_set.results import Row
 from cilf.photo_set.table import write_table
 
 TABLE_KINDS = ("csv", "json", "parquet")
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Key = tuple[int, int]
 """Where a photo stands in its set: the place of the file, and in a zip file the place of the member."""
@@ -108,13 +113,29 @@ class PhotoSet:
 
         Raises:
             UsageError: there is no such kind.
+            OSError: the disk is full.
         """
         if kind not in TABLE_KINDS:
             raise UsageError(f"there is no table '{kind}'; ask for {', '.join(TABLE_KINDS)}")
-        with tempfile.TemporaryDirectory(prefix="cilf-") as folder:
-            output = Path(folder) / f"ages.{kind}"
-            write_table(self.rows(), output)
+        rows = map(_without_formulas, self.rows()) if kind == "csv" else self.rows()
+        with tempfile.TemporaryDirectory(prefix="table-", dir=get_upload_folder()) as name:
+            output = Path(name) / f"ages.{kind}"
+            try:
+                write_table(rows, output)
+            except UsageError as error:  # whose sentence names a folder of this computer
+                raise OSError(errno.ENOSPC, "the table cannot be written") from error
             return output.read_bytes()
+
+
+def _without_formulas(row: Row) -> Row:
+    """The row for a CSV file, with an apostrophe before what spreadsheet programs would take for a formula.
+
+    Which cells they do: OWASP, CSV Injection.
+    """
+    return {
+        column: f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+        for column, value in row.items()
+    }
 
 
 class PhotoSets(SessionStore[PhotoSet]):

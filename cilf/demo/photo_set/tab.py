@@ -30,6 +30,7 @@ from cilf.demo.limits import MAX_ARCHIVE, MAX_PHOTO, shortened
 from cilf.demo.panel import panel
 from cilf.demo.photo_set import views
 from cilf.demo.photo_set.sets import Key, PhotoSet, PhotoSets
+from cilf.demo.uploads import folder
 from cilf.demo.uploads.images import Upload, too_large
 from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.photo_set.pipeline import predict_photo
@@ -213,6 +214,8 @@ class SetRoutes:
             content = await run_in_threadpool(photo_set.export, kind)
         except UsageError as error:
             return Response(texts.sentence(error), 404, media_type="text/plain")
+        except OSError:
+            return Response(texts.DISK_FULL, 507, media_type="text/plain")
         headers = {
             "Content-Disposition": f'attachment; filename="ages.{kind}"',
             "Cache-Control": "no-store",
@@ -235,7 +238,7 @@ class SetRoutes:
             if photo is None:
                 return None
             key, upload = photo
-            result = predict_photo(estimator, upload.name, upload.decode)
+            result = predict_photo(estimator, upload.name, upload.decoded)
             photo_set.add(key, result.rows)
             return result
 
@@ -270,7 +273,9 @@ class SetRoutes:
                 return JSONResponse({"problem": texts.sentence(error)}, 400)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody hears it
-            except Exception:
+            except Exception as error:
+                if folder.is_full(error):
+                    return JSONResponse({"problem": texts.DISK_FULL}, 507)
                 log.exception("a photo set could not be handled")
                 return JSONResponse({"problem": texts.SET_UNEXPECTED}, 500)
 

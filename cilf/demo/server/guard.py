@@ -1,8 +1,11 @@
 """Answers in Gradio's place: to addresses that the page does not offer, and where an error of Gradio's would write a
-visitor's words into the log."""
+visitor's words into the log, or a bare 500 to the visitor."""
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cilf.demo import texts
+from cilf.demo.uploads import folder
 
 FILE, PROXY = "/file=", "/proxy="
 
@@ -16,6 +19,7 @@ class Guard:
       a broken connection, and any recording, brought (404).
     - A file that is read and removed while the browser asks for it is not found (404); the error that Gradio raises
       would put the visitor's name for it into the log.
+    - A full disk is said in a sentence (507).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -25,12 +29,12 @@ class Guard:
         refusal = _refusal(scope) if scope["type"] == "http" else None
         if refusal is not None:
             await Response(status_code=refusal)(scope, receive, send)
-        elif scope["type"] == "http" and FILE in scope["path"]:
-            await self._send_file(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._pass_on(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    async def _send_file(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
 
         async def sending(message: Message) -> None:
@@ -40,9 +44,13 @@ class Guard:
 
         try:
             await self._app(scope, receive, sending)
-        except (FileNotFoundError, RuntimeError):
+        except (OSError, RuntimeError) as error:
+            is_gone = FILE in scope["path"] and isinstance(error, FileNotFoundError | RuntimeError)
+            if not (is_gone or folder.is_full(error)):
+                raise
+            gone, full = Response(status_code=404), JSONResponse({"detail": texts.DISK_FULL}, 507)
             if not begun:
-                await Response(status_code=404)(scope, receive, send)
+                await (gone if is_gone else full)(scope, receive, send)
 
 
 def _refusal(scope: Scope) -> int | None:

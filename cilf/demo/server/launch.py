@@ -15,6 +15,7 @@ from cilf.demo.server import gradio_patches
 from cilf.demo.server.body_limit import BodyLimit
 from cilf.demo.server.guard import Guard
 from cilf.demo.server.origin_check import OriginCheck
+from cilf.demo.server.response_headers import ResponseHeaders
 from cilf.demo.server.settings import Settings
 from cilf.errors import UsageError
 
@@ -57,7 +58,12 @@ def _port_is_taken(port: int | None) -> str:
 
 def middleware(settings: Settings) -> list[Middleware]:
     """Middleware around Gradio's routes and ours, the outermost first."""
-    return [Middleware(OriginCheck, settings=settings), Middleware(BodyLimit), Middleware(Guard)]
+    return [
+        Middleware(ResponseHeaders, settings=settings),
+        Middleware(OriginCheck, settings=settings),
+        Middleware(BodyLimit),
+        Middleware(Guard),
+    ]
 
 
 def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:

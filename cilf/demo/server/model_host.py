@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from cilf.demo import texts
 from cilf.demo.server import zero_gpu
 from cilf.errors import CilfError
 from cilf.hub import Progress
@@ -27,10 +28,13 @@ class ModelHost:
 
     Args:
         load: makes the estimator; called once, by `start`.
+        says_why: whether `error` says why loading failed, which may name folders of this computer; else the program's
+            log alone does.
     """
 
-    def __init__(self, load: Callable[[], Estimator]) -> None:
+    def __init__(self, load: Callable[[], Estimator], says_why: bool = True) -> None:
         self._load = load
+        self._says_why = says_why
         self._done = threading.Event()
         self._replacing = threading.Lock()
         self._held: Estimator | CilfError | None = None  # one attribute, so that a swap is one step
@@ -88,7 +92,7 @@ class ModelHost:
             self._held = _made(self._load)
         except CilfError as error:
             log.error("%s", error)
-            self._held = error
+            self._held = error if self._says_why else CilfError(texts.NO_MODEL)
         finally:
             self._done.set()
 

@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import numpy as np
 from gradio_client.utils import synchronize_async
 
 from cilf.demo.limits import MAX_PHOTO, shortened
 from cilf.demo.uploads.images import Upload, is_uploaded, remove
 from cilf.demo.uploads.url_download import Budget, fetch
-from cilf.errors import PhotoError
 
 # Prefix of the path in the address of a file that was uploaded to this page.
 UPLOADED = "/gradio_api/file="
@@ -33,28 +31,27 @@ def name_of(photo: Any) -> str:
         return "photo"
 
 
-def read(photo: Any, budget: Budget | None = None) -> np.ndarray:
-    """The photo's pixels, upright: HxWx3 uint8 RGB.
+def read(photo: Any, budget: Budget | None = None) -> Upload:
+    """The photo's name and bytes; what cannot be had, or is larger than an upload may be, has its error.
 
     Args:
         photo: a file as `gradio_client.handle_file` sends it; the address of a file that was uploaded to this page; a
             public http(s) address; or a `data:` address.
         budget: what its request's addresses may still take; by default it is the only one.
-
-    Raises:
-        PhotoError: it is none of these, cannot be fetched, is larger than an upload may be, or is no picture.
     """
     name, path = name_of(photo), _uploaded(photo)
     if path is not None:
-        return Upload.from_file(name, path).decode()
+        return Upload.from_file(name, path)
     address = _address_or_record(photo)
     if isinstance(address, str) and address.startswith("data:"):
-        return Upload.from_address(name, address).decode()
+        return Upload.from_address(name, address)
     if not isinstance(address, str) or not address.startswith(WEB):
-        raise PhotoError(
-            f"'{name}' is no photo; give a file that was uploaded to this page, an http(s) address or a data: address"
+        return Upload(
+            name,
+            error=f"'{name}' is no photo; give a file that was uploaded to this page, an http(s) address or a data: "
+            "address",
         )
-    return Upload(name, synchronize_async(fetch, address, name, MAX_PHOTO, budget or Budget())).decode()
+    return Upload.read(name, lambda: synchronize_async(fetch, address, name, MAX_PHOTO, budget or Budget()))
 
 
 def discard(photos: Any) -> None:

@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 from cilf.demo.limits import MAX_PHOTO, MEGABYTE, shortened
+from cilf.demo.uploads.pixel_budget import IN_WORK, LARGE, give_memory_back
 from cilf.errors import PhotoError
-from cilf.face.images import open_photo_bytes
+from cilf.face.images import count_pixels, open_pyramid_bytes
+from cilf.face.pyramid import Pyramid
 
 # Above this the JPEG that is sent to the browser shows no difference on a screen.
 JPEG_QUALITY = 90
@@ -80,15 +83,21 @@ class Upload:
             return cls(name, error=f"'{name}' is no longer there; choose it again")
         return cls.read(name, content)
 
-    def decode(self) -> np.ndarray:
-        """Decode the photo: HxWx3 uint8 RGB, upright.
+    @contextmanager
+    def decoded(self) -> Iterator[Pyramid]:
+        """Decode the photo, which counts among the pixels in work until the block ends.
 
         Raises:
             PhotoError: it cannot be read; the sentence names it as the visitor does.
         """
         if self.error:
             raise PhotoError(self.error)
-        return open_photo_bytes(self.data, self.name)
+        pixels = count_pixels(self.data)
+        with IN_WORK.hold(pixels):
+            photo = open_pyramid_bytes(self.data, self.name)
+            if pixels >= LARGE:
+                give_memory_back()
+            yield photo
 
 
 def is_uploaded(path: Path) -> bool:

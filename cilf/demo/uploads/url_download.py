@@ -69,10 +69,7 @@ async def fetch(address: str, name: str, limit: int, budget: Budget) -> bytes:
             f"request {ADDRESSES_S:.0f}; ask for fewer at a time, or upload it"
         ) from None
     except Exception as error:  # whatever the network and the other side come up with
-        raise PhotoError(
-            f"'{name}' cannot be fetched ({type(error).__name__}); give a public http(s) address of a picture, or "
-            "upload it"
-        ) from None
+        raise PhotoError(_not_fetched(name, type(error).__name__)) from None
     finally:
         budget.left -= time.monotonic() - began
 
@@ -82,7 +79,7 @@ async def _ask(address: str, name: str, limit: int) -> tuple[bytes, str | None]:
     # Not packed: what a packed answer unfolds to is not known before it has unfolded.
     headers = {"Accept-Encoding": "identity"}
     async with (
-        httpx.AsyncClient(transport=await _transport(address), headers=headers) as client,
+        httpx.AsyncClient(transport=await _transport(address, name), headers=headers) as client,
         client.stream("GET", address, follow_redirects=False) as response,
     ):
         if response.has_redirect_location:
@@ -100,14 +97,26 @@ async def _ask(address: str, name: str, limit: int) -> tuple[bytes, str | None]:
         return bytes(data), None
 
 
-async def _transport(address: str) -> httpx.AsyncBaseTransport | None:
-    """A transport to the public number; None for hosts that Gradio trusts, as the Hub's on a Space."""
+async def _transport(address: str, name: str) -> httpx.AsyncBaseTransport | None:
+    """A transport to the public number; None for hosts that Gradio trusts, as the Hub's on a Space.
+
+    Raises:
+        PhotoError: there is no public number; whether there is one within this network stays untold.
+    """
     url = httpx.URL(address)
     if url.scheme not in ("http", "https"):
         raise httpx.UnsupportedProtocol("it leads elsewhere")
     if safehttpx.matches_domain_whitelist(url.host, PUBLIC_HOSTNAME_WHITELIST):
         return None
-    return safehttpx.AsyncSecureTransport(await public_number(url.host))
+    try:
+        number = await public_number(url.host)
+    except (OSError, ValueError):
+        raise PhotoError(_not_fetched(name, "no public address")) from None
+    return safehttpx.AsyncSecureTransport(number)
+
+
+def _not_fetched(name: str, why: str) -> str:
+    return f"'{name}' cannot be fetched ({why}); give a public http(s) address of a picture, or upload it"
 
 
 async def public_number(host: str) -> str:

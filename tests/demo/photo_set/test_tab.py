@@ -1,6 +1,7 @@
 """What the Photo set tab makes of many files: rows, failures, zip files, and who sees what."""
 
 import asyncio
+import csv
 import io
 import json
 import tempfile
@@ -33,6 +34,7 @@ from cilf.errors import DetectorError, WeightsError
 from cilf.photo_set.results import COLUMNS
 from cilf.prediction import FacePrediction
 from tests.demo.conftest import hosting
+from tests.faults import full_disk
 from tests.generated_set import generated_photos
 from tests.stand_in import StandIn, face, packed, png
 
@@ -245,6 +247,27 @@ class TestSet:
         assert f"ages.{kind}" in response.headers["content-disposition"]
         assert list(tmp_path.iterdir()) == []
         assert visitor.client.get(f"/photo-set/{visitor.token}/table.exe").status_code == 404
+
+    @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+    def test_no_cell_of_the_csv_is_a_formula(self, visitor: Visitor, start: str) -> None:
+        name = f"{start}HYPERLINK(1).png"
+        visitor.photo(name, png(1), 0)
+        content = visitor.client.get(f"/photo-set/{visitor.token}/table.csv").content
+        [line] = csv.DictReader(io.StringIO(content.decode(), newline=""))
+        assert line["path"] == f"'{name}"
+        assert float(line["age"]) == 30.5, "numbers stay numbers"
+        assert visitor.table()["path"].tolist() == [name], "Parquet and JSON hold values alone"
+
+    def test_a_full_disk_is_a_sentence_and_what_is_done_stays(self, visitor: Visitor) -> None:
+        visitor.photo("a.png", png(1), 0)
+        with full_disk(after=1 << 20):
+            refused = visitor.call("archive", bytes(2 << 20), name="a.zip", place="1")
+            assert (refused["code"], refused["problem"]) == (507, texts.DISK_FULL)
+        with full_disk(after=100):
+            for kind in TABLE_KINDS:
+                answer = visitor.client.get(f"/photo-set/{visitor.token}/table.{kind}")
+                assert (answer.status_code, answer.text) == (507, texts.DISK_FULL)
+        assert visitor.table()["path"].tolist() == ["a.png"]
 
     def test_pages_are_served_while_an_answer_is_drawn(
         self, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
@@ -475,5 +498,6 @@ def test_forty_photos_two_of_them_broken(real: PhotoSets) -> None:
     assert failed["path"].tolist() == ["0007.jpg", "0023.jpg"]
     assert failed["error"].notna().all()
     assert table["age"].notna().sum() == 38
-    again = real.host.get().predict(Upload("x", next(generated_photos(1))[1]).decode())
+    with Upload("x", next(generated_photos(1))[1]).decoded() as first:
+        again = real.host.get().predict(first)
     assert table["age"][0] == pytest.approx(again[0].age, abs=1e-3)

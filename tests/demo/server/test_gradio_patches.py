@@ -18,12 +18,14 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from cilf.demo import texts
 from cilf.demo.server import gradio_patches
 from cilf.demo.server.guard import Guard
 from cilf.demo.uploads import api_inputs
 from cilf.demo.uploads import folder as upload_folder
 from cilf.errors import PhotoError
 from tests.demo.conftest import wait_for
+from tests.faults import full_disk
 
 # The start of a file on its way.
 BEGUN = b'--b\r\nContent-Disposition: form-data; name="files"; filename="me.jpg"\r\n\r\n' + bytes(1000)
@@ -56,7 +58,8 @@ def page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
 def read(photo: gr.FileData) -> str:
     """What becomes of a photo as a program hands it in."""
     try:
-        return str(api_inputs.read(photo).shape)
+        with api_inputs.read(photo).decoded() as pyramid:
+            return str(pyramid.pixels.shape)
     except PhotoError as error:
         return str(error)
 
@@ -114,6 +117,15 @@ def break_off(page: gr.Blocks, path: str, folder: Path) -> tuple[list[Path], int
 def test_an_upload_that_breaks_off_leaves_nothing(page: gr.Blocks, folder: Path) -> None:
     meanwhile, _ = break_off(page, "/gradio_api/upload", folder)
     assert [path.parent for path in meanwhile] == [folder]
+    assert files(folder) == []
+
+
+def test_an_upload_that_finds_the_disk_full_is_refused_in_a_sentence(page: gr.Blocks, folder: Path) -> None:
+    client = TestClient(page.app)
+    page.max_file_size = 1 << 23
+    with full_disk(after=1 << 20):
+        refused = client.post("/gradio_api/upload", files={"files": ("me.jpg", bytes(2 << 20))})
+    assert (refused.status_code, refused.json()) == (507, {"detail": texts.DISK_FULL})
     assert files(folder) == []
 
 

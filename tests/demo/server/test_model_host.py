@@ -11,6 +11,21 @@ from tests.demo.conftest import hosting
 from tests.stand_in import Documented, FakeEstimator
 
 
+def test_a_page_for_others_does_not_say_what_may_name_a_folder(caplog: pytest.LogCaptureFixture) -> None:
+    def load() -> FakeEstimator:
+        raise WeightsError("'/srv/secret/weights' holds no config.json")
+
+    for says_why in (True, False):
+        host = ModelHost(load, says_why)
+        host.start()
+        host.wait()
+        assert ("/srv" in str(host.error)) is says_why
+        with pytest.raises(CilfError) as raised:
+            host.get()
+        assert raised.value is host.error
+    assert caplog.text.count("/srv/secret/weights") == 2, "the owner reads it in the log"
+
+
 def test_the_state_follows_the_loading() -> None:
     gate = threading.Event()
     estimator = FakeEstimator()

@@ -9,6 +9,7 @@ from PIL import Image
 
 from cilf.demo.uploads import images
 from cilf.errors import PhotoError
+from tests.demo.conftest import pixels
 
 
 def test_an_upload_is_read_and_removed(tmp_path: Path, photo: np.ndarray) -> None:
@@ -17,7 +18,7 @@ def test_an_upload_is_read_and_removed(tmp_path: Path, photo: np.ndarray) -> Non
     Image.fromarray(photo).save(file)
     upload = images.Upload.from_payload({"path": str(file), "orig_name": "me.png", "url": "/file=me.png"})
     assert upload is not None
-    assert np.array_equal(upload.decode(), photo)
+    assert np.array_equal(pixels(upload), photo)
     assert not file.parent.exists()
 
 
@@ -27,14 +28,14 @@ def test_a_broken_upload_is_removed_and_named_as_the_visitor_names_it(tmp_path: 
     file.write_text("hello")
     upload = images.Upload.from_file("holiday.jpg", file)
     with pytest.raises(PhotoError, match="holiday") as caught:
-        upload.decode()
+        pixels(upload)
     assert str(tmp_path) not in str(caught.value)
     assert not file.parent.exists()
 
 
 def test_a_vanished_upload_gives_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match="me"):
-        images.Upload.from_file("me.jpg", tmp_path / "gone" / "me.jpg").decode()
+        pixels(images.Upload.from_file("me.jpg", tmp_path / "gone" / "me.jpg"))
 
 
 def test_what_is_shown_can_be_read_back(photo: np.ndarray) -> None:
@@ -42,7 +43,7 @@ def test_what_is_shown_can_be_read_back(photo: np.ndarray) -> None:
     payload = images.shown(smooth)
     upload = images.Upload.from_payload(payload)
     assert upload is not None
-    assert np.abs(upload.decode().astype(int) - smooth).max() <= 2
+    assert np.abs(pixels(upload).astype(int) - smooth).max() <= 2
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_an_address_without_a_picture_gives_a_sentence(url: str) -> None:
     upload = images.Upload.from_payload({"path": None, "url": url, "orig_name": "x"})
     assert upload is not None
     with pytest.raises(PhotoError):
-        upload.decode()
+        pixels(upload)
 
 
 def test_an_address_is_bounded_before_it_is_decoded() -> None:
@@ -84,5 +85,5 @@ def test_no_other_file_of_this_computer_is_read_or_removed(
     assert upload is not None
     assert upload.data == b""
     with pytest.raises(PhotoError, match="me"):
-        upload.decode()
+        pixels(upload)
     assert file.exists()

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import socket
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,12 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
     """Do asynchronous work in a thread of its own: while a browser is open, Playwright's event loop holds this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
+
+
+def shape(photo: Any, budget: url_download.Budget | None = None) -> tuple[int, ...]:
+    """Of what is read of a photo that a program hands in."""
+    with api_inputs.read(photo, budget).decoded() as pyramid:
+        return pyramid.pixels.shape
 
 
 @dataclass
@@ -114,7 +121,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("path", ["/green.png", "/to/green.png", "/to/to/green.png"])
 def test_a_picture_is_fetched_wherever_it_moved(elsewhere: Elsewhere, checked: list[str], path: str) -> None:
-    assert api_inputs.read(elsewhere.at(path)).shape == (48, 64, 3)
+    assert shape(elsewhere.at(path)) == (48, 64, 3)
     assert len(checked) == len(elsewhere.asked) == 1 + path.count("/to")
 
 
@@ -124,7 +131,7 @@ def test_no_more_is_read_than_a_photo_may_hold(
 ) -> None:
     monkeypatch.setattr(api_inputs, "MAX_PHOTO", 1 << 20)
     with pytest.raises(PhotoError, match=f"'{path[1:]}' is larger than 1 MB"):
-        api_inputs.read(elsewhere.at(path))
+        shape(elsewhere.at(path))
     if path == "/endless.png":
         assert elsewhere.over.wait(60)
         assert elsewhere.given < 1 << 29  # what the limit and the system's buffers hold
@@ -133,18 +140,18 @@ def test_no_more_is_read_than_a_photo_may_hold(
 @pytest.mark.parametrize("path", ["/missing.png", "/packed.png", "/toftp://pictures.example/a.png"])
 def test_what_cannot_be_had_gives_a_sentence(elsewhere: Elsewhere, checked: list[str], path: str) -> None:
     with pytest.raises(PhotoError, match="cannot be fetched"):
-        api_inputs.read(elsewhere.at(path))
+        shape(elsewhere.at(path))
 
 
 def test_redirects_have_an_end(elsewhere: Elsewhere, checked: list[str]) -> None:
     with pytest.raises(PhotoError, match="cannot be fetched"):
-        api_inputs.read(elsewhere.at("/to" * 50 + "/green.png"))
+        shape(elsewhere.at("/to" * 50 + "/green.png"))
     assert len(elsewhere.asked) == 1 + url_download.MAX_REDIRECTS
 
 
 def test_as_many_redirects_as_are_promised_are_followed(elsewhere: Elsewhere, checked: list[str]) -> None:
     path = "/to" * url_download.MAX_REDIRECTS + "/green.png"
-    assert api_inputs.read(elsewhere.at(path)).shape == (48, 64, 3)
+    assert shape(elsewhere.at(path)) == (48, 64, 3)
 
 
 def test_the_addresses_of_a_request_have_so_much_time_together(
@@ -152,15 +159,15 @@ def test_the_addresses_of_a_request_have_so_much_time_together(
 ) -> None:
     budget = url_download.Budget(left=0.5)
     with pytest.raises(PhotoError, match=r"'huge\.png' did not come in time.*; ask for fewer"):
-        api_inputs.read(elsewhere.at("/stalled/huge.png"), budget)
+        shape(elsewhere.at("/stalled/huge.png"), budget)
     with pytest.raises(PhotoError, match=r"'green\.png' did not come in time"):
-        api_inputs.read(elsewhere.at("/green.png"), budget)
+        shape(elsewhere.at("/green.png"), budget)
     assert elsewhere.asked == ["/stalled/huge.png"]
 
 
 def test_a_redirect_into_this_network_is_not_followed(elsewhere: Elsewhere, checked: list[str]) -> None:
     with pytest.raises(PhotoError, match="cannot be fetched"):
-        api_inputs.read(elsewhere.at("/to" + elsewhere.at("/green.png", host="127.0.0.1")))
+        shape(elsewhere.at("/to" + elsewhere.at("/green.png", host="127.0.0.1")))
     assert len(elsewhere.asked) == 1
     assert checked == ["pictures.example", "127.0.0.1"]
 
@@ -179,8 +186,28 @@ def test_an_address_in_this_network_is_not_asked(
 
     monkeypatch.setattr(safehttpx, "async_resolve_hostname_google", google)
     with pytest.raises(PhotoError, match="cannot be fetched"):
-        api_inputs.read(elsewhere.at("/green.png", host=host))
+        shape(elsewhere.at("/green.png", host=host))
     assert elsewhere.asked == asked_elsewhere == []
+
+
+def test_names_inside_the_network_are_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a name is known in the server's network is nobody's business."""
+
+    async def resolve(self: object, host: str, *_: object, **__: object) -> list[tuple[Any, ...]]:
+        if host == "unknown.example":
+            raise socket.gaierror(-2, "Name or service not known")
+        if host == "odd.example":
+            raise UnicodeError("label too long")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.7", 0))]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
+    sentences = set()
+    for host in ("database.example", "unknown.example", "odd.example", "10.0.0.7", "169.254.169.254"):
+        with pytest.raises(PhotoError) as raised:
+            shape(f"http://{host}/a.png")
+        sentences.add(str(raised.value))
+    assert len(sentences) == 1
+    assert "no public address" in sentences.pop()
 
 
 @pytest.mark.parametrize(
@@ -232,7 +259,7 @@ def test_what_is_taken_for_public(number: str, public: bool) -> None:
 )
 def test_what_is_no_address_gives_a_sentence(photo: Any) -> None:
     with pytest.raises(PhotoError, match="; give a"):
-        api_inputs.read(photo)
+        shape(photo)
     api_inputs.discard([photo])
 
 
@@ -260,7 +287,7 @@ class TestRecords:
         named, unnamed = self.record(address, orig_name="mine.png"), self.record(address)
         assert elsewhere.asked == []
         for record in (named, unnamed):
-            assert api_inputs.read(record).shape == (48, 64, 3)
+            assert shape(record) == (48, 64, 3)
         assert elsewhere.asked == ["/green.png?size=large&of=a/b"] * 2
         assert api_inputs.name_of(named) == "mine.png"
         assert api_inputs.name_of(unnamed) == "green.png"
@@ -268,11 +295,11 @@ class TestRecords:
     def test_a_long_address_is_refused(self, elsewhere: Elsewhere, checked: list[str]) -> None:
         address = elsewhere.at("/green.png?")
         fits = address + "a" * (url_download.MAX_ADDRESS - len(address))
-        assert api_inputs.read(self.record(fits)).shape == (48, 64, 3)
+        assert shape(self.record(fits)) == (48, 64, 3)
         elsewhere.asked.clear()
         for photo in (self.record(fits + "a" * 3000), fits + "a"):
             with pytest.raises(PhotoError, match=r"address of 'green\.png' has .* characters; give"):
-                api_inputs.read(photo)
+                shape(photo)
             api_inputs.discard([photo])
         assert elsewhere.asked == []
 
@@ -288,4 +315,4 @@ class TestRecords:
         body = {"data": [record], "fn_index": 0, "session_hash": "me"}
         TestClient(page.app).post("/gradio_api/run/predict", json=body).raise_for_status()
         assert elsewhere.asked == []
-        assert api_inputs.read(received[0]).shape == (48, 64, 3)
+        assert shape(received[0]) == (48, 64, 3)

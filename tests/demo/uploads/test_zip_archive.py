@@ -10,6 +10,7 @@ import pytest
 from cilf.demo.uploads import zip_archive as archive
 from cilf.demo.uploads.zip_archive import Archive
 from cilf.errors import PhotoError
+from tests.demo.conftest import pixels
 from tests.stand_in import packed, png
 
 
@@ -26,8 +27,8 @@ def test_photos_come_in_the_order_of_names_and_the_rest_is_passed_over() -> None
 
 def test_a_member_is_opened_as_a_photo() -> None:
     [member] = Archive(packed({"a.png": png(7)}), "a.zip").photos()
-    assert member.decode().shape == (48, 64, 3)
-    assert member.decode()[0, 0, 0] == 7
+    assert pixels(member).shape == (48, 64, 3)
+    assert pixels(member)[0, 0, 0] == 7
 
 
 def test_names_that_lead_out_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +38,7 @@ def test_names_that_lead_out_write_nothing(tmp_path: Path, monkeypatch: pytest.M
     file = packed({"../../evil.png": png(), "/tmp/cilf-evil.png": png(), "c:\\evil.png": png()})
     photos = list(Archive(file, "a.zip").photos())
     assert len(photos) == 3
-    assert all(member.decode().any() in (True, False) for member in photos)
+    assert all(pixels(member).any() in (True, False) for member in photos)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert not Path("/tmp/cilf-evil.png").exists()
 
@@ -59,8 +60,8 @@ def test_a_bomb_is_read_no_further_than_a_photo_may_be_long(monkeypatch: pytest.
     assert len(file.getvalue()) < 100_000
     bomb, fine = Archive(file, "a.zip").photos()
     with pytest.raises(PhotoError, match=r"a\.zip/bomb\.png.*larger than 5 MB"):
-        bomb.decode()
-    assert fine.decode()[0, 0, 0] == 1
+        pixels(bomb)
+    assert pixels(fine)[0, 0, 0] == 1
 
 
 def test_a_member_that_lies_about_its_size_is_bounded_too() -> None:
@@ -71,7 +72,7 @@ def test_a_member_that_lies_about_its_size_is_bounded_too() -> None:
     content[at : at + 4] = struct.pack("<I", 1000)
     [bomb] = Archive(io.BytesIO(bytes(content)), "a.zip").photos()
     with pytest.raises(PhotoError, match="damaged"):
-        bomb.decode()
+        pixels(bomb)
 
 
 def test_too_much_in_all_and_too_many_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +96,7 @@ def test_locked_and_strangely_packed_members_say_so() -> None:
     content[start + 8] |= 1  # the flag of a password
     [locked] = Archive(io.BytesIO(bytes(content)), "a.zip").photos()
     with pytest.raises(PhotoError, match="password"):
-        locked.decode()
+        pixels(locked)
     [strange] = Archive(packed({"a.png": png()}, zipfile.ZIP_LZMA), "a.zip").photos()
     with pytest.raises(PhotoError, match="uncommon"):
-        strange.decode()
+        pixels(strange)
