@@ -235,13 +235,19 @@ def _what_is_left(arguments: argparse.Namespace, rows_by_status: Counter[str]) -
     return f"; the {rows_by_status.total()} rows so far are in '{partial}', and the same command goes on from there"
 
 
-_LINE = "{age:>6}  {interval:>14}  {initial:>7}  {steps:>5}  {status:<14}  {face:>4}  {box:<24}  {photo}"
+_LINE = "{age:>6}  {interval:>14}  {initial:>7}  {steps:>5}  {status:<14}  {over:<11}  {face:>4}  {box:<24}  {photo}"
 
 
 def _print_table(rows: Iterable[Row]) -> None:
     """Print rows as they come, in columns of fixed width; the photo's name, of any width, stands last."""
     headings = {"age": "age", "interval": "interval", "initial": "initial", "steps": "steps"}
-    headings |= {"status": "status", "face": "face", "box": "box: x0 y0 x1 y1", "photo": "photo"}
+    headings |= {
+        "status": "status",
+        "over": "18 or over?",
+        "face": "face",
+        "box": "box: x0 y0 x1 y1",
+        "photo": "photo",
+    }
     print(_LINE.format(**headings))
     for row in rows:
         print(_line(row), flush=True)
@@ -249,7 +255,15 @@ def _print_table(rows: Iterable[Row]) -> None:
 
 def _line(row: Row) -> str:
     if row["face"] is None:
-        known = {"age": "-", "interval": "-", "initial": "-", "steps": "-", "face": "-", "box": "-"}
+        known = {
+            "age": "-",
+            "interval": "-",
+            "initial": "-",
+            "steps": "-",
+            "over": "-",
+            "face": "-",
+            "box": "-",
+        }
         return _LINE.format(**known, status=row["status"], photo=_printable(row["error"]))
     return _LINE.format(
         age=f"{row['age']:.2f}",
@@ -257,9 +271,10 @@ def _line(row: Row) -> str:
         initial=f"{row['initial_age']:.2f}",
         steps=row["iterations"],
         status=row["status"],
+        over=row["over_18"],
         face=row["face"],
         box=" ".join(f"{row[edge]:.0f}" for edge in ("x0", "y0", "x1", "y1")),
-        photo=_printable(row["path"]),
+        photo=_printable(": ".join(filter(None, (row["path"], row["caveat"])))),
     )
 
 

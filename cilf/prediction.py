@@ -12,6 +12,13 @@ Status = Literal["accepted", "corrected", "low_confidence"]
 NoFace = Literal["skip", "whole"]
 """What to do with a photo without a face: nothing, or take the whole picture as the face."""
 
+ADULT = 18  # years
+
+WHOLE_PICTURE = "No face was detected; the age is that of the whole picture."
+UNFAMILIAR = (
+    "This picture is unlike the photos that the estimates were calibrated on; no promise holds for it."
+)
+
 
 @dataclass(frozen=True)
 class TraceStep:
@@ -88,6 +95,13 @@ class FacePrediction:
         last = self.trace[-1]
         return last.estimated_error if last.accepted else last.kept_error
 
+    @property
+    def caveat(self) -> str:
+        """Why no promise of `interval` and `over` holds, in a sentence; empty where they hold."""
+        if self.detection_score is None:
+            return WHOLE_PICTURE
+        return "" if self.familiar else UNFAMILIAR
+
     def interval_at(self, coverage: float) -> tuple[float, float]:
         """Low and high age in years of the conformal interval that holds a share of `coverage`, in (0, 1), of the true
         ages. Checkpoints of format cilf-3 know their own coverage alone."""
@@ -96,7 +110,7 @@ class FacePrediction:
     def over(self, limit: float, confidence: float = 0.95) -> Answer:
         """Whether the person has reached an age: "yes", "no" or "unsure" (see `cilf.conformal`).
 
-        Always "unsure" where no face was detected, and where the picture is unlike the calibration photos.
+        Always "unsure" where there is a `caveat`.
 
         Args:
             limit: years.
@@ -107,7 +121,7 @@ class FacePrediction:
             UsageError: an argument is out of range.
         """
         check_question(limit, confidence)
-        if self.detection_score is None or not self.familiar:
+        if self.caveat:
             return "unsure"
         return self.conformal.answer(self._forecast, limit, confidence)
 

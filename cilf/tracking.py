@@ -59,6 +59,7 @@ class TrackedFace:
         age: years, temporally smoothed.
         interval: low and high age in years, smoothed like the age.
         years: `age` in whole years, not flickering between two.
+        caveat: of the last frame that shows the face (`FacePrediction.caveat`).
     """
 
     number: int
@@ -66,6 +67,7 @@ class TrackedFace:
     age: float
     interval: tuple[float, float]
     years: int
+    caveat: str = ""
 
 
 class FaceTracker:
@@ -108,6 +110,7 @@ class _Track:
         self.number = 0  # until it is shown
         self.seen = at
         self.sightings = 1
+        self.caveat = face.caveat
         self.box = np.array(face.box)  # unsmoothed, of the last frame that shows it
         self._smooth = _OneEuro(self.box, at)
         self._average = _Average(face, at)
@@ -118,6 +121,7 @@ class _Track:
         """Take in a frame that shows the face."""
         self.seen = at
         self.sightings += 1
+        self.caveat = face.caveat
         self.box = np.array(face.box)
         self._smooth.add(self.box, at)
         self._judge(face, at)
@@ -126,7 +130,8 @@ class _Track:
 
     def face(self) -> TrackedFace:
         box = Box(*self._smooth.value.tolist())
-        return TrackedFace(self.number, box, self._average.age, self._average.interval, self._years)
+        average = self._average
+        return TrackedFace(self.number, box, average.age, average.interval, self._years, self.caveat)
 
     def _judge(self, face: FacePrediction, at: float) -> None:
         """Average the frame in, or hold it against the face as a sign of somebody else."""

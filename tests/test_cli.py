@@ -17,7 +17,7 @@ from PIL import Image
 import cilf
 from cilf.cli import main
 from cilf.errors import DetectorError, WeightsError
-from cilf.prediction import FacePrediction
+from cilf.prediction import WHOLE_PICTURE, FacePrediction
 from tests.faults import full_disk
 from tests.stand_in import CountingEstimator, picture
 
@@ -96,6 +96,15 @@ def test_the_whole_picture_as_the_face(photos: Path) -> None:
     assert read_csv(photos / "ages.csv") == [("photos/b.png", "0", "corrected")]
 
 
+def test_the_table_to_read_says_why_nothing_is_promised(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", "photos/b.png", "--no-face", "whole"]) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert " unsure " in line
+    assert line.endswith(f"photos/b.png: {WHOLE_PICTURE}")
+
+
 def test_a_path_that_does_not_exist_is_a_row(photos: Path) -> None:
     assert main(["predict", "nowhere.jpg", "photos/b.png", "--output", "ages.csv"]) == 0
     assert read_csv(photos / "ages.csv") == [
@@ -117,8 +126,8 @@ def test_a_table_to_read(photos: Path, capsys: pytest.CaptureFixture[str]) -> No
     out, err = capsys.readouterr()
     assert err == ""
     assert out.splitlines()[1:3] == [
-        " 30.50     21.25-39.00    31.00      2  corrected          0  0 2 10 12                 photos/a.png",
-        " 30.50     21.25-39.00    31.00      2  corrected          1  12 2 22 12                photos/a.png",
+        " 30.50     21.25-39.00    31.00      2  corrected       unsure          0  0 2 10 12                 photos/a.png",
+        " 30.50     21.25-39.00    31.00      2  corrected       unsure          1  12 2 22 12                photos/a.png",
     ]
     assert out.splitlines()[3].endswith("no face was found in 'photos/b.png'")
     assert "unreadable" in out.splitlines()[4]

@@ -14,7 +14,6 @@ from typing import Any
 import gradio as gr
 
 from cilf.demo import texts
-from cilf.demo.charts import ADULT
 from cilf.demo.limits import MAX_FILES
 from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.uploads import api_inputs
@@ -58,11 +57,11 @@ class Endpoints:
         The answer is JSON: a list with one record per face, left to right. Its keys: path (the photo's name), face (0
         is the leftmost), x0, y0, x1, y1 (the face's box in pixels), detection_score, age, age_low, age_high (years; the
         true age lies between low and high for 90 of 100 faces), initial_age, iterations, status ("accepted",
-        "corrected" or "low_confidence"), error, trace (each step's iteration, age, estimated_error, accepted, view and
-        kept_error), distribution (the probabilities of the ages 0 to 100), similarities (prompt to cosine; empty where
-        the weights have no text tower) and over_18 ("yes", "no" or "unsure"). A photo without a face gives one record
-        with the status "no_face". An estimate from a picture is no fact about a person and must not be used to decide
-        about anybody.
+        "corrected" or "low_confidence"), over_18 ("yes", "no" or "unsure"), caveat (why no promise holds for this
+        picture, in a sentence), error, trace (each step's iteration, age, estimated_error, accepted, view and
+        kept_error), distribution (the probabilities of the ages 0 to 100) and similarities (prompt to cosine; empty
+        where the weights have no text tower). A photo without a face gives one record with the status "no_face". An
+        estimate from a picture is no fact about a person and must not be used to decide about anybody.
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
@@ -173,7 +172,6 @@ def _details(face: FacePrediction | None) -> Row:
         "trace": face and [asdict(step) for step in face.trace],
         "distribution": face and face.distribution.astype(float).tolist(),
         "similarities": face and face.similarities,
-        "over_18": face and face.over(ADULT),
     }
 
 

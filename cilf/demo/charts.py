@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from html import escape
 
-ADULT = 18
 OLDEST = 100  # the rulers' right end in years; ages are 0 to 100
 AGE_TICKS = (0, 20, 40, 60, 80, 100)
 

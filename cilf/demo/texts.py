@@ -1,6 +1,6 @@
 """The sentences of the page. Short and plain; everything that comes from a visitor is escaped where it is shown."""
 
-from cilf.prediction import FacePrediction, Status
+from cilf.prediction import ADULT, UNFAMILIAR, FacePrediction, Status
 from cilf.texts import MAX_LETTERS
 
 TITLE = "CILF"
@@ -31,14 +31,12 @@ FORGOTTEN = "This photo is no longer in memory. Please choose it again."
 UNEXPECTED = "Something went wrong with this picture. Please try another one."
 BUSY = "Many people are here right now; try again in a minute."
 TOO_LONG = "This request is larger than this page takes. Upload large photos as files, one at a time."
+MALFORMED = "This request is none that the page can read."
 TOO_SLOW = "This request did not come in time. Upload large photos as files."
 DISK_FULL = "The computer that serves this page has no room left on its disk. Please try again later."
 NO_MODEL = "the model could not be loaded; the owner of this page finds the reason in the program's log"
 REFUSED = "This photo got no place in line. Please choose it again later."
 NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
-UNFAMILIAR = (
-    "This picture is unlike the photos that the estimates were calibrated on; no promise holds for it."
-)
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
 MAX_PROMPTS = 24
@@ -115,12 +113,14 @@ def over(face: FacePrediction, limit: int) -> str:
     }[face.over(limit)]
 
 
+def no_promise(caveat: str) -> str:
+    """The answer for a face with a caveat (`FacePrediction.caveat`); empty without one."""
+    return f"{ADULT} or over? Unsure. {caveat}" if caveat else ""
+
+
 def _why_unsure(face: FacePrediction, limit: int) -> str:
-    if face.detection_score is None:
-        return "No face was detected; the age is that of the whole picture."
-    if not face.familiar:
-        return UNFAMILIAR
-    return f"This face may be that of somebody under {limit} or over; a picture cannot settle it."
+    ordinary = f"This face may be that of somebody under {limit} or over; a picture cannot settle it."
+    return face.caveat or ordinary
 
 
 def outcome(face: FacePrediction, index: int) -> str:

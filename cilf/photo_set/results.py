@@ -4,7 +4,7 @@ import re
 from typing import Any, NamedTuple
 
 from cilf.errors import PhotoError
-from cilf.prediction import FacePrediction
+from cilf.prediction import ADULT, FacePrediction
 
 Row = dict[str, Any]
 """Keys are `COLUMNS`. Numbers are plain and unrounded: box in pixels of the upright photo, ages in years. What a row
@@ -24,6 +24,8 @@ COLUMNS = (
     "initial_age",
     "iterations",
     "status",
+    "over_18",
+    "caveat",
     "error",
 )
 
@@ -89,4 +91,6 @@ def _face_row(name: str, number: int, face: FacePrediction) -> Row:
         initial_age=float(face.initial_age),
         iterations=face.iterations,
         status=face.status,
+        over_18=face.over(ADULT),
+        caveat=face.caveat or None,
     )

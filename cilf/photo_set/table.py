@@ -132,9 +132,8 @@ def parquet_schema() -> "pyarrow.Schema":
     import pyarrow
 
     kinds = dict.fromkeys(COLUMNS, "Float64")
-    kinds |= dict.fromkeys(("path", "status", "error"), "string") | dict.fromkeys(
-        ("face", "iterations"), "Int64"
-    )
+    kinds |= dict.fromkeys(("path", "status", "over_18", "caveat", "error"), "string")
+    kinds |= dict.fromkeys(("face", "iterations"), "Int64")
     # Through pandas, because the schema then carries the notes from which pandas restores its nullable types.
     empty = pandas.DataFrame({column: pandas.array([], dtype=kind) for column, kind in kinds.items()})
     return pyarrow.Schema.from_pandas(empty, preserve_index=False)

@@ -39,7 +39,7 @@ from tests.stand_in import FakeEstimator, make_face
 Answer = TypeVar("Answer")
 
 PROMPTS = ["a photo of a child", "a photo of an old person"]
-EXTRAS = ("trace", "distribution", "similarities", "over_18")
+EXTRAS = ("trace", "distribution", "similarities")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def check(records: list[dict[str, Any]], faces: list[FacePrediction]) -> None:
         )
         assert record["distribution"] == pytest.approx(face.distribution.tolist(), abs=1e-5)
         assert record["similarities"] == pytest.approx(face.similarities, abs=1e-5)
-        assert record["over_18"] == face.over(18)
+        assert (record["over_18"], record["caveat"]) == (face.over(18), face.caveat or None)
 
 
 class TestBounds:

@@ -19,7 +19,7 @@ from cilf.photo_set import pipeline
 from cilf.photo_set.pipeline import predict_many, predict_paths
 from cilf.photo_set.results import COLUMNS
 from cilf.photo_set.workers import Workers
-from cilf.prediction import FacePrediction
+from cilf.prediction import WHOLE_PICTURE, FacePrediction
 from tests.generated_set import generated_photos
 from tests.stand_in import CountingEstimator, make_face, picture
 
@@ -43,6 +43,8 @@ class TestRows:
             "initial_age": 31.0,
             "iterations": 2,
             "status": "corrected",
+            "over_18": "unsure",
+            "caveat": None,
             "error": None,
         }
 
@@ -56,6 +58,7 @@ class TestRows:
     def test_the_whole_picture_has_no_score(self, tmp_path: Path) -> None:
         (row,) = predict_paths(CountingEstimator(), [picture(tmp_path / "wall.png")], no_face="whole")
         assert (row["face"], row["status"], row["detection_score"]) == (0, "corrected", None)
+        assert (row["over_18"], row["caveat"]) == ("unsure", WHOLE_PICTURE)
 
     def test_bad_files_give_rows_and_the_run_goes_on(self, tmp_path: Path) -> None:
         (tmp_path / "1_empty.jpg").write_bytes(b"")

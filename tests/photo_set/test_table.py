@@ -30,7 +30,7 @@ def row(path: str = "a.jpg", **known: object) -> dict[str, object]:
 def measured(path: str = "a.jpg", number: int = 0) -> dict[str, object]:
     numbers = {"x0": 1.5, "y0": 2.0, "x1": 100.25, "y1": 90.0, "detection_score": 0.875}
     ages = {"age": 30.0, "age_low": 21.23456, "age_high": 39.5, "initial_age": 31.0, "iterations": 2}
-    return row(path, face=number, status="corrected", error=None, **numbers, **ages)
+    return row(path, face=number, status="corrected", over_18="unsure", error=None, **numbers, **ages)
 
 
 def read(path: Path) -> list[dict[str, object]]:
@@ -49,9 +49,10 @@ class TestTable:
         rows = [measured(), row("b, c.jpg", error='no face in "b, c.jpg"')]
         assert write_table(rows, tmp_path / "ages.csv") == 2
         assert (tmp_path / "ages.csv").read_bytes().decode() == (
-            "path,face,x0,y0,x1,y1,detection_score,age,age_low,age_high,initial_age,iterations,status,error\r\n"
-            "a.jpg,0,1.50,2.00,100.25,90.00,0.8750,30.0000,21.2346,39.5000,31.0000,2,corrected,\r\n"
-            '"b, c.jpg",,,,,,,,,,,,no_face,"no face in ""b, c.jpg"""\r\n'
+            "path,face,x0,y0,x1,y1,detection_score,age,age_low,age_high,initial_age,iterations,status,"
+            "over_18,caveat,error\r\n"
+            "a.jpg,0,1.50,2.00,100.25,90.00,0.8750,30.0000,21.2346,39.5000,31.0000,2,corrected,unsure,,\r\n"
+            '"b, c.jpg",,,,,,,,,,,,no_face,,,"no face in ""b, c.jpg"""\r\n'
         )
 
     @pytest.mark.parametrize("suffix", [".json", ".parquet"])
@@ -64,7 +65,7 @@ class TestTable:
         write_table([row("b.jpg")], tmp_path / "ages.parquet")
         types = pd.read_parquet(tmp_path / "ages.parquet").dtypes.astype(str)
         assert tuple(types.index) == COLUMNS
-        assert set(types[["path", "status", "error"]]) == {"string"}
+        assert set(types[["path", "status", "over_18", "caveat", "error"]]) == {"string"}
         assert set(types[["face", "iterations"]]) == {"Int64"}
         assert set(types[["x0", "y0", "x1", "y1", "detection_score", "age", "initial_age"]]) == {"Float64"}
 

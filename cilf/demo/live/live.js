@@ -235,6 +235,7 @@ function draw(faces, mirror) {
     const low = Math.round(face.low),
       high = Math.round(face.high);
     parts.interval.textContent = fill(sentences.interval, { low, high });
+    parts.note.textContent = face.note;
     const within = (age) => Math.min(Math.max(age, 0), 100);
     parts.range.style.left = `${within(face.low)}%`;
     parts.range.style.width = `${within(face.high) - within(face.low)}%`;
@@ -265,7 +266,8 @@ function newFace(number) {
     dot = make(track, "div", "cilf-dot");
   const axis = make(ruler, "div", "cilf-axis");
   for (const tick of [0, 20, 40, 60, 80, 100]) make(axis, "span", "", tick).style.left = `${tick}%`;
-  return { box, label, card, age, interval, range, dot };
+  const note = make(card, "p", "cilf-small cilf-live-note");
+  return { box, label, card, age, interval, range, dot, note };
 }
 
 function speak(faces) {

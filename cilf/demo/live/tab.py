@@ -9,7 +9,6 @@ going, through a file.
 import asyncio
 import io
 import logging
-import math
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +36,9 @@ SCRIPT = Path(__file__).with_name("live.js")
 # The browser sends frames up to 640 pixels wide; a JPEG of such a size is far smaller.
 MAX_FRAME_BYTES = 1 << 20
 MAX_FRAME_SIDE = 1280
+
+# Browsers count a frame's time from the page's opening or from 1970; no clock counts further.
+LATEST = 1e12
 
 # Each face costs some tens of milliseconds; in a larger crowd the nearest ones are followed.
 MAX_FACES = 8
@@ -96,9 +98,10 @@ class LiveTab:
             page: the visitor's session.
 
         Returns:
-            `faces`, each with its number, box (shares of the frame's width and height), years and interval, and
-            `spent`, our part of the delay in milliseconds; or `wait`, a sentence, while the model is loading; or
-            `problem`, a sentence with which the stream ends. A page that sends another frame meanwhile gets `busy`.
+            `faces`, each with its number, box (shares of the frame's width and height), years, interval and a note
+            where no promise holds; and `spent`, our part of the delay in milliseconds; or `wait`, a sentence, while the
+            model is loading; or `problem`, a sentence with which the stream ends. A page that sends another frame
+            meanwhile gets `busy`.
         """
         start = time.perf_counter()
         if self._host.state == "loading":
@@ -115,16 +118,16 @@ class LiveTab:
             return {"problem": texts.LIVE_UNEXPECTED}
 
     def _predict(self, estimator: Estimator, frame: dict[str, Any], page: str) -> list[dict[str, Any]]:
+        at = frame.get("at") if isinstance(frame, dict) else None
+        if not isinstance(at, int | float) or not abs(at) < LATEST:
+            raise UsageError("the frame has no time in seconds; press Start again")
         picture = _opened(str(frame.get("picture")))
-        at = float(frame["at"])
-        if not math.isfinite(at):
-            raise UsageError(f"the frame's time is {at}; give seconds")
         self._follow_exchanges(estimator)
         tracker = self._streams.tracker(page, bool(frame.get("first")))
         # The further views of a face are its next frames, whose evidence the tracker keeps.
         faces = estimator.predict(picture, tiles=False, max_faces=MAX_FACES, max_views=1)
         height, width = picture.shape[:2]
-        return [_shown(face, width, height) for face in tracker.update(faces, at)]
+        return [_shown(face, width, height) for face in tracker.update(faces, float(at))]
 
     def _follow_exchanges(self, estimator: Estimator) -> None:
         """Another model's ages and embeddings cannot be averaged with those before."""
@@ -166,7 +169,7 @@ def _opened(address: str) -> np.ndarray:
     data = decode_address(address, "the frame", MAX_FRAME_BYTES)
     try:
         image = Image.open(io.BytesIO(data), formats=["JPEG"])
-    except OSError:
+    except Exception:  # no picture, or one that claims a size at which Pillow suspects harm
         raise PhotoError("the frame is no picture; press Start again") from None
     if max(image.size) > MAX_FRAME_SIDE:
         raise PhotoError(
@@ -185,6 +188,7 @@ def _shown(face: TrackedFace, width: int, height: int) -> dict[str, Any]:
         "age": face.age,
         "low": low,
         "high": high,
+        "note": texts.no_promise(face.caveat),
     }
 
 

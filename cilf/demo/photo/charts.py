@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from cilf.demo import texts
-from cilf.demo.charts import ADULT, OLDEST, age_axis, card
+from cilf.demo.charts import OLDEST, age_axis, card
 from cilf.demo.photo.annotation import overlay_heat
 from cilf.demo.uploads.images import jpeg_address
-from cilf.prediction import FacePrediction
+from cilf.prediction import ADULT, FacePrediction
 
 
 def age_card(face: FacePrediction, index: int, count: int) -> str:

@@ -186,6 +186,8 @@ def _row(row: Row) -> str:
     name = escape(row["path"])
     status = row["status"]
     outcome = f'<span class="cilf-outcome cilf-{escape(status)}">{texts.SET_OUTCOMES[status]}</span>'
+    if row["caveat"]:
+        outcome += f'<p class="cilf-small">{texts.no_promise(row["caveat"])}</p>'
     if row["age"] is None:
         figures = '<td data-value="">–</td>' * 4
     else:

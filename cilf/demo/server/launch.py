@@ -14,6 +14,7 @@ from cilf.demo.limits import MAX_PHOTO
 from cilf.demo.server import gradio_patches
 from cilf.demo.server.body_limit import BodyLimit
 from cilf.demo.server.guard import Guard
+from cilf.demo.server.malformed import MalformedRequests
 from cilf.demo.server.origin_check import OriginCheck
 from cilf.demo.server.response_headers import ResponseHeaders
 from cilf.demo.server.settings import Settings
@@ -63,6 +64,7 @@ def middleware(settings: Settings) -> list[Middleware]:
         Middleware(OriginCheck, settings=settings),
         Middleware(BodyLimit),
         Middleware(Guard),
+        Middleware(MalformedRequests),
     ]
 
 
