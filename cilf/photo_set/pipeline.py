@@ -129,6 +129,7 @@ def _named(number: int, photo: Any) -> tuple[str, Any]:
 
 
 Pending = tuple[str, Future[FaceCrops]]
+"""A photo's name and its crops to come."""
 
 
 def _pipeline(

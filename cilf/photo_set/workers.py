@@ -122,6 +122,8 @@ class Workers:
 def _settle(job: _Job, crop: Callable[[str, Any], FaceCrops]) -> None:
     """Give a job's future what comes of it."""
     future, name, photo = job
+    if not future.set_running_or_notify_cancel():
+        return
     try:
         with opened(photo) as source:
             sendable = isinstance(source, str | Path | bytes | np.ndarray)

@@ -22,6 +22,7 @@ from cilf.prediction import FacePrediction
 
 # The gallery holds so many faces, the newest first; the page of a large set stays light.
 GALLERY = 60
+SENDERS = 4  # photos that a page sends at once
 THUMBNAIL = 96  # pixels; twice that on a phone's screen would show no more of a small face
 YEARS = 5  # a bar of the histogram
 
@@ -46,6 +47,7 @@ def frame() -> str:
                 "maxArchive": MAX_ARCHIVE,
                 "maxFiles": MAX_SET_FILES,
                 "gallery": GALLERY,
+                "senders": SENDERS,
             }
         )
     )
