@@ -17,7 +17,7 @@ from cilf.demo.photo_set.sets import PhotoSets
 from cilf.demo.photo_set.tab import SetRoutes
 from cilf.demo.server.model_host import ModelHost
 from tests.benchmarks.results import record
-from tests.generated_set import generated_photos
+from tests.photo_set.generated import generated_photos
 
 PHOTOS, BROKEN = 1000, (123, 777)
 MOST_GROWTH = 300.0  # MB

@@ -10,18 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cilf import AgeEstimator
+import cilf
 from cilf.errors import DetectorError, PhotoError, WeightsError
-from cilf.face.crops import CropConfig, FaceCrops, crop_faces
+from cilf.face.crops import FaceCrops
 from cilf.face.finder import FaceFinder
-from cilf.face.views import View
 from cilf.photo_set import pipeline
 from cilf.photo_set.pipeline import predict_many, predict_paths
 from cilf.photo_set.results import COLUMNS
 from cilf.photo_set.workers import Workers
 from cilf.prediction import WHOLE_PICTURE, FacePrediction
-from tests.generated_set import generated_photos
-from tests.stand_in import CountingEstimator, make_face, picture
+from tests.photo_set.generated import generated_photos
+from tests.stand_in import CountingEstimator, Cropping, picture
 
 
 class TestRows:
@@ -129,31 +128,6 @@ class TestRows:
         next(rows)
         next(rows)
         assert estimator.opened == ["a.png"]
-
-
-class Cropping:
-    """Finds and crops faces; each one's age is the number of the crop's brightest pixels."""
-
-    def __init__(self, finder: FaceFinder) -> None:
-        self.finder = finder
-        self.batches: list[int] = []
-
-    def crop_config(self, no_face: Any = "skip") -> CropConfig:
-        return CropConfig(32, (View("mirrored", flip=True), View("wider", zoom=1.25)), no_face)
-
-    def crop(self, photo: Any, config: CropConfig) -> FaceCrops:
-        return crop_faces(photo, self.finder, config)
-
-    def predict_crops(
-        self, photos: Sequence[FaceCrops], prompts: Sequence[str] | None = None
-    ) -> list[list[FacePrediction]]:
-        self.batches.append(len(photos))
-        return [[make_face(float(crop.mean())) for crop in photo.first] for photo in photos]
-
-    def predict(
-        self, photo: Any, prompts: Sequence[str] | None = None, *, no_face: Any = "skip"
-    ) -> list[FacePrediction]:
-        return self.predict_crops([self.crop(photo, self.crop_config(no_face))])[0]
 
 
 class Deadly(str):
@@ -286,7 +260,7 @@ class TestWorkers:
 @pytest.mark.slow
 def test_ages_are_those_of_single_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "FEW", 0)
-    estimator = AgeEstimator.from_pretrained()
+    estimator = cilf.AgeEstimator.from_pretrained()
     photos = list(generated_photos(24, broken=(7,)))
     for name, content in photos:
         (tmp_path / name).write_bytes(content)

@@ -14,7 +14,7 @@ from cilf.photo_set.files import find_photos
 from cilf.photo_set.pipeline import predict_paths
 from cilf.photo_set.ray_data import RayConfig, predict_dataset
 from cilf.photo_set.table import write_table
-from tests.generated_set import generated_photos
+from tests.photo_set.generated import generated_photos
 
 pytestmark = pytest.mark.slow
 
