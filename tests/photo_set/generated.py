@@ -37,8 +37,8 @@ def _photo(portrait: Image.Image, seed: int) -> bytes:
 
 
 def pasted_photos(count: int, size: tuple[int, int] = (640, 480)) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of `count` JPEG files of this width and height: a portrait of a third to two thirds of the height on
-    a smooth background."""
+    """(name, content) of `count` JPEG files of this width and height: a portrait of a third to two thirds of the height
+    on a smooth background."""
     with get_sample_data("grace_hopper.jpg") as file:
         hopper = Image.open(file).convert("RGB")
     portraits = (hopper, Image.fromarray(skimage.data.astronaut()))
