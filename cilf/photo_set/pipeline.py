@@ -158,8 +158,8 @@ def estimated(
     estimator: Predictor, ready: Sequence[Pending], prompts: Sequence[str] | None = None
 ) -> list[PhotoResult]:
     """The results of photos whose crops are there. Raises CilfError where the detector or the weights fail."""
-    errors = [future.exception() for _, future in ready]
-    crops = [future.result() for (_, future), error in zip(ready, errors, strict=True) if error is None]
+    failures = [future.exception() for _, future in ready]
+    crops = [future.result() for (_, future), failure in zip(ready, failures, strict=True) if failure is None]
     try:
         faces = iter(estimator.predict_crops(crops, prompts) if crops else [])
     except CilfError:
@@ -169,8 +169,11 @@ def estimated(
             return [result for photo in ready for result in estimated(estimator, [photo], prompts)]
         return [unreadable(name, unexpected(name, error)) for name, _ in ready]
     results = []
-    for (name, _), error in zip(ready, errors, strict=True):
-        if error is not None and not isinstance(error, PhotoError):
-            raise error
-        results.append(unreadable(name, error) if error else with_faces(name, next(faces)))
+    for (name, _), failure in zip(ready, failures, strict=True):
+        if failure is None:
+            results.append(with_faces(name, next(faces)))
+        elif isinstance(failure, PhotoError):
+            results.append(unreadable(name, failure))
+        else:
+            raise failure
     return results

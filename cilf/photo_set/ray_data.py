@@ -124,7 +124,7 @@ def _addresses(sources: Iterable[str]) -> "Dataset":
             "no photo was found; name photos, folders with photos in them, or Parquet files of addresses"
         )
     blocks = [table.slice(start, BLOCK) for start in range(0, len(table), BLOCK)]
-    parts = [ray.data.from_arrow(blocks)] if blocks else []
+    parts: list[Dataset] = [ray.data.from_arrow(blocks)] if blocks else []
     parts += [
         ray.data.read_parquet(path, columns=[PATH]).repartition(target_num_rows_per_block=BLOCK)
         for path in lists

@@ -41,7 +41,8 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
         return
     answer(None)
     while True:
-        answer(_crops(*pickle.load(requests), finder, config))
+        name, photo = pickle.load(requests)
+        answer(_crops(name, photo, finder, config))
 
 
 def _crops(name: str, photo: Any, finder: FaceFinder, config: CropConfig) -> FaceCrops | CilfError:

@@ -21,7 +21,7 @@ import numpy as np
 from cilf.child_process import environment, module_command
 from cilf.errors import CilfError, PhotoError
 from cilf.face.crops import CropConfig, FaceCrops
-from cilf.face.images import open_pyramid, open_pyramid_bytes
+from cilf.face.images import open_pyramid_bytes
 from cilf.photo_set.results import unexpected
 
 # More workers than this wait for the one process that estimates.
@@ -103,12 +103,9 @@ class Workers:
             return  # the thread of this process says what is wrong
         self._started.set()
         while job := self._jobs.get():
-            _settle(job, process.crop)
+            self._settle(job, process.crop)
 
     def _serve_here(self) -> None:
-        def crop(name: str, photo: Any) -> FaceCrops:
-            return self._crop(open_pyramid_bytes(photo, name) if isinstance(photo, bytes) else photo)
-
         while not self._started.is_set():
             try:
                 job = self._jobs.get(timeout=0.05)
@@ -116,22 +113,24 @@ class Workers:
                 continue
             if job is None:
                 return
-            _settle(job, crop)
+            self._settle(job, self._crop_here)
 
+    def _settle(self, job: _Job, crop: Callable[[str, Any], FaceCrops]) -> None:
+        """Give a job's future what comes of it."""
+        future, name, photo = job
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            with opened(photo) as source:
+                can_be_sent = isinstance(source, str | Path | bytes | np.ndarray)
+                future.set_result(crop(name, source) if can_be_sent else self._crop_here(name, source))
+        except CilfError as error:
+            future.set_exception(error)
+        except Exception as error:
+            future.set_exception(unexpected(name, error))
 
-def _settle(job: _Job, crop: Callable[[str, Any], FaceCrops]) -> None:
-    """Give a job's future what comes of it."""
-    future, name, photo = job
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        with opened(photo) as source:
-            sendable = isinstance(source, str | Path | bytes | np.ndarray)
-            future.set_result(crop(name, source if sendable else open_pyramid(source)))
-    except CilfError as error:
-        future.set_exception(error)
-    except Exception as error:
-        future.set_exception(unexpected(name, error))
+    def _crop_here(self, name: str, photo: Any) -> FaceCrops:
+        return self._crop(open_pyramid_bytes(photo, name) if isinstance(photo, bytes) else photo)
 
 
 class WorkerProcess:
@@ -212,7 +211,7 @@ class WorkerProcess:
 
 # Ctrl-C in a terminal reaches every process of its group; this one ends its workers itself.
 _OUT_OF_REACH_OF_CTRL_C: dict[str, Any] = (
-    {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined, unused-ignore]
     if sys.platform == "win32"
     else {"process_group": 0}
 )

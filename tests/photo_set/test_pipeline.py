@@ -183,17 +183,19 @@ class TestWorkers:
             ("a", content),
             ("b", lambda: nullcontext(content)),
         ]
-        photos += [grace_hopper, ("c", bitmap.getvalue()), ("x.jpg", gone), ("y.jpg", b"hello"), 7]
+        photos += [grace_hopper, ("c", bitmap.getvalue()), ("x.jpg", gone), ("y.jpg", b"hello")]
+        photos.append(np.zeros(7))
         results = list(predict_many(cropping, photos, count=1))
         names = [str(paths[0]), "photo 2", "a", "b", "photo 5", "c", "x.jpg", "y.jpg", "photo 9"]
         assert [result.name for result in results] == names
-        assert len({face.age for result in results[:4] for face in result.faces}) == 1
-        assert len({face.age for result in results[4:6] for face in result.faces}) == 1
+        assert [len(result.faces) for result in results] == [1] * 6 + [0] * 3
+        assert len({result.faces[0].age for result in results[:4]}) == 1
+        assert results[4].faces[0].age == results[5].faces[0].age
         assert results[6].error == "'x.jpg' is gone; choose it again"
         assert results[7].error is not None
         assert "'y.jpg' is not a picture" in results[7].error
         assert results[8].error is not None
-        assert "is a int" in results[8].error
+        assert "an array of float64" in results[8].error
 
     def test_a_worker_that_dies_is_replaced_and_its_photo_tried_again(
         self, cropping: Cropping, paths: list[Path]
