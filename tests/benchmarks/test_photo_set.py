@@ -28,8 +28,8 @@ PHOTOS, BROKEN, PART = 1000, (123, 777), 100
 PASTED = 300
 MOST_GROWTH = 300.0  # MB
 METHOD = (
-    "Files of 640×480 with a pasted portrait through `predict_many`, the start of its processes included; and generated "
-    "photos of 0.2 to 1.5 megapixels through the routes of the Photo set tab, as many at once as a page sends."
+    "Files with a pasted portrait through `predict_many`, the start of its processes included; and generated photos of "
+    "0.2 to 1.5 megapixels through the routes of the Photo set tab, as many at once as a page sends."
 )
 
 
