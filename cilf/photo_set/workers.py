@@ -30,8 +30,10 @@ MOST_WORKERS = 8
 # Photos under way for each worker: one in work, and enough that none waits while crops are estimated.
 PENDING_EACH = 6
 
-# A worker is one of several processes that compute: each computes on one thread.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# A worker is one of several processes that compute: each computes on one thread. And glibc gives what a large picture
+# took back to the system, instead of keeping it for the next one (mallopt(3), M_MMAP_THRESHOLD).
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_ENVIRONMENT |= {"MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
 
 _Job = tuple[Future[FaceCrops], str, Any]
 
@@ -158,7 +160,7 @@ class WorkerProcess:
                     raise CilfError("the worker processes are closed")
                 self._process = subprocess.Popen(
                     module_command("cilf.photo_set.worker_process"),
-                    env=environment() | _ONE_THREAD,
+                    env=environment() | _ENVIRONMENT,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     **_OUT_OF_REACH_OF_CTRL_C,
