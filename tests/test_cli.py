@@ -18,7 +18,7 @@ import cilf
 from cilf.cli import main
 from cilf.errors import DetectorError, WeightsError
 from cilf.prediction import WHOLE_PICTURE, FacePrediction
-from tests.faults import full_disk
+from tests.faults.disk import full_disk
 from tests.stand_in import CountingEstimator, picture
 
 

@@ -1,6 +1,7 @@
 """Small files beside a checkpoint's weights, such as its model card, which may come from anybody."""
 
 import logging
+import os
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -16,7 +17,8 @@ def read(path: Path, most: int) -> bytes | None:
     """
     if not path.is_symlink() and not path.exists():
         return None
-    folder, file = path.parent.resolve(), path.resolve()
+    # Not `Path.resolve`, which raises at a link that leads to itself.
+    folder, file = (Path(os.path.realpath(each)) for each in (path.parent, path))
     blobs = folder.parent.parent / "blobs"
     if not (file.parent == folder or (folder.parent.name == "snapshots" and file.parent == blobs)):
         log.warning("'%s' is a link that leads elsewhere; it is left out", path)

@@ -166,8 +166,9 @@ class TestBounds:
 
     def test_an_address_is_no_larger_than_an_upload(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(images, "MAX_PHOTO", 1000)
-        with pytest.raises(PhotoError, match="larger"):
-            api_inputs.read("data:image/jpeg;base64," + "A" * 2000)
+        upload = api_inputs.read("data:image/jpeg;base64," + "A" * 2000)
+        with pytest.raises(PhotoError, match="larger"), upload.decoded():
+            pass
 
     def test_programs_take_turns_in_a_line_of_their_own(self, endpoints: Endpoints) -> None:
         assert Context.root_block is not None

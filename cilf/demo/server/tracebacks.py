@@ -3,7 +3,7 @@
 import logging
 import sys
 import traceback
-from typing import Any, TextIO
+from typing import Any
 
 # An error is followed to so many others that it came from.
 _CHAIN = 10
@@ -33,7 +33,7 @@ def discreet(error: BaseException) -> str:
     return "Traceback (most recent call last):\n" + "\n\nwhich led to:\n\n".join(reversed(parts))
 
 
-def _print_exc(limit: int | None = None, file: TextIO | None = None, chain: bool = True) -> None:
+def _print_exc(limit: int | None = None, file: Any = None, chain: bool = True) -> None:
     error = sys.exc_info()[1]
     if error is not None:
         (file or sys.stderr).write(discreet(error) + "\n")

@@ -37,7 +37,7 @@ from cilf.photo_set.results import COLUMNS
 from cilf.photo_set.workers import WorkerProcess
 from cilf.prediction import FacePrediction
 from tests.demo.conftest import hosting, wait_until
-from tests.faults import full_disk
+from tests.faults.disk import full_disk
 from tests.photo_set.generated import generated_photos
 from tests.stand_in import Cropping, StandIn, face, packed, png
 

@@ -25,7 +25,7 @@ from cilf.demo.uploads import api_inputs
 from cilf.demo.uploads import folder as upload_folder
 from cilf.errors import PhotoError
 from tests.demo.conftest import wait_for
-from tests.faults import full_disk
+from tests.faults.disk import full_disk
 
 # The start of a file on its way.
 BEGUN = b'--b\r\nContent-Disposition: form-data; name="files"; filename="me.jpg"\r\n\r\n' + bytes(1000)

@@ -12,14 +12,14 @@ SPACE, NOTEBOOK = read([], {"SPACE_ID": "user/name"}), read([], {"COLAB_RELEASE_
 ANYBODY = Settings(trusted_hosts=("*",))
 
 
-def headers(settings: Settings, path: str = "/") -> dict[str, str]:
+def headers(settings: Settings, path: str = "/gradio_api/info") -> dict[str, str]:
     with gr.Blocks(analytics_enabled=False) as page:
         gr.HTML()
     app = gr.routes.App.create_app(page, app_kwargs={"middleware": middleware(settings)})
     return dict(TestClient(app, base_url="http://127.0.0.1:7860").get(path).headers)
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/gradio_api/file=/etc/passwd"])
+@pytest.mark.parametrize("path", ["/gradio_api/info", "/nowhere", "/gradio_api/file=/etc/passwd"])
 def test_no_file_is_taken_for_another_kind(path: str) -> None:
     assert headers(ALONE, path)["x-content-type-options"] == "nosniff"
 

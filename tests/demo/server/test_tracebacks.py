@@ -14,6 +14,8 @@ from tests.demo.conftest import hosting
 from tests.demo.photo_set.test_tab import Visitor
 from tests.stand_in import FakeEstimator, png
 
+NAME = "me at the beach.jpg"  # not in the lines of code that a traceback shows
+
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -26,9 +28,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def fail(*_: object, **__: object) -> None:
     try:
-        raise FileNotFoundError(2, "No such file", "/tmp/me at the beach.jpg")
+        raise FileNotFoundError(2, "No such file", NAME)
     except OSError as error:
-        raise ValueError("'me at the beach.jpg' is odd") from error
+        raise ValueError(NAME) from error
 
 
 def test_kinds_and_places_stay(caplog: pytest.LogCaptureFixture) -> None:
@@ -52,7 +54,7 @@ def test_a_visitor_s_file_name_stays_out_of_a_set_s_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("cilf.demo.photo_set.tab.predict_photos", fail)
-    answer = Visitor(PhotoSets(hosting(FakeEstimator()))).photo("me at the beach.jpg", png(1), 0)
+    answer = Visitor(PhotoSets(hosting(FakeEstimator()))).photo(NAME, png(1), 0)
     assert answer["code"] == 500
     assert "a photo set could not be handled" in caplog.text
     assert "beach" not in caplog.text

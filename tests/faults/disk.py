@@ -1,4 +1,4 @@
-"""What befalls a program from outside, for tests."""
+"""A disk that is full, for tests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
