@@ -52,7 +52,7 @@ def packed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as file:
         for name, content in members.items():
-            file.writestr(name, content)
+            file.writestr(zipfile.ZipInfo(name), content, method)  # without the time of day
     return buffer
 
 

@@ -50,7 +50,7 @@ def _archive(rng: random.Random) -> bytes:
         return damaged(rng.choice(list(seeds.archives().values())), rng)
     method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
     members = {
-        damaged_text("folder/a.png", rng).encode("utf-8", "replace").decode(): _photo(rng) for _ in range(3)
+        f"x{damaged_text('a.png', rng)}".encode("utf-8", "replace").decode(): _photo(rng) for _ in range(3)
     }
     return packed(members, method).getvalue()
 
@@ -110,7 +110,8 @@ def _body(rng: random.Random) -> tuple[str, str, bytes, dict[str, str]]:
         lambda: ("POST", "/photo-set/{token}/photo", _photo(rng), _place(rng)),
         lambda: ("POST", "/photo-set/{token}/archive", _archive(rng), _place(rng)),
         lambda: ("POST", f"/photo-set/{{token}}/{rng.choice(('next', 'start', 'finish'))}", b"", {}),
-        lambda: ("GET", _text(("/gradio_api/file=/tmp/a.png", "/photo-set/{token}/table.csv"), rng), b"", {}),
+        lambda: ("GET", "/gradio_api/" + _text(("file=/tmp/a.png", "queue/status"), rng), b"", {}),
+        lambda: ("GET", "/photo-set/{token}/" + _text(("table.csv", "table.parquet"), rng), b"", {}),
         lambda: ("POST", "/gradio_api/reset", as_bytes(event({"event_id": "a"}), rng), JSON),
         lambda: ("POST", "/gradio_api/cancel", as_bytes(event({"event_id": "a", "fn_index": 0}), rng), JSON),
     )
@@ -138,11 +139,12 @@ def _place(rng: random.Random) -> dict[str, str]:
 
 def _as_path(path: str) -> str:
     """What an HTTP client can send as the path."""
-    return path.encode("ascii", "replace").decode().replace("\r", "").replace("\n", "").replace("\0", "")
+    return "".join(letter for letter in path if "!" <= letter <= "~")
 
 
 OPENERS: dict[str, tuple[int, Callable[[random.Random], Any]]] = {
-    "photo": (100, _photo),
+    "photo": (70, _photo),
+    "upload": (30, _photo),
     "file": (2, _photo),
     "path": (2, partial(_text, ("photos/a.png", "/tmp/a.jpg", "a" * 300))),
     "archive": (22, _archive),

@@ -1,4 +1,4 @@
-"""The fixed corpus: 500 inputs, each of which once was a fault, or is one of a kind that readers fail at."""
+"""The fixed corpus: 700 inputs, each of which once was a fault, or is one of a kind that readers fail at."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ from tests.hostile.cases import CALL, EVENT, FORM, FRAME, JSON, PREDICT, RECORD,
 from tests.hostile.mutation import LETTERS, VALUES, png_chunk
 from tests.stand_in import packed
 
-SIZE = 500
+SIZE = 700
 
 # Of the damaged inputs that fill the corpus.
 SEED = 0
@@ -76,6 +76,11 @@ def _photos() -> Iterator[Case]:
         "photo",
         seeds.saved(seeds.picture(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12" * 90),
     )
+    thin = seeds.photos()["tiff RGBA"].replace(
+        b"\x01\x01\4\0\1\0\0\0\x18\0\0\0", b"\x01\x01\4\0\1\0\0\0\x18\0\x20\0"
+    )
+    for target in ("photo", "upload"):  # 40 x 2,097,176 pixels, of which 24 rows are there: it took 1.3 GB
+        yield target, thin
     yield "photo", _tiff([(256, 4, 1, 2**31), (257, 4, 1, 2**31)])
     yield "photo", _tiff([(256, 4, 1, 40), (257, 4, 1, 40), (273, 4, 2**30, 8), (258, 3, 2**30, 8)])
     yield "photo", _tiff([(tag, 13, 2**28, tag) for tag in range(250, 400)])
@@ -128,7 +133,7 @@ def _archives() -> Iterator[Case]:
         yield "archive", data[:-10]
         yield "archive", b"MZ" * 500 + data  # in front of it a program
     for name in (*LETTERS, "../" * 50 + "a", "a/" * 30_000, "con", "C:\\a", "/etc/passwd", " ", "a" * 60_000):
-        yield "archive", packed({name.encode("utf-8", "replace").decode() + ".png": png}).getvalue()
+        yield "archive", packed({f"x{name}.png".encode("utf-8", "replace").decode(): png}).getvalue()
     for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         yield "archive", packed({"a.png": png}, method).getvalue()
     yield "archive", packed({"bomb.png": bytes(70_000_000)}).getvalue()

@@ -19,16 +19,15 @@ EVERY_S = 60  # seconds from one line on progress to the next
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the inputs, print the figures, and give 1 where an input did what none may do."""
     parser = argparse.ArgumentParser(prog="python -m tests.hostile.fuzz", description=__doc__)
-    parser.add_argument("--inputs", type=int, default=180_000, help="how many; default 180,000")
+    parser.add_argument("--inputs", type=int, help="how many; default 180,000, or 20,000 with --predictions")
     parser.add_argument("--seed", type=int, default=1, help="of all inputs; default 1")
     parser.add_argument("--start", type=int, default=0, help="the first input's number; default 0")
-    parser.add_argument(
-        "--predictions", action="store_true", help="through the network, whose default is 20,000"
-    )
+    parser.add_argument("--predictions", action="store_true", help="go through the network")
     parser.add_argument("--processes", type=int, default=2, help="that work at once; default 2")
     options = parser.parse_args(arguments)
     make = partial(case, options.seed, predictions=options.predictions)
-    numbers = range(options.start, options.start + options.inputs)
+    count = options.inputs or (20_000 if options.predictions else 180_000)
+    numbers = range(options.start, options.start + count)
     what = " --predictions" if options.predictions else ""
     print(f"seed {options.seed}{what}, inputs {numbers.start} to {numbers.stop - 1}", flush=True)
     results: list[Outcome] = []

@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import tempfile
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +24,7 @@ PATIENCE_S = 120.0
 
 
 # To be ready: PyTorch and Gradio are imported, on a busy machine.
-START_S = 300.0
+START_S = 900.0
 
 OPENED = "opened"
 
@@ -77,8 +79,13 @@ def outcomes(numbers: Sequence[int], make: Callable[[int], Case], processes: int
         make: makes an input of its number; it is pickled.
         processes: so many work at once.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _outcomes(numbers, partial(_start, make, folder), processes)
+
+
+def _outcomes(numbers: Sequence[int], start: Callable[[], _Worker], processes: int) -> Iterator[Outcome]:
     left, done = iter(numbers), 0
-    workers = [_start(make) for _ in range(min(processes, len(numbers)))]
+    workers = [start() for _ in range(min(processes, len(numbers)))]
     try:
         while done < len(numbers):
             for worker in workers:
@@ -93,17 +100,17 @@ def outcomes(numbers: Sequence[int], make: Callable[[int], Case], processes: int
                 done, worker.number = done + 1, None
                 if not worker.process.is_alive() or outcome.result in ("hang", "crash"):
                     _stop(worker)
-                    workers[place] = _start(make)
+                    workers[place] = start()
                 yield outcome
     finally:
         for worker in workers:
             _stop(worker)
 
 
-def _start(make: Callable[[int], Case]) -> _Worker:
+def _start(make: Callable[[int], Case], folder: str) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, others = context.Pipe()
-    process = context.Process(target=_work, args=(others, make), daemon=True)
+    process = context.Process(target=_work, args=(others, make, folder), daemon=True)
     process.start()
     others.close()
     if not ours.poll(START_S):
@@ -135,25 +142,28 @@ def _outcome(worker: _Worker) -> Outcome | None:
     return None
 
 
-def _work(pipe: Connection, make: Callable[[int], Case]) -> None:
+def _work(pipe: Connection, make: Callable[[int], Case], folder: str) -> None:
     """The worker's side: read numbers, run their inputs, answer."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "uploads"))
-        from tests.hostile.targets import Targets, cut_network
+    # All files lie in the folder, which outlives this process, however it ends.
+    tempfile.tempdir = tempfile.mkdtemp(dir=folder)
+    os.environ |= {"OMP_NUM_THREADS": "1", "GRADIO_TEMP_DIR": tempfile.mkdtemp()}
+    from tests.hostile.targets import Targets, cut_network
 
-        logging.disable()  # what is logged of a fault comes as an outcome
-        cut_network()
-        targets = Targets(Path(folder))
-        pipe.send(None)
-        while True:
-            try:
-                number = pipe.recv()
-            except EOFError:
-                return
-            kind, data = make(number)
-            targets.prepare(kind)
-            pipe.send((kind, *_measured(partial(targets, kind, data))))
+    logging.disable()  # what is logged of a fault comes as an outcome
+    warnings.simplefilter("ignore")
+    cut_network()
+    targets = Targets(Path(tempfile.mkdtemp()))
+    for descriptor in (1, 2):  # libtiff and Gradio write there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    pipe.send(None)
+    while True:
+        try:
+            number = pipe.recv()
+        except EOFError:
+            return
+        kind, data = make(number)
+        targets.prepare(kind)
+        pipe.send((kind, *_measured(partial(targets, kind, data))))
 
 
 def _measured(work: Callable[[], None]) -> tuple[str, float, float, bool]:
@@ -168,7 +178,9 @@ def _measured(work: Callable[[], None]) -> tuple[str, float, float, bool]:
     except CilfError as error:
         result = type(error).__name__
     except Exception as error:
-        result, foreign = f"{type(error).__name__}: {str(error)[:300]}", True
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        result = f"{type(error).__name__}: {str(error)[:300]} ({place.filename}:{place.lineno})"
+        foreign = True
     return result, time.process_time() - began, _memory() - before, foreign
 
 

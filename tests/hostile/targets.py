@@ -31,6 +31,7 @@ from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
 from cilf.demo.server.settings import Settings
 from cilf.demo.uploads import url_download
+from cilf.demo.uploads.images import Upload
 from cilf.demo.uploads.zip_archive import Archive
 from cilf.errors import CilfError, UsageError
 from cilf.face.finder import FaceFinder
@@ -81,6 +82,11 @@ class Targets:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise WrongAnswerError(f"{pixels.dtype} {pixels.shape}")
 
+    def upload(self, data: bytes) -> None:
+        """The same as a visitor's upload, which large photos come out of halved."""
+        with Upload("a.jpg", data).decoded():
+            pass
+
     def file(self, data: bytes) -> None:
         """The same by way of the disk."""
         path = self._folder / "photo.jpg"
@@ -101,7 +107,8 @@ class Targets:
         photos = Archive(io.BytesIO(data), "a.zip").photos()
         for _, upload in zip(range(MEMBERS), photos, strict=False):
             try:
-                upload.decode()
+                with upload.decoded():
+                    pass
             except CilfError:
                 pass
 

@@ -1,9 +1,12 @@
 """The fixed corpus: each input is read or refused in a sentence, within ten seconds and a gigabyte."""
 
+import pytest
+
 from tests.hostile import corpus
 from tests.hostile.supervisor import outcomes
 
 
+@pytest.mark.slow
 def test_no_input_does_harm() -> None:
     assert len(corpus.corpus()) == corpus.SIZE
     results = list(outcomes(range(corpus.SIZE), corpus.case))

@@ -85,6 +85,7 @@ def test_every_number_is_finite_and_in_range(
     require_sound(prediction)
 
 
+@pytest.mark.slow
 @settings(few, max_examples=3)
 @given(seed=st.integers(0, 2**31), contrast=st.sampled_from([0.0, 255.0]), face=face_places())
 def test_so_it_is_with_the_bundled_model(
@@ -94,7 +95,7 @@ def test_so_it_is_with_the_bundled_model(
     require_sound(prediction)
 
 
-@few
+@settings(few, max_examples=6)
 @given(seed=st.integers(0, 2**31), faces=st.lists(face_places(), min_size=2, max_size=20), data=st.data())
 def test_a_face_s_age_depends_on_no_other_face_and_no_order(
     estimator: AgeEstimator, seed: int, faces: list[Face], data: st.DataObject
@@ -110,6 +111,7 @@ def test_a_face_s_age_depends_on_no_other_face_and_no_order(
     assert_same(alone, together[chosen])
 
 
+@pytest.mark.slow
 def test_nor_does_it_with_the_bundled_model(bundled: AgeEstimator) -> None:
     photo = picture(1)
     faces = [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 # Python reports these before they happen; an exception from the hook stops them.
 # https://docs.python.org/3.11/library/audit_events.html

@@ -173,7 +173,32 @@ def test_a_redirect_into_this_network_is_not_followed(elsewhere: Elsewhere, chec
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "none.invalid"]
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "[::ffff:127.0.0.1]",
+        "none.invalid",
+        "127.1",
+        "0",
+        "0x7f.1",
+        "0x7f000001",
+        "017700000001",
+        "[::]",
+        "[::1]",
+        "[::ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+        "[fe80::1]",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.0.1",
+        "169.254.169.254",
+        "somebody@127.0.0.1",
+        "pictures.example@127.0.0.1",
+        "127。0。0。1",
+    ],
 )
 def test_an_address_in_this_network_is_not_asked(
     elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch, host: str
