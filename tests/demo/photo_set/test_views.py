@@ -12,7 +12,7 @@ from cilf.demo.photo_set.sets import PhotoSets
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
 from cilf.demo.server.settings import Settings
-from cilf.photo_set import PhotoResult
+from cilf.photo_set.results import PhotoResult
 from tests.stand_in import StandIn, face
 
 
