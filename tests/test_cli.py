@@ -261,7 +261,10 @@ class Slow(Loadable):
 
 def start_slow(output: str) -> subprocess.Popen[str]:
     """The command with a slow stand-in in a process of its own, in the working directory."""
-    program = "import cilf, cilf.cli, tests.test_cli as t; vars(cilf)['AgeEstimator'] = t.Slow; "
+    program = "import cilf, cilf.cli, signal, tests.test_cli as t; vars(cilf)['AgeEstimator'] = t.Slow; "
+    program += (
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's background job ignores it
+    )
     program += f"raise SystemExit(cilf.cli.main(['predict', 'photos', '--output', '{output}']))"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     return subprocess.Popen(
