@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Never
@@ -17,7 +17,11 @@ from tqdm import tqdm
 
 import cilf
 from cilf.errors import CilfError, UsageError
-from cilf.photo_set import Row, check_output, find_photos, partial_path, predict_photos, write_table
+from cilf.photo_set.files import find_photos
+from cilf.photo_set.journal import Journal
+from cilf.photo_set.pipeline import predict_many
+from cilf.photo_set.results import PhotoResult, Row
+from cilf.photo_set.table import check_output, partial_path, write_table
 
 _OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED, _TERMINATED = 0, 1, 2, 130, 143
 
@@ -104,9 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument(
         "--output",
-        type=Path,
         metavar="FILE",
-        help="write the table to a .csv, .json or .parquet file; without it, one to read is printed",
+        help="write the table to a .csv, .json or .parquet file; without it, one to read is printed. A run that was "
+        "stopped goes on from there when it is started again",
     )
     predict.add_argument(
         "--weights",
@@ -121,32 +125,87 @@ def _parser() -> argparse.ArgumentParser:
         default="skip",
         help="a photo without a face gives a row that says so (skip), or is itself taken as the face (whole)",
     )
+    predict.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="local: this computer; ray: a cluster of any size, where paths may be addresses in an object store or "
+        "Parquet files with a column of them, and the table is a folder of Parquet files (extra cilf[ray])",
+    )
+    predict.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="so many processes that find faces (local) or estimate (ray); without it, one for each processor",
+    )
     predict.add_argument("--verbose", action="store_true", help="report on stderr what went wrong inside")
     return parser
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
 def _predict(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> None:
+    if arguments.engine == "ray":
+        _predict_on_cluster(arguments)
+    else:
+        _predict_here(arguments, rows_by_status)
+
+
+def _predict_on_cluster(arguments: argparse.Namespace) -> None:
+    from cilf.photo_set.ray_data import RayConfig, predict_dataset
+
+    if arguments.output is None:
+        raise UsageError("the engine ray writes a folder of Parquet files; name it with --output")
+    config = RayConfig(
+        arguments.weights, arguments.revision, arguments.device, arguments.no_face, arguments.workers
+    )
+    rows = predict_dataset(arguments.paths, arguments.output, config)
+    _say(f"{rows} rows in '{arguments.output}'")
+
+
+def _predict_here(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> None:
     # What is wrong with output or photos comes out before the seconds that the model takes to load.
-    if arguments.output is not None:
-        check_output(arguments.output)
+    output = None if arguments.output is None else check_output(arguments.output)
     photos = _photos(arguments.paths)
     estimator = cilf.AgeEstimator.from_pretrained(
         arguments.weights,
         revision=arguments.revision,
         device=arguments.device,
     )
-    # None: a bar only where stderr is a terminal; none between the lines of a printed table.
-    with tqdm(photos, unit="photo", disable=None if arguments.output else True) as progress:
-        results = predict_photos(estimator, progress, no_face=arguments.no_face)
-        rows = _counted(chain.from_iterable(result.rows for result in results), rows_by_status)
-        if arguments.output is None:
-            _print_table(rows)
-            return
-        write_table(rows, arguments.output)
+    predict = partial(predict_many, estimator, no_face=arguments.no_face, count=arguments.workers)
+    if output is None:
+        _print_table(row for result in predict(photos) for row in result.rows)
+        return
+    made_by = {"cilf": cilf.__version__, "weights": estimator.sha256, "graph": estimator.graph_sha256}
+    with Journal(output, made_by | {"no_face": arguments.no_face}) as journal:
+        done = journal.resume(name for name, _ in photos)
+        stop = _fill(journal, predict(photos[done:]), len(photos))
+        write_table(_counted(journal.rows(), rows_by_status, stop), output)
+        journal.remove()
     _say(
-        f"{rows_by_status.total()} rows from {len(photos)} photos in '{arguments.output}'; without a face "
+        f"{rows_by_status.total()} rows from {len(photos)} photos in '{output}'; without a face "
         f"{rows_by_status['no_face']}, unreadable {rows_by_status['unreadable']}"
     )
+
+
+def _fill(journal: Journal, results: Iterator[PhotoResult], total: int) -> BaseException | None:
+    """Write results down as they come, under a bar with rate and remaining time where stderr is a terminal.
+
+    Returns:
+        What stopped it before the last one, if anything did.
+    """
+    with tqdm(total=total, initial=journal.photos, unit="photo", disable=None) as progress:
+        try:
+            for result in results:
+                journal.add(result.rows)
+                progress.update()
+        except (CilfError, KeyboardInterrupt, _Terminated) as stop:
+            return stop
+    return None
 
 
 def _photos(paths: list[str]) -> list[tuple[str, Path]]:
@@ -160,16 +219,20 @@ def _photos(paths: list[str]) -> list[tuple[str, Path]]:
     return [photo for path in paths for photo in photos_of[path]]
 
 
-def _counted(rows: Iterable[Row], rows_by_status: Counter[str]) -> Iterator[Row]:
+def _counted(rows: Iterable[Row], rows_by_status: Counter[str], stop: BaseException | None) -> Iterator[Row]:
+    """Pass rows on, count them, and stop at their end if the run did, so that the table stays a partial one."""
     for row in rows:
         yield row
         rows_by_status[row["status"]] += 1
+    if stop is not None:
+        raise stop
 
 
 def _what_is_left(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> str:
     if arguments.output is None or not rows_by_status:
         return ""
-    return f"; the {rows_by_status.total()} rows so far are in '{partial_path(arguments.output)}'"
+    partial = partial_path(Path(arguments.output))
+    return f"; the {rows_by_status.total()} rows so far are in '{partial}', and the same command goes on from there"
 
 
 _LINE = "{age:>6}  {interval:>14}  {initial:>7}  {steps:>5}  {status:<14}  {over:<11}  {face:>4}  {box:<24}  {photo}"

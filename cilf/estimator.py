@@ -1,8 +1,9 @@
 """The one door for users: a photo in, one `FacePrediction` per face out."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +13,8 @@ from jaxtyping import Bool, Float, UInt8
 from cilf.checkpoint import Checkpoint, load
 from cilf.conformal import Forecast
 from cilf.errors import UsageError, WeightsError
-from cilf.face.finder import Face, FaceFinder, whole_picture
-from cilf.face.images import open_pyramid
-from cilf.face.pyramid import Pyramid
-from cilf.face.views import FIRST, crop_views
+from cilf.face.crops import CropBatch, CropConfig, FaceCrops, crop_faces
+from cilf.face.finder import FaceFinder
 from cilf.hub import Progress
 from cilf.inference.correction import correct
 from cilf.inference.evidence import Evidence, evidence, join
@@ -25,6 +24,7 @@ from cilf.inference.predictive import moved, softmax
 from cilf.inference.tokenizer import nearest_words, unknown_words
 from cilf.model.config import ClipConfig, ModelConfig
 from cilf.model.registry import family_of
+from cilf.photo_set.pipeline import PhotoResult, predict_many
 from cilf.prediction import FacePrediction, NoFace
 from cilf.texts import distinct_texts
 from cilf.untrusted.trial import require_success
@@ -169,6 +169,38 @@ class AgeEstimator:
             PhotoError: the photo cannot be read, or is too thin to be taken as a face.
             UsageError: an argument has a value that cannot be worked with.
         """
+        texts = self._texts(prompts)
+        crops = crop_faces(photo, self._finder, self.crop_config(no_face, tiles, max_faces, max_views))
+        return self._predict(crops, texts, max_views) if crops.faces else []
+
+    def predict_many(
+        self, photos: Iterable[Any], prompts: Sequence[str] | None = None, *, no_face: NoFace = "skip"
+    ) -> Iterator[PhotoResult]:
+        """Estimate the ages of the faces in many photos, with all processors; see `cilf.photo_set.pipeline`.
+
+            for photo in estimator.predict_many(Path("holiday").glob("*.jpg")):
+                print(photo.name, photo.error or [face.age for face in photo.faces])
+
+        Args:
+            photos: whatever `predict` takes, or pairs of a name and that. They are asked for as they are needed.
+            prompts, no_face: see `predict`.
+
+        Yields:
+            What each photo gave, in the order of the photos. One that cannot be read gives the reason.
+
+        Raises:
+            UsageError: an argument has a value that cannot be worked with.
+        """
+        return predict_many(self, photos, prompts, no_face=no_face)
+
+    def crop_config(
+        self,
+        no_face: NoFace = "skip",
+        tiles: bool = True,
+        max_faces: int | None = None,
+        max_views: int | None = None,
+    ) -> CropConfig:
+        """What `predict` cuts out of a photo with these arguments. Raises UsageError where one has a wrong value."""
         if no_face not in ("skip", "whole"):
             raise UsageError(f"no_face is {no_face!r}; give 'skip' or 'whole'")
         max_faces = self._max_faces if max_faces is None else max_faces
@@ -176,18 +208,30 @@ class AgeEstimator:
             raise UsageError(f"max_faces is {max_faces}; give 1 or more")
         if max_views is not None and max_views < 1:
             raise UsageError(f"max_views is {max_views}; give 1 or more")
+        config = self._checkpoint.config
+        most = config.correction.max_views if max_views is None else max_views
+        return CropConfig(
+            self._checkpoint.config.model.image_size, config.views[: most - 1], no_face, tiles, max_faces
+        )
+
+    def crop(self, photo: str | Path | Any, config: CropConfig) -> FaceCrops:
+        """The first half of `predict`: find the faces and cut them out."""
+        return crop_faces(photo, self._finder, config)
+
+    def predict_crops(
+        self, photos: Sequence[FaceCrops], prompts: Sequence[str] | None = None
+    ) -> list[list[FacePrediction]]:
+        """The second half of `predict`, for several photos at once: one list per photo."""
+        texts, batch = self._texts(prompts), CropBatch(photos)
+        faces = iter(self._predict(batch, texts, None) if batch.faces else [])
+        return [list(islice(faces, len(photo.faces))) for photo in photos]
+
+    def _texts(self, prompts: Sequence[str] | None) -> list[str]:
         texts = distinct_texts(prompts or ())
         if texts and not self.compares_texts:
             log.warning("%s", NO_TEXTS)
-            texts = []
-        pyramid = open_pyramid(photo)
-        faces = self._finder.find(pyramid, tiles=tiles)
-        if max_faces is not None and len(faces) > max_faces:
-            largest = sorted(faces, key=_area, reverse=True)[:max_faces]
-            faces = [face for face in faces if face in largest]
-        if not faces and no_face == "whole":
-            faces = [whole_picture(pyramid)]
-        return self._predict(pyramid, faces, texts, max_views) if faces else []
+            return []
+        return texts
 
     def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
         """Cosine in [−1, 1] of the face's fused embedding and each prompt's text embedding; the photo is not needed.
@@ -243,16 +287,15 @@ class AgeEstimator:
     # Weights that give no numbers are refused in the end, by `_require_sound`.
     @np.errstate(over="ignore", invalid="ignore")
     def _predict(
-        self, pyramid: Pyramid, faces: list[Face], texts: list[str], max_views: int | None
+        self, crops: FaceCrops | CropBatch, texts: list[str], max_views: int | None
     ) -> list[FacePrediction]:
         """One prediction per face, of which there is at least one."""
-        config, size = self._checkpoint.config, self._checkpoint.config.model.image_size
-        crops = crop_views(pyramid, faces, FIRST, size)
-        parts, prompts = self._all_described(crops), self._encode(texts)
-        further: list[list[np.ndarray]] = [[] for _ in faces]
+        config = self._checkpoint.config
+        parts, prompts = self._all_described(crops.first), self._encode(texts)
+        further: list[list[np.ndarray]] = [[] for _ in crops.faces]
 
         def next_view(number: int, rows: list[int]) -> Evidence:
-            shown = crop_views(pyramid, [faces[row] for row in rows], config.views[number - 1], size)
+            shown = crops.view(number, rows)
             for row, crop in zip(rows, shown, strict=True):
                 further[row].append(crop)
             return self._evidence(self._all_described(shown))
@@ -270,7 +313,7 @@ class AgeEstimator:
         embeddings = normalized(state.embedding)
         relevance = np.concatenate([part.relevance for part in parts])
         predictions = []
-        for row, (face, correction) in enumerate(zip(faces, corrections, strict=True)):
+        for row, (face, correction) in enumerate(zip(crops.faces, corrections, strict=True)):
             forecast = Forecast(distributions[row], correction.age, correction.estimated_error)
             known = bool(familiar[row])
             predictions.append(
@@ -285,7 +328,7 @@ class AgeEstimator:
                     distribution=distributions[row],
                     similarities=_similarities(embeddings[row], prompts, texts),
                     heatmap=_unit_range(relevance[row]),
-                    crop=crops[row],
+                    crop=crops.first[row],
                     embedding=embeddings[row],
                     further_crops=tuple(further[row]),
                     familiar=known,
@@ -329,11 +372,6 @@ def _require_sound(face: FacePrediction) -> None:
     in_range = -TOLERANCE < face.age < len(face.distribution) - 1 + TOLERANCE
     if not (in_range and np.isfinite(numbers).all()):
         raise WeightsError("the weights give ages or errors that cannot be; they are damaged: load others")
-
-
-def _area(face: Face) -> float:
-    x0, y0, x1, y1 = face.box
-    return (x1 - x0) * (y1 - y0)
 
 
 def _unit_range(relevance: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:

@@ -9,8 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from cilf.face.crops import CropConfig, FaceCrops, crop_faces
+from cilf.face.finder import FaceFinder
 from cilf.face.images import open_photo, open_pyramid
 from cilf.face.pyramid import Pyramid
+from cilf.face.views import View
 from cilf.prediction import FacePrediction, TraceStep
 
 
@@ -53,7 +56,20 @@ def packed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.
     return buffer
 
 
-class CountingEstimator:
+class InHalves:
+    """Makes the two halves of a prediction, which photo sets ask for, of a stand-in's `predict`."""
+
+    def crop_config(self, no_face: str = "skip") -> Any:
+        return no_face
+
+    def crop(self, photo: Any, config: Any) -> Any:
+        return self.predict(photo, no_face=config)  # type: ignore[attr-defined]
+
+    def predict_crops(self, photos: Sequence[Any], prompts: None = None) -> list[list[FacePrediction]]:
+        return list(photos)
+
+
+class CountingEstimator(InHalves):
     """Sees as many faces as the first pixel's red says; opens photos as the real one does."""
 
     def __init__(self) -> None:
@@ -90,7 +106,7 @@ def make_face(
     )
 
 
-class FakeEstimator:
+class FakeEstimator(InHalves):
     """Finds `faces` in every photo, or none in a plain one; the cosine of a prompt grows with its length."""
 
     epsilon = EPSILON
@@ -142,3 +158,26 @@ class StandIn(FakeEstimator):
 
     def predict(self, photo: np.ndarray | Pyramid, prompts: None = None, **_: Any) -> list[FacePrediction]:
         return [face(left=12.0 * number) for number in range(int(open_pyramid(photo).pixels[0, 0, 0]))]
+
+
+class Cropping:
+    """Finds and crops faces as the real estimator does; a face's age is a third of its crop's mean pixel."""
+
+    def __init__(self, finder: FaceFinder | None = None) -> None:
+        self.finder = finder or FaceFinder()
+
+    def crop_config(self, no_face: Any = "skip") -> CropConfig:
+        return CropConfig(32, (View("mirrored", flip=True), View("wider", zoom=1.25)), no_face)
+
+    def crop(self, photo: Any, config: CropConfig) -> FaceCrops:
+        return crop_faces(photo, self.finder, config)
+
+    def predict_crops(
+        self, photos: Sequence[FaceCrops], prompts: Sequence[str] | None = None
+    ) -> list[list[FacePrediction]]:
+        return [[make_face(float(crop.mean()) / 3) for crop in photo.first] for photo in photos]
+
+    def predict(
+        self, photo: Any, prompts: Sequence[str] | None = None, *, no_face: Any = "skip"
+    ) -> list[FacePrediction]:
+        return self.predict_crops([self.crop(photo, self.crop_config(no_face))])[0]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ class Loadable(CountingEstimator):
     """Records how it was loaded."""
 
     loaded: tuple[object, ...] = ()
+    sha256 = graph_sha256 = "0123"
 
     @classmethod
     def from_pretrained(
@@ -65,6 +67,10 @@ EXPECTED = [
     ("photos/b.png", "", "no_face"),
     ("photos/c.jpg", "", "unreadable"),
 ]
+
+
+def left_in(partial: str) -> str:
+    return f"; the 2 rows so far are in '{partial}', and the same command goes on from there"
 
 
 def test_every_file_gets_its_row(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,9 +218,84 @@ def test_a_stop_leaves_what_was_done(
 
     monkeypatch.setattr(Loadable, "predict", stop_at_b)
     assert main(["predict", "photos", "--output", "ages.csv"]) == code
-    assert capsys.readouterr().err == f"cilf: {sentence}; the 2 rows so far are in 'ages.partial.csv'\n"
+    assert capsys.readouterr().err == f"cilf: {sentence}{left_in('ages.partial.csv')}\n"
     assert read_csv(photos / "ages.partial.csv") == EXPECTED[:2]
     assert not (photos / "ages.csv").exists()
+
+    again: list[str] = []
+
+    def predict(
+        self: CountingEstimator, photo: Path, prompts: None = None, *, no_face: str = "skip"
+    ) -> list[FacePrediction]:
+        again.append(photo.name)
+        return CountingEstimator.predict(self, photo, no_face=no_face)
+
+    monkeypatch.setattr(Loadable, "predict", predict)
+    assert main(["predict", "photos", "--output", "ages.csv"]) == 0
+    assert again == ["b.png", "c.jpg"]
+    assert read_csv(photos / "ages.csv") == EXPECTED
+    assert sorted(path.name for path in photos.iterdir()) == ["ages.csv", "photos"]
+
+
+def test_a_run_with_other_settings_does_not_go_on(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_at_b(self: Loadable, photo: Path, *_: object, **__: object) -> list[FacePrediction]:
+        if photo.name == "b.png":
+            raise KeyboardInterrupt
+        return []
+
+    monkeypatch.setattr(Loadable, "predict", stop_at_b)
+    assert main(["predict", "photos", "--output", "ages.csv"]) == 130
+    assert main(["predict", "photos", "--output", "ages.csv", "--no-face", "whole"]) == 2
+    assert "'ages.partial.jsonl' holds the results of an earlier run" in capsys.readouterr().err
+
+
+class Slow(Loadable):
+    """Takes a while for each photo."""
+
+    def predict(self, photo: Path, prompts: None = None, *, no_face: str = "skip") -> list[FacePrediction]:
+        time.sleep(0.05)
+        return super().predict(photo, no_face=no_face)
+
+
+def start_slow(output: str) -> subprocess.Popen[str]:
+    """The command with a slow stand-in in a process of its own, in the working directory."""
+    program = "import cilf, cilf.cli, signal, tests.test_cli as t; vars(cilf)['AgeEstimator'] = t.Slow; "
+    program += (
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's background job ignores it
+    )
+    program += f"raise SystemExit(cilf.cli.main(['predict', 'photos', '--output', '{output}']))"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen(
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_from_outside_and_run_again_gives_the_same_table(
+    photos: Path, suffix: str, stop: signal.Signals
+) -> None:
+    for number in range(20):
+        picture(photos / "photos" / f"d{number:02}.png", faces=number % 3)
+    assert main(["predict", "photos", "--output", f"undisturbed.{suffix}"]) == 0
+
+    journal = photos / "ages.partial.jsonl"
+    run = start_slow(f"ages.{suffix}")
+    while run.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 5):
+        time.sleep(0.01)
+    run.send_signal(stop)
+    _, said = run.communicate()
+    assert run.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[stop]
+    assert ("the same command goes on from there" in said) == (stop != signal.SIGKILL)
+    kept = journal.read_bytes()
+    assert kept.count(b"\n") < 23, "it was over before it was stopped"
+
+    assert main(["predict", "photos", "--output", f"ages.{suffix}"]) == 0
+    assert Path(f"ages.{suffix}").read_bytes() == Path(f"undisturbed.{suffix}").read_bytes()
+    assert not journal.exists()
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
@@ -242,7 +323,7 @@ def test_a_program_that_is_asked_to_end_writes_down_what_is_done(
     finally:
         signal.signal(number, before)
     partial = f"ages.partial.{suffix}"
-    assert capsys.readouterr().err == f"cilf: stopped; the 2 rows so far are in '{partial}'\n"
+    assert capsys.readouterr().err == f"cilf: stopped{left_in(partial)}\n"
     read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[suffix]
     assert read(partial)[["path", "face"]].to_numpy().tolist() == [["photos/a.png", 0], ["photos/a.png", 1]]
 
@@ -263,9 +344,8 @@ def test_a_disk_that_fills_up_is_a_sentence(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", ["csv", "json"])
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
 def test_a_killed_program_leaves_its_rows_and_the_older_table(photos: Path, suffix: str) -> None:
-    """Of Parquet, whose table of contents stands at the end, a killed program leaves nothing to read."""
     Path(f"ages.{suffix}").write_text("an older table")
     program = f"""
 import os, signal, cilf, cilf.cli, tests.test_cli as t
@@ -283,8 +363,7 @@ cilf.cli.main(["predict", "photos", "--output", "ages.{suffix}"])
     done = subprocess.run([sys.executable, "-c", program], check=False, env=environment)
     assert done.returncode == -signal.SIGKILL
     assert Path(f"ages.{suffix}").read_text() == "an older table"
-    partial = Path(f"ages.partial.{suffix}").read_text(encoding="utf-8")
-    assert partial.count("photos/a.png") == 2
+    assert Path("ages.partial.jsonl").read_text(encoding="utf-8").count("photos/a.png") == 2
 
 
 def cilf_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -7,8 +7,10 @@ each parameter's description from one line. Answers travel as JSON text: `gradio
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -19,7 +21,8 @@ from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.uploads import api_inputs
 from cilf.demo.uploads.url_download import Budget
 from cilf.errors import CilfError, PhotoError, UsageError
-from cilf.photo_set import Row, predict_photos
+from cilf.photo_set.pipeline import predict_many
+from cilf.photo_set.results import Row
 from cilf.prediction import FacePrediction
 from cilf.texts import distinct_texts
 
@@ -71,7 +74,7 @@ class Endpoints:
         """
 
         def answer() -> list[Row]:
-            records = self._records(self._host.get(), photo, _checked(prompts or []), Budget())
+            records = self._records(self._host.get(), [photo], _checked(prompts or []))
             if records[0]["status"] == "unreadable":
                 raise PhotoError(records[0]["error"])
             return records
@@ -98,8 +101,7 @@ class Endpoints:
                 raise UsageError("files is no list; give a list of photos")
             if len(files) > MAX_FILES:
                 raise UsageError(f"there are {len(files)} files; give at most {MAX_FILES} at a time")
-            estimator, budget = self._host.get(), Budget()
-            return [record for file in files for record in self._records(estimator, file, [], budget)]
+            return self._records(self._host.get(), files)
 
         return self._answer(answer, files, request)
 
@@ -143,12 +145,22 @@ class Endpoints:
 
         return self._answer(answer, [photo], request)
 
-    def _records(self, estimator: Estimator, photo: Any, prompts: list[str], budget: Budget) -> list[Row]:
-        """The command line's rows of one photo, each with what else is known of the face, or None without a face."""
-        self._give_way()
-        upload = api_inputs.read(photo, budget)
-        [(faces, rows)] = predict_photos(estimator, [(upload.name, upload.decoded)], prompts)
-        return [row | _details(face) for row, face in zip(rows, faces or (None,), strict=True)]
+    def _records(self, estimator: Estimator, photos: Sequence[Any], prompts: Sequence[str] = ()) -> list[Row]:
+        """The command line's rows of photos, each with what else is known of the face, or None without a face."""
+        budget = Budget()
+
+        @contextmanager
+        def content(photo: Any) -> Iterator[bytes]:
+            self._give_way()
+            with api_inputs.read(photo, budget).held() as data:
+                yield data
+
+        named = [(api_inputs.name_of(photo), partial(content, photo)) for photo in photos]
+        return [
+            row | _details(face)
+            for result in predict_many(estimator, named, prompts)
+            for row, face in zip(result.rows, result.faces or (None,), strict=True)
+        ]
 
     def _answer(self, work: Callable[[], list[Row]], photos: Any, request: gr.Request | None) -> str:
         """Do the work; an error reaches the program as one sentence, and nothing of a photo the log."""

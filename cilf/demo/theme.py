@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.themes.utils import fonts, sizes
 
 from cilf.demo import texts
-from cilf.photo_set import PHOTO_SUFFIXES
+from cilf.photo_set.files import PHOTO_SUFFIXES
 
 STYLE_SHEETS = sorted(Path(__file__).parent.rglob("*.css"))
 

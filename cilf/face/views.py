@@ -50,15 +50,20 @@ FIRST = View()
 def crop_views(photo: np.ndarray | Pyramid, faces: Sequence[Face], view: View, size: int) -> np.ndarray:
     """Cut out one view of each face: (face, size, size, 3) uint8 RGB; of `FIRST` the crops that `align` gives."""
     pyramid = Pyramid.of(photo)
-    placed = faces if _same_part(view) else [_moved(pyramid, face, view, size) for face in faces]
-    crops = align_faces(pyramid, placed, size)
-    if view.reduction > 1:
+    placed = faces if shows_first_crop(view) else [_moved(pyramid, face, view, size) for face in faces]
+    return altered(align_faces(pyramid, placed, size), view)
+
+
+def shows_first_crop(view: View) -> bool:
+    """Whether a view shows the same part of the photo as the first crop, so that `altered` makes it of that crop."""
+    return replace(view, name=FIRST.name, flip=False, reduction=1) == FIRST
+
+
+def altered(crops: np.ndarray, view: View) -> np.ndarray:
+    """Crops (n, size, size, 3) of a view's part of the photo as the view shows it: coarser, mirrored, or neither."""
+    if view.reduction > 1 and len(crops):
         crops = np.stack([_coarse(crop, view.reduction) for crop in crops])
     return np.ascontiguousarray(crops[:, :, ::-1]) if view.flip else crops
-
-
-def _same_part(view: View) -> bool:
-    return replace(view, name=FIRST.name, flip=False, reduction=1) == FIRST
 
 
 def _moved(pyramid: Pyramid, face: Face, view: View, size: int) -> Face:

@@ -3,11 +3,10 @@
 What hangs, crashes or takes too much memory there harms nobody. `cilf.untrusted.trial_child` is that child.
 """
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
+from cilf.child_process import environment, module_command
 from cilf.errors import WeightsError
 
 LIMIT = 300.0  # seconds; PyTorch's start took 60 of them on a busy machine
@@ -16,13 +15,10 @@ REFUSED = 3  # exit status of the child that has a sentence to say
 
 def require_success(folder: Path) -> None:
     """Try the checkpoint in `folder`. Raises WeightsError where it fails, or takes longer than `LIMIT` seconds."""
-    command = [sys.executable, "-m", "cilf.untrusted.trial_child", str(folder.resolve())]
-    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONSAFEPATH": "1"}
     try:
         done = subprocess.run(
-            command,
-            env=environment,
+            module_command("cilf.untrusted.trial_child", str(folder.resolve())),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -16,7 +16,7 @@ from playwright.sync_api import Page, Route, expect
 from skimage.data import astronaut
 
 from cilf import AgeEstimator
-from cilf.photo_set import COLUMNS
+from cilf.photo_set.results import COLUMNS
 from tests.browser.running import HOPPER, PATIENCE_S, Site, findings
 
 expect.set_options(timeout=1000 * PATIENCE_S)

@@ -32,7 +32,7 @@ from cilf.demo.server.sessions import Visits
 from cilf.demo.uploads import api_inputs, images, url_download
 from cilf.demo.uploads import folder as upload_folder
 from cilf.errors import PhotoError
-from cilf.photo_set import COLUMNS
+from cilf.photo_set.results import COLUMNS
 from tests.browser.running import Site, serve
 from tests.stand_in import FakeEstimator, make_face
 

@@ -22,7 +22,7 @@ from cilf.demo.server import gradio_patches
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visit, Visits
 from cilf.demo.server.settings import Settings
-from cilf.photo_set import PHOTO_SUFFIXES
+from cilf.photo_set.files import PHOTO_SUFFIXES
 from tests.demo.conftest import request
 from tests.stand_in import FakeEstimator, make_face
 

@@ -36,7 +36,8 @@ from cilf.demo.uploads.zip_archive import Archive
 from cilf.errors import CilfError, UsageError
 from cilf.face.finder import FaceFinder
 from cilf.face.images import open_photo, open_photo_bytes
-from cilf.photo_set import COLUMNS, write_table
+from cilf.photo_set.results import COLUMNS
+from cilf.photo_set.table import write_table
 from cilf.prediction import FacePrediction
 from tests import tiny
 from tests.hostile import seeds

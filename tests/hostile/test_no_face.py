@@ -11,7 +11,7 @@ from cilf.demo import texts
 from cilf.demo.live.tab import _shown
 from cilf.demo.photo import charts
 from cilf.demo.photo_set import views
-from cilf.photo_set import predict_photos
+from cilf.photo_set.pipeline import predict_many
 from cilf.prediction import UNFAMILIAR, WHOLE_PICTURE
 from cilf.tracking import FaceTracker
 from tests.stand_in import make_face
@@ -64,7 +64,7 @@ def estimator() -> AgeEstimator:
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_without_a_face_gets_no_answer(estimator: AgeEstimator, name: str) -> None:
-    [result] = predict_photos(estimator, [(name, np.array(PICTURES[name]))], no_face="whole")
+    [result] = predict_many(estimator, [(name, np.array(PICTURES[name]))], no_face="whole")
     [face], [row] = result.faces, result.rows
     reason = WHOLE_PICTURE if face.detection_score is None else UNFAMILIAR
     assert face.over(18) == face.over(1) == "unsure"
@@ -92,7 +92,7 @@ def test_a_live_picture_says_when_no_promise_holds() -> None:
 def test_a_face_like_those_of_the_calibration_has_no_caveat(
     estimator: AgeEstimator, eileen_collins: np.ndarray
 ) -> None:
-    [result] = predict_photos(estimator, [("portrait", eileen_collins)])
+    [result] = predict_many(estimator, [("portrait", eileen_collins)])
     assert result.rows[0]["caveat"] is None
     assert result.rows[0]["over_18"] == "yes"
     assert UNSURE not in views.rows(result)

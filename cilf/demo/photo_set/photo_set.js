@@ -9,8 +9,8 @@ const part = (name) => root.querySelector(`[data-part="${name}"]`);
 const action = (name) => root.querySelector(`[data-do="${name}"]`);
 const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
-// One photo travels while another is predicted; more would only wait, in the server's memory.
-const SENDERS = 2;
+// Photos travel while others are predicted, several at a time; more would only wait, in the server's memory.
+const SENDERS = settings.senders;
 const REDRAW_MS = 500;
 
 let run = null; // the set in work
@@ -245,10 +245,12 @@ function remaining() {
   const { done, total, began } = run;
   if (done < 3 || done >= total) return "";
   run.pace = (performance.now() - began) / done;
+  const perSecond = 1000 / run.pace;
+  const rate = `${perSecond.toFixed(perSecond < 10 ? 1 : 0)} photos a second`;
   const seconds = (run.pace * (total - done)) / 1000;
-  if (seconds < 5) return "a few seconds left";
-  if (seconds < 55) return `about ${5 * Math.round(seconds / 5)} seconds left`;
-  return `about ${count(Math.max(1, Math.round(seconds / 60)), "minute")} left`;
+  if (seconds < 5) return `${rate}, a few seconds left`;
+  if (seconds < 55) return `${rate}, about ${5 * Math.round(seconds / 5)} seconds left`;
+  return `${rate}, about ${count(Math.max(1, Math.round(seconds / 60)), "minute")} left`;
 }
 
 // ---- Sorting the table

@@ -23,7 +23,8 @@ from cilf.demo.server.sessions import SessionStore
 from cilf.demo.uploads.images import Upload
 from cilf.demo.uploads.zip_archive import Archive
 from cilf.errors import UsageError
-from cilf.photo_set import Row, write_table
+from cilf.photo_set.results import Row
+from cilf.photo_set.table import write_table
 
 TABLE_KINDS = ("csv", "json", "parquet")
 

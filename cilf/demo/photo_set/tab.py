@@ -5,7 +5,7 @@ page. Gradio's own upload would wait for the last photo before the first result,
 the names of folders, give equal files of two visitors the same path, and leave there what came of a broken upload.
 
 Photos of all sets take turns, first come, first served: a long set neither starves another one nor takes a place that a
-single photo waits for.
+single photo waits for. Where a set is large, worker processes find its faces.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from html import escape
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -30,10 +31,13 @@ from cilf.demo.limits import MAX_ARCHIVE, MAX_PHOTO, shortened
 from cilf.demo.panel import panel
 from cilf.demo.photo_set import views
 from cilf.demo.photo_set.sets import Key, PhotoSet, PhotoSets
+from cilf.demo.photo_set.shared_workers import SharedWorkers
+from cilf.demo.server.model_host import Estimator
 from cilf.demo.uploads import folder
 from cilf.demo.uploads.images import Upload, too_large
 from cilf.errors import CilfError, PhotoError, UsageError
-from cilf.photo_set import PhotoResult, predict_photos
+from cilf.photo_set.pipeline import FEW, Pending, estimated, predict_photo
+from cilf.photo_set.results import PhotoResult
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,10 @@ SCRIPT = Path(__file__).with_name("photo_set.js")
 
 # One answer of a zip file brings what this many seconds gave: the page moves, and is not redrawn for every photo.
 STEP_S = 1.0
+
+# Photos of a zip file that are predicted at once; and photos of all large sets that are cropped at once.
+AT_ONCE = 6
+PLACES = 12
 
 # So many bytes of photos of all sets may be in memory; senders of more are not read from until others are through.
 ROOM = 512 << 20
@@ -130,6 +138,8 @@ class SetRoutes:
     def __init__(self, sets: PhotoSets) -> None:
         self._sets = sets
         self._turn = asyncio.Semaphore(1)
+        self._places = asyncio.Semaphore(PLACES)
+        self._workers = SharedWorkers()
         self._room = Room(ROOM)
 
     def routes(self) -> list[Route]:
@@ -192,12 +202,19 @@ class SetRoutes:
 
     async def _next(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
         end = time.monotonic() + STEP_S
-        results: list[PhotoResult] = []
-        more = True
-        while more and (not results or time.monotonic() < end):
-            result = await self._predict(photo_set, photo_set.next_member)
-            more = result is not None
-            results += [result] if result else []
+
+        async def several() -> list[PhotoResult | None]:
+            """Photo after photo until the time is up or there is none, which the last one says."""
+            results = [await self._predict(photo_set, photo_set.next_member)]
+            while results[-1] is not None and time.monotonic() < end:
+                results.append(await self._predict(photo_set, photo_set.next_member))
+            return results
+
+        at_once = 1 if len(photo_set) < FEW else AT_ONCE
+        parts = await asyncio.gather(*(several() for _ in range(at_once)))
+        results = [result for part in parts for result in part if result is not None]
+        results.sort(key=attrgetter("name"))
+        more = all(part[-1] is not None for part in parts)
         return {**await run_in_threadpool(self._answer, photo_set, results), "more": more}
 
     async def _finish(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
@@ -229,20 +246,50 @@ class SetRoutes:
     async def _predict(
         self, photo_set: PhotoSet, next_photo: Callable[[], tuple[Key, Upload] | None]
     ) -> PhotoResult | None:
-        """Predict the photo that is next when the turn comes, and remember its rows; None where there is none."""
+        """Predict the photo that is next when the turn comes, and remember its rows; None where there is none.
 
-        def predict() -> PhotoResult | None:
-            self._sets.check_room(photo_set)
-            estimator, photo = self._sets.host.get(), next_photo()
-            if photo is None:
+        Photos of a set that has become large are cropped by worker processes, several at a time.
+        """
+        if len(photo_set) < FEW:
+            async with self._turn:
+                return await run_in_threadpool(self._predict_here, photo_set, next_photo)
+        async with self._places:
+            cropped = await run_in_threadpool(self._crop, photo_set, next_photo)
+            if cropped is None:
                 return None
-            key, upload = photo
-            [result] = predict_photos(estimator, [(upload.name, upload.decoded)])
-            photo_set.add(key, result.rows)
-            return result
+            async with self._turn:
+                return await run_in_threadpool(self._estimate, photo_set, *cropped)
 
-        async with self._turn:
-            return await run_in_threadpool(predict)
+    def _predict_here(
+        self, photo_set: PhotoSet, next_photo: Callable[[], tuple[Key, Upload] | None]
+    ) -> PhotoResult | None:
+        self._sets.check_room(photo_set)
+        estimator, photo = self._sets.host.get(), next_photo()
+        if photo is None:
+            return None
+        key, upload = photo
+        result = predict_photo(estimator, upload.name, upload.decoded)
+        photo_set.add(key, result.rows)
+        return result
+
+    def _crop(
+        self, photo_set: PhotoSet, next_photo: Callable[[], tuple[Key, Upload] | None]
+    ) -> tuple[Estimator, Key, Pending] | None:
+        """Have the next photo cropped, and wait until it is."""
+        self._sets.check_room(photo_set)
+        estimator, photo = self._sets.host.get(), next_photo()
+        if photo is None:
+            return None
+        key, upload = photo
+        with self._workers.use(estimator) as workers:
+            cropped = workers.submit(upload.name, upload.held)
+            cropped.exception()
+        return estimator, key, (upload.name, cropped)
+
+    def _estimate(self, photo_set: PhotoSet, estimator: Estimator, key: Key, cropped: Pending) -> PhotoResult:
+        [result] = estimated(estimator, [cropped])
+        photo_set.add(key, result.rows)
+        return result
 
     def _answer(self, photo_set: PhotoSet, results: Sequence[PhotoResult]) -> dict[str, Any]:
         """What the page shows of photos that were predicted. Thumbnails take time: not for the event loop."""

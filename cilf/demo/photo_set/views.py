@@ -16,11 +16,13 @@ from cilf.demo.charts import OLDEST, age_axis
 from cilf.demo.limits import MAX_ARCHIVE, MAX_PHOTO, MAX_SET_FILES
 from cilf.demo.photo_set.sets import TABLE_KINDS
 from cilf.demo.uploads.images import jpeg_address
-from cilf.photo_set import PHOTO_SUFFIXES, PhotoResult, Row
+from cilf.photo_set.files import PHOTO_SUFFIXES
+from cilf.photo_set.results import PhotoResult, Row
 from cilf.prediction import FacePrediction
 
 # The gallery holds so many faces, the newest first; the page of a large set stays light.
 GALLERY = 60
+SENDERS = 4  # photos that a page sends at once
 THUMBNAIL = 96  # pixels; twice that on a phone's screen would show no more of a small face
 YEARS = 5  # a bar of the histogram
 
@@ -45,6 +47,7 @@ def frame() -> str:
                 "maxArchive": MAX_ARCHIVE,
                 "maxFiles": MAX_SET_FILES,
                 "gallery": GALLERY,
+                "senders": SENDERS,
             }
         )
     )

@@ -84,18 +84,27 @@ class Upload:
         return cls.read(name, content)
 
     @contextmanager
+    def held(self) -> Iterator[bytes]:
+        """The photo's bytes; it counts among the pixels in work until the block ends.
+
+        Raises:
+            PhotoError: there are none.
+        """
+        if self.error:
+            raise PhotoError(self.error)
+        with IN_WORK.hold(count_pixels(self.data)):
+            yield self.data
+
+    @contextmanager
     def decoded(self) -> Iterator[Pyramid]:
         """Decode the photo, which counts among the pixels in work until the block ends.
 
         Raises:
             PhotoError: it cannot be read; the sentence names it as the visitor does.
         """
-        if self.error:
-            raise PhotoError(self.error)
-        pixels = count_pixels(self.data)
-        with IN_WORK.hold(pixels):
-            photo = open_pyramid_bytes(self.data, self.name)
-            if pixels >= LARGE:
+        with self.held() as data:
+            photo = open_pyramid_bytes(data, self.name)
+            if photo.width * photo.height >= LARGE:
                 give_memory_back()
             yield photo
 

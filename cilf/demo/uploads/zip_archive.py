@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from cilf.demo.limits import MAX_MEMBERS, MAX_PHOTO, MAX_UNPACKED, MEGABYTE, shortened
 from cilf.demo.uploads.images import Upload, too_large
 from cilf.errors import PhotoError
-from cilf.photo_set import PHOTO_SUFFIXES
+from cilf.photo_set.files import PHOTO_SUFFIXES
 
 # 10,000 members with names of 150 letters; each costs the reader half a kilobyte more.
 MAX_LIST = 2 * MEGABYTE
@@ -31,7 +31,7 @@ class Archive:
     """The photos in a zip file.
 
     Hidden members (a name with a leading dot anywhere in its path), `__MACOSX` and what has no photo's suffix are
-    passed over, as `cilf.photo_set.find_photos` does in a folder.
+    passed over, as `cilf.photo_set.files.find_photos` does in a folder.
 
     Args:
         file: the archive, open for reading; it stays the caller's to close, after the last member was read.

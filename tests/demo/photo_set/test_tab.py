@@ -17,6 +17,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.testclient import TestClient
@@ -27,16 +28,18 @@ from cilf.demo.limits import MAX_NAME
 from cilf.demo.photo_set import sets, views
 from cilf.demo.photo_set import tab as photo_set
 from cilf.demo.photo_set.sets import TABLE_KINDS, PhotoSet, PhotoSets
+from cilf.demo.photo_set.shared_workers import SharedWorkers
 from cilf.demo.photo_set.tab import Room, SetRoutes
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.uploads.images import Upload
 from cilf.errors import DetectorError, WeightsError
-from cilf.photo_set import COLUMNS
+from cilf.photo_set.results import COLUMNS
+from cilf.photo_set.workers import WorkerProcess
 from cilf.prediction import FacePrediction
-from tests.demo.conftest import hosting
+from tests.demo.conftest import hosting, wait_until
 from tests.faults.disk import full_disk
-from tests.generated_set import generated_photos
-from tests.stand_in import StandIn, face, packed, png
+from tests.photo_set.generated import generated_photos
+from tests.stand_in import Cropping, StandIn, face, packed, png
 
 Answer = dict[str, Any]
 
@@ -309,6 +312,48 @@ class TestSet:
         host = ModelHost(load)
         host.start()
         assert "is empty" in Visitor(PhotoSets(host)).photo("a.png", png(1), 0)["problem"]
+
+
+class TestLargeSets:
+    """From some photos on, worker processes find the faces."""
+
+    @pytest.fixture
+    def content(self, grace_hopper: np.ndarray) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(grace_hopper).save(buffer, "JPEG")
+        return buffer.getvalue()
+
+    @pytest.mark.parametrize("few", [2, 100])
+    def test_their_rows_are_those_of_small_ones(
+        self, content: bytes, few: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(photo_set, "FEW", few)
+        visitor = Visitor(PhotoSets(hosting(Cropping())))
+        for place, body in enumerate([content, b"hello", content, b"", content]):
+            assert visitor.photo(f"{place}.jpg", body, place)["photos"] == 1
+        members = {f"{number}.jpg": content for number in range(7)} | {"7.jpg": b"hello"}
+        answers = visitor.archive("a.zip", packed(members).getvalue(), place=5)
+        assert sum(answer.get("photos", 0) for answer in answers) == 8
+        assert "cannot be" not in "".join(answer.get("problem", "") for answer in answers)
+        table = visitor.table()
+        names = [f"{place}.jpg" for place in range(5)] + [f"a.zip/{name}" for name in members]
+        assert table["path"].tolist() == names
+        failed = table["status"] == "unreadable"
+        assert table["path"][failed].tolist() == ["1.jpg", "3.jpg", "a.zip/7.jpg"]
+        assert table["age"][~failed].nunique() == 1
+
+    def test_the_page_lets_go_of_processes_that_nobody_uses(self, content: bytes) -> None:
+        shared, estimator = SharedWorkers(idle=0.0), Cropping()
+        for _ in range(2):
+            with shared.use(estimator) as workers, shared.use(estimator) as same:
+                assert workers is same
+                assert workers.submit("a.jpg", content).result(120).faces
+            assert wait_until(lambda: not shared._pools)
+            assert wait_until(lambda: not any(map(is_running, workers._processes)))
+
+
+def is_running(worker: WorkerProcess) -> bool:
+    return worker._process is not None and worker._process.poll() is None
 
 
 class TestVisitors:

@@ -12,7 +12,7 @@ from cilf.demo.photo_set.sets import PhotoSets
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
 from cilf.demo.server.settings import Settings
-from cilf.photo_set import PhotoResult
+from cilf.photo_set.results import PhotoResult
 from tests.stand_in import StandIn, face
 
 
@@ -35,7 +35,7 @@ def test_the_histogram_counts_shown_ages() -> None:
 
 def test_a_crowd_fills_the_gallery_once() -> None:
     faces = tuple(replace(face(float(number)), age=float(number)) for number in range(views.GALLERY + 5))
-    result = PhotoResult(faces, tuple({"path": "crowd.jpg"} for _ in faces))
+    result = PhotoResult("crowd.jpg", faces, tuple({"path": "crowd.jpg"} for _ in faces))
     assert views.faces(result).count("<img") == views.GALLERY
 
 

@@ -34,3 +34,23 @@ def _photo(portrait: Image.Image, seed: int) -> bytes:
     buffer = io.BytesIO()
     photo.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
+
+
+def pasted_photos(count: int, size: tuple[int, int] = (640, 480)) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of `count` JPEG files of this width and height: a portrait of a third to two thirds of the height
+    on a smooth background."""
+    with get_sample_data("grace_hopper.jpg") as file:
+        hopper = Image.open(file).convert("RGB")
+    portraits = (hopper, Image.fromarray(skimage.data.astronaut()))
+    for number in range(count):
+        draw = np.random.default_rng(number)
+        coarse = draw.integers(60, 200, (6, 8, 3), np.uint8)
+        photo = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        height = int(size[1] * draw.uniform(0.33, 0.67))
+        portrait = portraits[number % 2]
+        portrait = portrait.resize((round(portrait.width * height / portrait.height), height))
+        place = (int(draw.uniform(0, size[0] - portrait.width)), int(draw.uniform(0, size[1] - height)))
+        photo.paste(portrait, place)
+        buffer = io.BytesIO()
+        photo.save(buffer, "JPEG", quality=90)
+        yield f"{number:04}.jpg", buffer.getvalue()

@@ -1,0 +1,180 @@
+"""Photo sets past one machine: `python -m cilf predict … --engine ray`, on Ray Data (extra `ray`).
+
+Every actor holds an estimator of its own and gives the rows that `cilf.photo_set.pipeline` gives. Ray starts an actor
+that is lost again and has the photos that it had in work predicted once more.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import pyarrow
+
+from cilf.errors import CilfError, PhotoError, UsageError
+from cilf.photo_set.files import PHOTO_SUFFIXES, find_photos
+from cilf.photo_set.pipeline import predict_photo
+from cilf.photo_set.table import parquet_schema, plain_row
+from cilf.prediction import NoFace
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+PATH = "path"  # the column of addresses
+
+# Photos of a task, which are predicted once more when its actor is lost; rows of a file, unless there are fewer.
+BLOCK = 64
+FILE = 100_000
+
+
+@dataclass(frozen=True)
+class RayConfig:
+    """What each actor loads, and how it predicts; see `cilf.AgeEstimator`. `actors` of None takes one for each
+    processor of the cluster, or for each GPU."""
+
+    weights: str | None = None
+    revision: str | None = None
+    device: str = "cpu"
+    no_face: NoFace = "skip"
+    actors: int | None = None
+
+
+def predict_dataset(sources: Iterable[str], output: str, config: RayConfig) -> int:
+    """Predict the photos of a data set of any size into a folder of Parquet files; rows come in any order.
+
+    Args:
+        sources: files and folders as `find_photos` takes them; addresses of files and folders in an object store, as
+            `s3://bucket/photos`, of any kind that fsspec knows; both with `*`; or Parquet files with a column `path` of
+            such addresses of files.
+        output: a folder that does not exist yet, here or in an object store.
+        config: see `RayConfig`.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        UsageError: Ray is not installed, or the output exists.
+        CilfError: the weights or the detector fail, or Ray does.
+    """
+    # Ray reports how it is used to its makers, unless it is told not to before it is imported.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import fsspec
+        import ray
+        from ray.data import ActorPoolStrategy
+    except ImportError as error:
+        raise UsageError("the engine ray needs Ray Data; install it with `pip install cilf[ray]`") from error
+    if fsspec.core.url_to_fs(output)[0].exists(output):
+        raise UsageError(f"'{output}' exists; remove it, or name another folder for the table")
+    ray.init(
+        ignore_reinit_error=True, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+    )
+    on_gpu = config.device.startswith("cuda")
+    actors = config.actors or max(1, int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)))
+    try:
+        rows = _addresses(sources).map_batches(
+            _Actor,
+            fn_constructor_args=(config,),
+            compute=ActorPoolStrategy(min_size=1, max_size=actors),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=1,
+            num_gpus=1 if on_gpu else None,
+        )
+        rows.write_parquet(output, min_rows_per_file=FILE)
+        return int(ray.data.read_parquet(output).count())
+    except ray.exceptions.RayError as error:
+        raise _cause(error) from error
+
+
+class _Actor:
+    """An estimator in a process of its own: addresses in, rows out."""
+
+    def __init__(self, config: RayConfig) -> None:
+        from cilf.estimator import AgeEstimator
+
+        self._config = config
+        self._estimator = AgeEstimator.from_pretrained(
+            config.weights, revision=config.revision, device=config.device
+        )
+
+    def __call__(self, batch: pyarrow.Table) -> pyarrow.Table:
+        rows: list[dict[str, Any]] = []
+        for address in batch[PATH].to_pylist():
+            name = os.fsdecode(address)
+            photo = partial(_read, name) if _is_remote(name) else Path(name)
+            rows += predict_photo(self._estimator, name, photo, no_face=self._config.no_face).rows
+        return pyarrow.Table.from_pylist(list(map(plain_row, rows)), schema=parquet_schema())
+
+
+def _addresses(sources: Iterable[str]) -> "Dataset":
+    """All photos' addresses, `BLOCK` of them in a block: those of listings as bytes, since a name may be no text."""
+    import ray
+
+    sources = list(sources)
+    lists = [source for source in sources if source.lower().endswith(".parquet")]
+    listed = chain.from_iterable(_listed(source) for source in sources if source not in lists)
+    table = pyarrow.table({PATH: pyarrow.array(map(os.fsencode, listed), pyarrow.binary())})
+    if not len(table) and not lists:
+        raise UsageError(
+            "no photo was found; name photos, folders with photos in them, or Parquet files of addresses"
+        )
+    blocks = [table.slice(start, BLOCK) for start in range(0, len(table), BLOCK)]
+    parts: list[Dataset] = [ray.data.from_arrow(blocks)] if blocks else []
+    parts += [
+        ray.data.read_parquet(path, columns=[PATH]).repartition(target_num_rows_per_block=BLOCK)
+        for path in lists
+    ]
+    return parts[0].union(*parts[1:]) if parts[1:] else parts[0]
+
+
+def _listed(source: str) -> Iterator[str]:
+    import fsspec
+
+    if not (_is_remote(source) or "*" in source):
+        yield from (name for name, _ in find_photos(source))
+        return
+    system, root = fsspec.core.url_to_fs(source)
+    paths = system.glob(root) if "*" in root else [root]
+    for path in sorted(paths):
+        inside = sorted(system.find(path)) if system.isdir(path) else [path]
+        for each in inside:
+            if each == path or _is_photo(each.removeprefix(path)):
+                yield system.unstrip_protocol(each) if _is_remote(source) else each
+
+
+def _is_photo(path: str) -> bool:
+    inside = PurePosixPath(path)
+    hidden = any(part.startswith(".") for part in inside.parts)
+    return not hidden and inside.suffix.lower() in PHOTO_SUFFIXES
+
+
+def _is_remote(address: str) -> bool:
+    return "://" in address
+
+
+def _read(address: str) -> bytes:
+    import fsspec
+
+    try:
+        with fsspec.open(address, "rb") as file:
+            return bytes(file.read())
+    except Exception as error:  # every kind of store has its own
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PhotoError(f"'{address}' cannot be read ({what}); check the address") from error
+
+
+def _cause(error: BaseException) -> CilfError:
+    """The error of ours that Ray passes on, or a sentence on Ray's own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        inner = getattr(cause, "cause", None)
+        if isinstance(cause, CilfError) or isinstance(inner, CilfError):
+            return CilfError(str(inner if isinstance(inner, CilfError) else cause))
+        cause = cause.__cause__
+    last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return CilfError(f"Ray gave up ({last}); the other machines' logs have the details")

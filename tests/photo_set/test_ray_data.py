@@ -1,0 +1,89 @@
+"""Photo sets on Ray: the rows of the local engine, whatever happens to an actor."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cilf import AgeEstimator, UsageError
+from cilf.photo_set.files import find_photos
+from cilf.photo_set.pipeline import predict_paths
+from cilf.photo_set.ray_data import RayConfig, predict_dataset
+from cilf.photo_set.table import write_table
+from tests.photo_set.generated import generated_photos
+
+pytestmark = pytest.mark.slow
+
+ray = pytest.importorskip("ray")
+psutil = pytest.importorskip("psutil")
+
+PHOTOS = 130
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("set") / "photos"
+    folder.mkdir()
+    for name, content in generated_photos(PHOTOS, broken=(3,)):
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    output = tmp_path_factory.mktemp("local") / "ages.parquet"
+    write_table(predict_paths(AgeEstimator.from_pretrained(), photos), output)
+    return pd.read_parquet(output)
+
+
+def check(rows: pd.DataFrame, local: pd.DataFrame) -> None:
+    rows = rows.sort_values(["path", "face"], ignore_index=True)
+    pd.testing.assert_frame_equal(rows, local, check_exact=False, atol=1e-4)
+
+
+def test_two_actors_of_which_one_is_killed_give_the_rows_of_the_local_engine(
+    photos: Path, local: pd.DataFrame, tmp_path: Path
+) -> None:
+    output = tmp_path / "ages.parquet"
+    killed: list[int] = []
+
+    def kill_an_actor() -> None:
+        while not killed and not output.exists():
+            for process in psutil.process_iter(["cmdline"]):
+                if "MapWorker" in " ".join(process.info["cmdline"] or ()):
+                    time.sleep(1)
+                    os.kill(process.pid, signal.SIGKILL)
+                    killed.append(process.pid)
+                    return
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=kill_an_actor)
+    thread.start()
+    rows = predict_dataset([str(photos)], str(output), RayConfig(actors=2))
+    thread.join()
+    assert killed
+    assert rows == len(local)
+    check(pd.read_parquet(output), local)
+
+
+def test_addresses_in_a_parquet_file_and_in_a_store(
+    photos: Path, local: pd.DataFrame, tmp_path: Path
+) -> None:
+    paths = [name for name, _ in find_photos(photos)]
+    addresses = tmp_path / "addresses.parquet"
+    pd.DataFrame({"path": paths[:100]}).to_parquet(addresses)
+    pattern = f"file://{photos}/01*.jpg"
+    output = tmp_path / "ages.parquet"
+    assert predict_dataset([str(addresses), pattern], str(output), RayConfig(actors=1)) == len(local)
+    rows = pd.read_parquet(output)
+    rows["path"] = rows["path"].str.removeprefix("file://")
+    check(rows, local)
+
+
+def test_an_output_that_exists_is_kept(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="exists; remove it"):
+        predict_dataset([str(photos)], str(tmp_path), RayConfig())
