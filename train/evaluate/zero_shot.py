@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from cilf.checkpoint import load
+from cilf.checkpoint import Checkpoint, load
 from cilf.errors import PhotoError, WeightsError
 from cilf.face.finder import FaceFinder, align
 from cilf.face.images import open_photo
@@ -52,6 +52,7 @@ class PromptModel:
         scale: by which cosines are multiplied before the softmax.
         encode_image: B crops, SxSx3 uint8 RGB → (B, D) unit embeddings.
         encode_text: N texts → (N, D) unit embeddings.
+        unknown_words: a text → its words that the text tower never met in training.
     """
 
     name: str
@@ -60,6 +61,7 @@ class PromptModel:
     scale: float
     encode_image: Callable[[list[np.ndarray]], Tensor]
     encode_text: Callable[[list[str]], Tensor]
+    unknown_words: Callable[[str], list[str]] = lambda text: []
 
 
 def public_clip(name: str, device: str = "cpu") -> PromptModel:
@@ -122,15 +124,22 @@ def _named(name: str) -> tuple[str, str | None]:
 
 
 def own_towers(source: str | None, device: str = "cpu") -> PromptModel:
-    """The towers of a checkpoint of ours, bundled where `source` is None. They have seen labels: prompt-only.
+    """`towers_of` a checkpoint of ours, bundled where `source` is None.
+
+    Raises WeightsError where the checkpoint cannot be loaded, or has no text tower.
+    """
+    return towers_of(load(source), device)
+
+
+def towers_of(checkpoint: Checkpoint, device: str = "cpu") -> PromptModel:
+    """The towers of a checkpoint. They have seen labels: prompt-only.
 
     Prompts are compared with the fused image embedding, as in training and in `AgeEstimator.similarity`: the image
     tower's own was never taught to lie near texts.
 
     Raises:
-        WeightsError: the checkpoint cannot be loaded, or has no text tower.
+        WeightsError: the checkpoint has no text tower.
     """
-    checkpoint = load(source)
     if not isinstance(checkpoint.model, CILF):
         raise WeightsError(
             f"{checkpoint.source} has no text tower: prompts say nothing to it; name another --clip."
@@ -150,6 +159,7 @@ def own_towers(source: str | None, device: str = "cpu") -> PromptModel:
         scale=model.scale.item(),
         encode_image=encode_image,
         encode_text=model.towers.encode_text,
+        unknown_words=model.towers.unknown_words,
     )
 
 
