@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -31,7 +31,13 @@ from cilf.prediction import FacePrediction, NoFace
 from cilf.texts import distinct_texts
 from cilf.untrusted.trial import require_success
 
+if TYPE_CHECKING:
+    from cilf.published_clip import PublishedClip
+
 NO_TEXTS = "these weights compare no texts with faces: they have no text tower; load weights of CILF for that"
+
+# Before the name of a published CLIP, given for weights.
+CLIP = "clip:"
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +65,7 @@ class AgeEstimator:
         *,
         max_faces: int | None = None,
         on_device: Callable[[Work], Work] = _as_it_is,
+        published_clip: "PublishedClip | None" = None,
     ) -> None:
         self._device = _device(device)
         self._checkpoint = checkpoint
@@ -75,6 +82,8 @@ class AgeEstimator:
         self._finder = finder or FaceFinder()
         self._max_faces = max_faces
         self._describe, self._score = on_device(self._describe_here), on_device(self._score_here)
+        self._published = published_clip
+        self._compare = on_device(published_clip.similarity) if published_clip else None
 
     @classmethod
     def from_pretrained(
@@ -90,8 +99,9 @@ class AgeEstimator:
         """Load a model.
 
         Args:
-            source: None for the bundled weights of CILF, "mtmsa" for the bundled ones of MTMSA, a folder, or
-                `user/repository` on the Hugging Face Hub.
+            source: None for the bundled weights of CILF, "mtmsa" for the bundled ones of MTMSA, a folder,
+                `user/repository` on the Hugging Face Hub, or `clip:MODEL/WEIGHTS`: the bundled CILF for ages, and a
+                published CLIP of open_clip's, such as `clip:ViT-B-16-quickgelu/openai`, for prompts.
             revision: branch, tag or commit of a Hub repository.
             device: where the model computes, as PyTorch names it.
             max_faces: of each photo keep only so many faces, the largest ones, where `predict` is not told otherwise.
@@ -106,15 +116,30 @@ class AgeEstimator:
             DetectorError: OpenCV or the face detector cannot be loaded.
             UsageError: PyTorch does not have the device.
         """
+        clip = None
+        if isinstance(source, str) and source.startswith(CLIP):
+            from cilf.published_clip import PublishedClip
+
+            clip, source = PublishedClip.load(source.removeprefix(CLIP), device), None
         checkpoint = load(source, revision=revision, progress=progress)
         if checkpoint.untried:
             require_success(checkpoint.untried)
-        return cls(checkpoint, FaceFinder(), device, max_faces=max_faces, on_device=on_device)
+        return cls(
+            checkpoint, FaceFinder(), device, max_faces=max_faces, on_device=on_device, published_clip=clip
+        )
 
     @property
     def source(self) -> str:
         """What is loaded and from where, in words."""
-        return self._checkpoint.source
+        source = self._checkpoint.source
+        return f"{source}, prompts by {self.scored_by}" if self._published else source
+
+    @property
+    def scored_by(self) -> str:
+        """Which text tower compares faces with prompts; empty where none does."""
+        if self._published:
+            return f"CLIP {self._published.name}"
+        return self._checkpoint.source if self.compares_texts else ""
 
     @property
     def sha256(self) -> str:
@@ -200,10 +225,17 @@ class AgeEstimator:
             faces = [face for face in faces if face in largest]
         if not faces and no_face == "whole":
             faces = [whole_picture(picture)]
-        return self._predict(pyramid, faces, texts, max_views) if faces else []
+        if not faces:
+            return []
+        if self._compare is None or not texts:
+            return self._predict(pyramid, faces, texts, max_views)
+        predictions = self._predict(pyramid, faces, [], max_views)
+        return [replace(face, similarities=self._compare(face.crop, texts)) for face in predictions]
 
     def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
-        """Cosine in [−1, 1] of the face's fused embedding and each prompt's text embedding; the photo is not needed.
+        """Cosine in [−1, 1] of the face's embedding and each prompt's text embedding; the photo is not needed.
+
+        The face's embedding is the fused one, or, where a published CLIP compares, that of its image tower.
 
         Raises:
             UsageError: `prompts` is one text instead of several, more than 100, or holds one that is empty or longer
@@ -212,29 +244,36 @@ class AgeEstimator:
         texts = distinct_texts(prompts)
         if not self.compares_texts:
             raise UsageError(NO_TEXTS)
+        if self._compare is not None:
+            return self._compare(face.crop, texts)
         return self._score(face.embedding, texts)
 
     def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
         """Shares that sum to 1: softmax over the given prompts at the temperature learned in training."""
         if not similarities:
             return {}
-        shares = torch.softmax(
-            self._scale * torch.tensor(list(similarities.values()), dtype=torch.float64), dim=0
-        )
+        scale = self._published.scale if self._published else self._scale
+        shares = torch.softmax(scale * torch.tensor(list(similarities.values()), dtype=torch.float64), dim=0)
         return dict(zip(similarities, shares.tolist(), strict=True))
 
     def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """Prompt → its words that no training caption held; prompts without such words are left out."""
         if self._prompted is None:
             raise UsageError(NO_TEXTS)
-        unknown = {prompt: self._prompted.towers.unknown_words(prompt) for prompt in distinct_texts(prompts)}
+        texts = distinct_texts(prompts)
+        if self._published:  # trained on open text
+            return {}
+        unknown = {prompt: self._prompted.towers.unknown_words(prompt) for prompt in texts}
         return {prompt: words for prompt, words in unknown.items() if words}
 
     def nearest_words(self, prompts: Sequence[str]) -> dict[str, dict[str, list[str]]]:
         """Prompt → unknown word → at most three known words like it; prompts without unknown words are left out."""
         if self._prompted is None:
             raise UsageError(NO_TEXTS)
-        nearest = {prompt: self._prompted.towers.nearest_words(prompt) for prompt in distinct_texts(prompts)}
+        texts = distinct_texts(prompts)
+        if self._published:  # trained on open text
+            return {}
+        nearest = {prompt: self._prompted.towers.nearest_words(prompt) for prompt in texts}
         return {prompt: words for prompt, words in nearest.items() if words}
 
     @torch.inference_mode()

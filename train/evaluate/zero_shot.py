@@ -28,6 +28,7 @@ from cilf.errors import PhotoError, WeightsError
 from cilf.face.finder import FaceFinder, align
 from cilf.face.images import open_photo
 from cilf.model.cilf import CILF
+from cilf.published_clip import registered
 from train.data.captions import TEMPLATES
 from train.data.datasets import DatasetError, Sample
 from train.data.prepare_crops import main_face
@@ -113,14 +114,7 @@ def _named(name: str) -> tuple[str, str | None]:
     """Model and weights of a name. Raises WeightsError where open_clip does not know them."""
     if name.startswith(("hf-hub:", "local-dir:")):
         return name, None
-    model, _, weights = name.rpartition("/")
-    known = open_clip.list_pretrained_tags_by_model(model)
-    if weights not in known:
-        hint = (
-            f"weights of {model}: {', '.join(known)}" if known else "a name is like ViT-B-16-quickgelu/openai"
-        )
-        raise WeightsError(f"open_clip knows no CLIP {name!r}; {hint}.")
-    return model, weights
+    return registered(name)
 
 
 def own_towers(source: str | None, device: str = "cpu") -> PromptModel:
