@@ -14,7 +14,18 @@ from tqdm import tqdm
 
 import cilf
 from cilf.errors import CilfError, UsageError
-from cilf.photo_set import Row, check_output, find_photos, partial_path, predict_photos, write_table
+from cilf.photo_set import (
+    COLUMNS,
+    PhotoResult,
+    Row,
+    check_output,
+    find_photos,
+    partial_path,
+    predict_photos,
+    write_table,
+)
+from cilf.similarity.scores import HELPED, NEUTRAL, prompt_scores
+from cilf.texts import distinct_texts
 
 _OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED = 0, 1, 2, 130
 
@@ -78,7 +89,17 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--weights",
         metavar="SOURCE",
-        help="a checkpoint folder, USER/REPO on the Hugging Face Hub, or mtmsa; without it, the bundled CILF",
+        help="a checkpoint folder, USER/REPO on the Hugging Face Hub, mtmsa, or clip:MODEL/WEIGHTS for prompts scored "
+        "by a published CLIP; without it, the bundled CILF",
+    )
+    predict.add_argument(
+        "--prompts",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="TEXT",
+        help="texts to compare with each face, after the paths: adds each one's similarity (cosine), by how much that "
+        f"is above the one of “{NEUTRAL}”, and its share among them",
     )
     predict.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     predict.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, mps (default: cpu)")
@@ -96,20 +117,23 @@ def _predict(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> Non
     # What is wrong with output or photos comes out before the seconds that the model takes to load.
     if arguments.output is not None:
         check_output(arguments.output)
-    photos = _photos(arguments.paths)
+    photos, prompts = _photos(arguments.paths), distinct_texts(arguments.prompts)
     estimator = cilf.AgeEstimator.from_pretrained(
         arguments.weights,
         revision=arguments.revision,
         device=arguments.device,
     )
+    if prompts:
+        _warn_of_unknown_words(estimator, prompts)
     # None: a bar only where stderr is a terminal; none between the lines of a printed table.
     with tqdm(photos, unit="photo", disable=None if arguments.output else True) as progress:
         results = predict_photos(estimator, progress, no_face=arguments.no_face)
-        rows = _counted(chain.from_iterable(result.rows for result in results), rows_by_status)
+        rows = chain.from_iterable(_scored(estimator, result, prompts) for result in results)
+        rows = _counted(rows, rows_by_status)
         if arguments.output is None:
-            _print_table(rows)
+            _print_table(rows, prompts)
             return
-        write_table(rows, arguments.output)
+        write_table(rows, arguments.output, (*COLUMNS, *_prompt_columns(prompts)))
     _say(
         f"{rows_by_status.total()} rows from {len(photos)} photos in '{arguments.output}'; without a face "
         f"{rows_by_status['no_face']}, unreadable {rows_by_status['unreadable']}"
@@ -127,6 +151,35 @@ def _photos(paths: list[str]) -> list[tuple[str, Path]]:
     return [photo for path in paths for photo in photos_of[path]]
 
 
+def _warn_of_unknown_words(estimator: "cilf.AgeEstimator", prompts: list[str]) -> None:
+    """Say which words the text tower does not know. Raises UsageError where there is none."""
+    unknown = estimator.unknown_words(prompts)
+    for prompt, words in estimator.nearest_words(list(unknown)[:HELPED]).items():
+        named = ", ".join(
+            f"'{word}'" + (f" (try {' or '.join(known)})" if known else "") for word, known in words.items()
+        )
+        _say(f"the prompt '{prompt}' has words not seen in training: {named}")
+
+
+_MEASURES = ("similarity", "above_neutral", "share")
+
+
+def _prompt_columns(prompts: list[str]) -> list[str]:
+    columns = [f"{measure}: {prompt}" for prompt in prompts for measure in _MEASURES]
+    return [*columns, "scored_by"] if columns else []
+
+
+def _scored(estimator: "cilf.AgeEstimator", result: PhotoResult, prompts: list[str]) -> Iterator[Row]:
+    """A photo's rows with a value for each of `_prompt_columns`."""
+    if not prompts or not result.faces:
+        yield from result.rows
+        return
+    for row, face in zip(result.rows, result.faces, strict=True):
+        scores = [score.record() for score in prompt_scores(estimator, face, prompts)]
+        values = {f"{measure}: {each['prompt']}": each[measure] for each in scores for measure in _MEASURES}
+        yield row | values | {"scored_by": estimator.scored_by}
+
+
 def _counted(rows: Iterable[Row], rows_by_status: Counter[str]) -> Iterator[Row]:
     for row in rows:
         yield row
@@ -142,13 +195,18 @@ def _what_is_left(arguments: argparse.Namespace, rows_by_status: Counter[str]) -
 _LINE = "{age:>6}  {interval:>14}  {initial:>7}  {steps:>5}  {status:<14}  {face:>4}  {box:<24}  {photo}"
 
 
-def _print_table(rows: Iterable[Row]) -> None:
-    """Print rows as they come, in columns of fixed width; the photo's name, of any width, stands last."""
+def _print_table(rows: Iterable[Row], prompts: list[str]) -> None:
+    """Print rows as they come, in columns of fixed width; the photo's name, of any width, stands last. Below each face
+    a line for each prompt."""
     headings = {"age": "age", "interval": "interval", "initial": "initial", "steps": "steps"}
     headings |= {"status": "status", "face": "face", "box": "box: x0 y0 x1 y1", "photo": "photo"}
     print(_LINE.format(**headings))
     for row in rows:
         print(_line(row), flush=True)
+        if row["face"] is not None:
+            for prompt in prompts:
+                above, share = row[f"above_neutral: {prompt}"], row[f"share: {prompt}"]
+                print(f"        fit {above:+.3f}  share {share:4.0%}  {_printable(prompt)}", flush=True)
 
 
 def _line(row: Row) -> str:

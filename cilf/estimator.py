@@ -32,7 +32,7 @@ from cilf.texts import distinct_texts
 from cilf.untrusted.trial import require_success
 
 if TYPE_CHECKING:
-    from cilf.published_clip import PublishedClip
+    from cilf.similarity.published_clip import PublishedClip
 
 NO_TEXTS = "these weights compare no texts with faces: they have no text tower; load weights of CILF for that"
 
@@ -118,7 +118,7 @@ class AgeEstimator:
         """
         clip = None
         if isinstance(source, str) and source.startswith(CLIP):
-            from cilf.published_clip import PublishedClip
+            from cilf.similarity.published_clip import PublishedClip
 
             clip, source = PublishedClip.load(source.removeprefix(CLIP), device), None
         checkpoint = load(source, revision=revision, progress=progress)

@@ -37,6 +37,8 @@ COLUMNS = (
     "error",
 )
 
+TEXT_COLUMNS = frozenset({"path", "status", "error", "scored_by"})
+
 # Only these are read from a folder, so that notes and films among the photos give no rows; a file that is named itself
 # is always tried, whatever its name.
 PHOTO_SUFFIXES = frozenset(
@@ -211,7 +213,7 @@ def partial_path(output: Path) -> Path:
     return output.with_suffix(f".partial{output.suffix}")
 
 
-def write_table(rows: Iterable[Row], output: str | Path) -> int:
+def write_table(rows: Iterable[Row], output: str | Path, columns: Sequence[str] = COLUMNS) -> int:
     """Write rows as they come to a .csv, .json or .parquet file.
 
     The file appears under its name when it is complete, in one step, so an older table is replaced by a whole
@@ -223,6 +225,11 @@ def write_table(rows: Iterable[Row], output: str | Path) -> int:
     that are not UTF-8 are written in ASCII as Python shows them (`\\udcff`): as they are, one would make the
     whole table unreadable to others.
 
+    Args:
+        rows: from `predict_photos`, perhaps with further columns.
+        output: the file.
+        columns: `COLUMNS`, and any further ones that rows may have; those hold numbers, but for the `TEXT_COLUMNS`.
+
     Returns:
         The number of rows.
 
@@ -233,9 +240,9 @@ def write_table(rows: Iterable[Row], output: str | Path) -> int:
     partial = partial_path(output)
     count = 0
     try:
-        with _WRITERS[output.suffix.lower()](partial) as write:
+        with _WRITERS[output.suffix.lower()](partial, columns) as write:
             for row in rows:
-                write({column: _as_text(row[column]) for column in COLUMNS})
+                write({column: _as_text(row.get(column)) for column in columns})
                 count += 1
         partial.replace(output)
     except OSError as error:
@@ -254,11 +261,11 @@ RowWriter = Callable[[Row], None]
 
 
 @contextmanager
-def _write_csv(path: Path) -> Iterator[RowWriter]:
+def _write_csv(path: Path, columns: Sequence[str]) -> Iterator[RowWriter]:
     # Line-buffered, like JSON below, so that finished rows are on the disk even if the process is killed.
     with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        writer.writerow(map(_as_text, columns))
         yield lambda row: writer.writerow(map(_csv_cell, row, row.values()))
 
 
@@ -270,7 +277,7 @@ def _csv_cell(column: str, value: Any) -> Any:
 
 
 @contextmanager
-def _write_json(path: Path) -> Iterator[RowWriter]:
+def _write_json(path: Path, columns: Sequence[str]) -> Iterator[RowWriter]:
     with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
         before = "[\n"
 
@@ -290,15 +297,14 @@ _PARQUET_GROUP = 4096
 
 
 @contextmanager
-def _write_parquet(path: Path) -> Iterator[RowWriter]:
+def _write_parquet(path: Path, columns: Sequence[str]) -> Iterator[RowWriter]:
     import pandas
     import pyarrow
     from pyarrow import parquet
 
-    kinds = dict.fromkeys(COLUMNS, "Float64")
-    kinds |= dict.fromkeys(("path", "status", "error"), "string") | dict.fromkeys(
-        ("face", "iterations"), "Int64"
-    )
+    kinds = dict.fromkeys(columns, "Float64")
+    kinds |= {column: "string" for column in columns if column in TEXT_COLUMNS}
+    kinds |= dict.fromkeys(("face", "iterations"), "Int64")
     # Through pandas, because the schema then carries the notes from which pandas restores its nullable types.
     empty = pandas.DataFrame({column: pandas.array([], dtype=kind) for column, kind in kinds.items()})
     schema = pyarrow.Schema.from_pandas(empty, preserve_index=False)
@@ -322,7 +328,7 @@ def _write_parquet(path: Path) -> Iterator[RowWriter]:
                 flush()
 
 
-_WRITERS: dict[str, Callable[[Path], AbstractContextManager[RowWriter]]] = {
+_WRITERS: dict[str, Callable[[Path, Sequence[str]], AbstractContextManager[RowWriter]]] = {
     ".csv": _write_csv,
     ".json": _write_json,
     ".parquet": _write_parquet,

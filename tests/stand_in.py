@@ -96,6 +96,7 @@ class FakeEstimator:
     kind = "cilf"
     compares_texts = True
     source = "a stand-in"
+    scored_by = "a stand-in's tower"
     sha256 = "0123456789abcdef"
     report = None
     card = ""
@@ -127,6 +128,9 @@ class FakeEstimator:
 
     def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         return {prompt: ["zebra"] for prompt in prompts if "zebra" in prompt}
+
+    def nearest_words(self, prompts: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+        return {prompt: {"zebra": ["bearded"]} for prompt in prompts if "zebra" in prompt}
 
 
 class Documented(FakeEstimator):

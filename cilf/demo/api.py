@@ -23,6 +23,7 @@ from cilf.demo.uploads.url_download import Budget
 from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.photo_set import Row, predict_photos
 from cilf.prediction import FacePrediction
+from cilf.similarity.scores import prompt_scores
 from cilf.texts import distinct_texts
 
 log = logging.getLogger(__name__)
@@ -60,9 +61,9 @@ class Endpoints:
         true age lies between low and high for 90 of 100 faces), initial_age, iterations, status ("accepted",
         "corrected" or "low_confidence"), error, trace (each step's iteration, age, estimated_error, accepted, view and
         kept_error), distribution (the probabilities of the ages 0 to 100), similarities (prompt to cosine; empty where
-        the weights have no text tower) and over_18 ("yes", "no" or "unsure"). A photo without a face gives one record
-        with the status "no_face". An estimate from a picture is no fact about a person and must not be used to decide
-        about anybody.
+        the weights have no text tower), scored_by (which text tower compared) and over_18 ("yes", "no" or
+        "unsure"). A photo without a face gives one record with the status "no_face". An estimate from a picture is no
+        fact about a person and must not be used to decide about anybody.
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
@@ -111,8 +112,10 @@ class Endpoints:
         """Say how well texts fit one face of a photo, such as "a child" or "an old man".
 
         The answer is JSON: a list with one record per prompt: prompt, similarity (the cosine of face and prompt, from
-        -1 to 1), share (the prompts against each other; they sum to 1) and unknown_words (words that the model never
-        met in training, about which its answer says little). Weights that compare no texts answer with an error.
+        -1 to 1), above_neutral (by how much it is above that of "a photo of a person": the bar of the page), share (the
+        prompts against each other; they sum to 1), unknown_words (words that the model never met in training, about
+        which its answer says little), nearest_words (each of them with known words like it) and scored_by (which text
+        tower compared). Weights that compare no texts answer with an error.
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
@@ -128,17 +131,9 @@ class Endpoints:
             estimator = self._host.get()
             self._give_way()
             chosen = _chosen(estimator.predict(api_inputs.read(photo)), face, api_inputs.name_of(photo))
-            similarities = estimator.similarity(chosen, chosen_texts)
-            shares = estimator.softmax(similarities)
-            unknown = estimator.unknown_words(list(similarities))
             return [
-                {
-                    "prompt": prompt,
-                    "similarity": similarity,
-                    "share": shares[prompt],
-                    "unknown_words": unknown.get(prompt, []),
-                }
-                for prompt, similarity in similarities.items()
+                score.record() | {"unknown_words": list(score.nearest_words)}
+                for score in prompt_scores(estimator, chosen, chosen_texts)
             ]
 
         return self._answer(answer, [photo], request)
@@ -148,7 +143,8 @@ class Endpoints:
         self._give_way()
         photos = [(api_inputs.name_of(photo), partial(api_inputs.read, photo, budget))]
         [(faces, rows)] = predict_photos(estimator, photos, prompts)
-        return [row | _details(face) for row, face in zip(rows, faces or (None,), strict=True)]
+        scored_by = estimator.scored_by
+        return [row | _details(face, scored_by) for row, face in zip(rows, faces or (None,), strict=True)]
 
     def _answer(self, work: Callable[[], list[Row]], photos: Any, request: gr.Request | None) -> str:
         """Do the work; an error reaches the program as one sentence, and nothing of a photo the log."""
@@ -166,11 +162,12 @@ class Endpoints:
         return json.dumps(records)
 
 
-def _details(face: FacePrediction | None) -> Row:
+def _details(face: FacePrediction | None, scored_by: str) -> Row:
     return {
         "trace": face and [asdict(step) for step in face.trace],
         "distribution": face and face.distribution.astype(float).tolist(),
         "similarities": face and face.similarities,
+        "scored_by": face and scored_by,
         "over_18": face and face.over(ADULT),
     }
 

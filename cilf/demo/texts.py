@@ -1,6 +1,9 @@
 """The sentences of the page. Short and plain; everything that comes from a visitor is escaped where it is shown."""
 
+from collections.abc import Mapping
+
 from cilf.prediction import FacePrediction, Status
+from cilf.similarity.scores import NEUTRAL
 from cilf.texts import MAX_LETTERS
 
 TITLE = "CILF"
@@ -36,6 +39,15 @@ REFUSED = "This photo got no place in line. Please choose it again later."
 NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
 UNFAMILIAR = (
     "This picture is unlike the photos that the estimates were calibrated on; no promise holds for it."
+)
+FIT = (
+    f"Fit: by how much nearer the face lies to the prompt than to “{NEUTRAL}” (difference of cosines); left of the "
+    "mark the prompt fits worse than that. Share: the prompts shown here against each other (softmax at the learned "
+    "temperature)."
+)
+MEASURED_WORDS = (
+    "What words for expression, light and photo mean was taught from measurements of pixels and of a face mesh; nobody "
+    "judged the photos by eye."
 )
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
@@ -129,10 +141,19 @@ def outcome(face: FacePrediction, index: int) -> str:
     return "taken" if step.accepted else "not taken"
 
 
-def unknown_words(words: list[str]) -> str:
-    """Note on a prompt whose words the text tower did not meet in training."""
-    quoted = ", ".join(f"“{word}”" for word in words)
+def unknown_words(nearest: Mapping[str, list[str]]) -> str:
+    """Note on a prompt whose words the text tower did not meet in training, each with known words like it."""
+    quoted = ", ".join(f"“{word}”{_instead(known)}" for word, known in nearest.items())
     return f"Not seen in training: {quoted}"
+
+
+def _instead(known: list[str]) -> str:
+    return f" (try {' or '.join(f'“{word}”' for word in known)})" if known else ""
+
+
+def scored_by(tower: str) -> str:
+    """Which text tower compared the prompts with the face."""
+    return f"Compared by {tower}."
 
 
 def prompt_lines(text: str) -> list[str]:

@@ -28,7 +28,7 @@ from cilf.errors import PhotoError, WeightsError
 from cilf.face.finder import FaceFinder, align
 from cilf.face.images import open_photo
 from cilf.model.cilf import CILF
-from cilf.published_clip import registered
+from cilf.similarity.published_clip import registered
 from train.data.captions import TEMPLATES
 from train.data.datasets import DatasetError, Sample
 from train.data.prepare_crops import main_face
