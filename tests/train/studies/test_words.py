@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cilf.demo.photo.prompt_presets import PAIRS
 from cilf.model.clip import WORD
 from tests.train.made_up import subset
 from train.data.attributes import ATTRIBUTES, COLUMN
@@ -176,6 +177,12 @@ def test_trained_wordings_are_captions_and_all_words_are_known() -> None:
 
 def test_every_attribute_that_is_measured_both_ways_has_a_pair() -> None:
     assert set(TEXTS["pairs"]) == set(ATTRIBUTES) - {"eyes_open"}
+
+
+def test_every_balance_of_the_page_is_measured() -> None:
+    measured = {frozenset(pair) for pair in TEXTS["pairs"].values()}
+    shown = {frozenset(pair[2:]) for pairs in PAIRS.values() for pair in pairs}
+    assert shown <= measured
 
 
 def test_there_are_sixteen_compositions_and_three_hundred_prompts_of_visitors() -> None:
