@@ -233,9 +233,9 @@ FOREIGN_ORIGIN = (
 
 OWNER_CHOOSES = "The owner of this page chooses its weights, by starting it with --weights."
 LOAD_LEAD = (
-    "A folder with a CILF checkpoint, the name of one on the Hugging Face Hub, “mtmsa” for the second system, or “clip:” "
-    "and a name of open_clip's for a published CLIP that compares faces with words. The model in use stays until the "
-    "new one works, and photos in view keep theirs."
+    "A folder with a CILF checkpoint, the name of one on the Hugging Face Hub, “mtmsa” for the second system, or "
+    "“clip:” and a name of open_clip's for a published CLIP that compares faces with words. The model in use stays "
+    "until the new one works, and photos in view keep theirs."
 )
 SYSTEMS = {
     "cilf": "CILF: fuses image and text; an error ensemble judges each estimate; compares faces with words",

@@ -40,8 +40,8 @@ CAPTIONS = (
 )
 MEASURED_CAPTIONS = (
     "The captions that trained the text tower were made from the labels (age, gender, race) and from what was measured "
-    "on the photos (expression, pose, light, tone, quality) by rules, not seen by people: similarity to such words shows "
-    "what labels and rules say, nothing more, and words outside them are unknown to it. " + RACE_WORDS
+    "on the photos (expression, pose, light, tone, quality) by rules, not seen by people: similarity to such words "
+    "shows what labels and rules say, nothing more, and words outside them are unknown to it. " + RACE_WORDS
 )
 PUBLISHED_CAPTIONS = (
     "Both towers started from a published CLIP's weights. The captions of the training were made from the labels (age, "
