@@ -128,8 +128,8 @@ def _predict(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> Non
     # None: a bar only where stderr is a terminal; none between the lines of a printed table.
     with tqdm(photos, unit="photo", disable=None if arguments.output else True) as progress:
         results = predict_photos(estimator, progress, no_face=arguments.no_face)
-        rows = chain.from_iterable(_scored(estimator, result, prompts) for result in results)
-        rows = _counted(rows, rows_by_status)
+        scored = chain.from_iterable(_scored(estimator, result, prompts) for result in results)
+        rows = _counted(scored, rows_by_status)
         if arguments.output is None:
             _print_table(rows, prompts)
             return
