@@ -24,7 +24,7 @@ from cilf.photo_set import (
     predict_photos,
     write_table,
 )
-from cilf.similarity.scores import HELPED, NEUTRAL, prompt_scores
+from cilf.similarity.scores import HELPED, NEUTRAL, ComparesTexts, prompt_scores
 from cilf.texts import distinct_texts
 
 _OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED = 0, 1, 2, 130
@@ -151,7 +151,7 @@ def _photos(paths: list[str]) -> list[tuple[str, Path]]:
     return [photo for path in paths for photo in photos_of[path]]
 
 
-def _warn_of_unknown_words(estimator: "cilf.AgeEstimator", prompts: list[str]) -> None:
+def _warn_of_unknown_words(estimator: ComparesTexts, prompts: list[str]) -> None:
     """Say which words the text tower does not know. Raises UsageError where there is none."""
     unknown = estimator.unknown_words(prompts)
     for prompt, words in estimator.nearest_words(list(unknown)[:HELPED]).items():
@@ -169,7 +169,7 @@ def _prompt_columns(prompts: list[str]) -> list[str]:
     return [*columns, "scored_by"] if columns else []
 
 
-def _scored(estimator: "cilf.AgeEstimator", result: PhotoResult, prompts: list[str]) -> Iterator[Row]:
+def _scored(estimator: ComparesTexts, result: PhotoResult, prompts: list[str]) -> Iterator[Row]:
     """A photo's rows with a value for each of `_prompt_columns`."""
     if not prompts or not result.faces:
         yield from result.rows

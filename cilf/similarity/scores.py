@@ -6,7 +6,7 @@ true of all of them.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from cilf.prediction import FacePrediction
 
@@ -42,6 +42,7 @@ class PromptScore:
         return asdict(self)
 
 
+@runtime_checkable
 class ComparesTexts(Protocol):
     """What scoring needs of `cilf.AgeEstimator`."""
 
