@@ -93,11 +93,11 @@ def test_the_presets_of_the_page_use_only_words_from_training(estimator: AgeEsti
 
 
 def test_prompts_are_scored_against_a_neutral_one(estimator: AgeEstimator, hopper: FacePrediction) -> None:
-    neutral, woman = prompt_scores(estimator, hopper, [NEUTRAL, "an old woman", NEUTRAL])
+    neutral, woman, baby = prompt_scores(estimator, hopper, [NEUTRAL, "an old woman", "a baby", NEUTRAL])
     assert neutral.above_neutral == pytest.approx(0, abs=1e-6)
     assert woman.above_neutral == pytest.approx(woman.similarity - neutral.similarity, abs=1e-6)
-    assert woman.above_neutral > 0
-    assert neutral.share + woman.share == pytest.approx(1)
+    assert woman.above_neutral > baby.above_neutral
+    assert neutral.share + woman.share + baby.share == pytest.approx(1)
     assert woman.scored_by == estimator.source
 
 

@@ -91,7 +91,7 @@ def test_opposites_where_the_weights_know_their_words(visit: Visit, shoot: Shoot
             expect(page.locator("#scores")).not_to_contain_text("Not seen in training")
             shoot(page, f"-{name.lower()}")
     expect(page.locator("#scores")).to_contain_text("a photo of a person")
-    expect(page.locator("#scores")).to_contain_text("Compared by cilf (bundled).")
+    expect(page.locator("#scores")).to_contain_text("Compared by compact (bundled).")
 
 
 def test_adding_removing_and_resetting_prompts(visit: Visit, shoot: Shoot) -> None:

@@ -212,7 +212,7 @@ class TestGradioClient:
         assert sum(record["share"] for record in records) == pytest.approx(1)
         neutral = AgeEstimator.from_pretrained().similarity(faces[1], [NEUTRAL])[NEUTRAL]
         assert records[0]["above_neutral"] == pytest.approx(records[0]["similarity"] - neutral, abs=1e-5)
-        assert {record["scored_by"] for record in records} == {"cilf (bundled)"}
+        assert {record["scored_by"] for record in records} == {"compact (bundled)"}
 
     @pytest.mark.parametrize(
         ("call", "sentence"),

@@ -213,7 +213,7 @@ def _paraphrases(
     model: PromptModel, images: Float[Tensor, "crop embed"], paraphrases: Mapping[str, str]
 ) -> dict[str, Any]:
     """Spearman's rank correlation, over the crops, of each sentence's similarity with that of its caption."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for text, caption in paraphrases.items():
         scores = _scores(model, images, (text, caption))
         correlation = float(spearmanr(scores[:, 0], scores[:, 1]).statistic)
