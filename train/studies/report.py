@@ -1,7 +1,7 @@
 """STUDIES.md of a checkpoint: what its studies measured, written from their JSON files, so that no figure is typed.
 
-`python -m train studies report` writes it after `correction`, `ablate` and `words` have stored their figures. A study
-that was not done has no section.
+`python -m train studies report` writes it after `correction`, `ablate`, `stability` and `words` have stored their
+figures. A study that was not done has no section.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from train.evaluate.test_evaluations import LOOKS
-from train.studies import ablation, correction_report, words
+from train.studies import ablation, correction_report, stability, words
 
 STUDIES = "STUDIES.md"
 
@@ -48,6 +48,16 @@ ablation below.
 ![Error, gain and share changed over ε; estimated against real errors](../../assets/correction.png)
 """
 
+STABILITY = """\
+## How steady are the ages?
+
+`python -m train stability` changes {photos} photos of `tune` and the page's two portraits in ways that make nobody
+older, and estimates them again through `AgeEstimator.predict` ([stability.json](stability.json), weights
+{weights}). "18 or over?" turned from yes to no or back for {turned} photos.
+
+{table}
+"""
+
 PARTS = """\
 ## Which part of the method pays?
 
@@ -70,7 +80,6 @@ compares wordings and proves nothing about what appearance words see.
 
 {table}
 """
-
 
 WORDS = """\
 ## Do the words fit?
@@ -143,6 +152,16 @@ def ablated(measured: dict[str, Any]) -> str:
     return f"{table}\n{PROMPTS.format(seeds=prompts['seeds'], table=ablation.prompt_table(prompts))}"
 
 
+def stable(measured: dict[str, Any]) -> str:
+    """How much an age changes when the picture hardly does, from `stability.json`."""
+    return STABILITY.format(
+        weights=measured["weights_sha256"][:8],
+        photos=measured["photos"],
+        turned=measured["turned"],
+        table=stability.table(measured),
+    )
+
+
 def words_section(measured: dict[str, Any]) -> str:
     """Pairs of prompts, compositions, paraphrases and known words, from `words.json`."""
     return WORDS.format(
@@ -158,6 +177,7 @@ def words_section(measured: dict[str, Any]) -> str:
 
 SECTIONS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("correction.json", correction),
+    ("stability.json", stable),
     ("ablation.json", ablated),
     ("words.json", words_section),
 )
