@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from cilf.checkpoint import save
 from cilf.demo.photo.prompt_presets import PAIRS
 from cilf.model.clip import WORD
+from tests import tiny
 from tests.train.made_up import subset
+from train.__main__ import main
 from train.data.attributes import ATTRIBUTES, COLUMN
 from train.data.captions import vocabulary
 from train.data.crop_cache import CropCache, Subset
@@ -108,6 +112,27 @@ def test_the_figures_become_a_section_of_studies(tmp_path: Path) -> None:
     assert table(measured["attributes"]) in text
     assert "| smiling | a photo of a smiling person |" in text
     assert "100.0%" in text
+
+
+def test_the_command_measures_a_checkpoint_and_counts_evaluations_on_test(tmp_path: Path) -> None:
+    save(tmp_path / "weights", tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
+    photos, folder = subset(24), tmp_path / "crops" / "utkface"
+    folder.mkdir(parents=True)
+    np.save(folder / "crops.npy", photos.cache.crops)
+    rows = [asdict(sample) | {"path": str(sample.path)} for sample in photos.samples]
+    index = {"wanted": {"margin": 8}, "detected": [True] * 24, "samples": rows}
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    lines = [f"{sample.name},{('tune', 'test')[row % 2]},{row}" for row, sample in enumerate(photos.samples)]
+    (tmp_path / "split.csv").write_text("\n".join(["filename,split,group", *lines]), encoding="utf-8")
+    command = ["words", "--weights", str(tmp_path / "weights"), "--cache", str(tmp_path / "crops")]
+    command += ["--split", str(tmp_path / "split.csv"), "--output", str(tmp_path / "words.json")]
+    for part, looks in ((), 0), (("--part", "test"), 1), ((), 1), (("--part", "test"), 2):
+        assert main([*command, *part]) == 0
+        measured = json.loads((tmp_path / "words.json").read_text(encoding="utf-8"))
+        assert measured["photos"] == 12
+        assert len(measured["test_looks"]) == looks
+    assert measured["part"] == "test"
+    assert f"weights {measured['weights_sha256'][:8]}" in report.studies(tmp_path)
 
 
 def test_crops_are_measured_on_their_middle_and_at_the_size_of_the_model() -> None:
