@@ -20,8 +20,10 @@ from cilf.errors import CilfError, UsageError
 from cilf.photo_set.files import find_photos
 from cilf.photo_set.journal import Journal
 from cilf.photo_set.pipeline import predict_many
-from cilf.photo_set.results import PhotoResult, Row
+from cilf.photo_set.results import COLUMNS, PhotoResult, Row
 from cilf.photo_set.table import check_output, partial_path, write_table
+from cilf.similarity.scores import HELPED, NEUTRAL, ComparesTexts, prompt_scores
+from cilf.texts import distinct_texts
 
 _OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED, _TERMINATED = 0, 1, 2, 130, 143
 
@@ -115,7 +117,17 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--weights",
         metavar="SOURCE",
-        help="a checkpoint folder, USER/REPO on the Hugging Face Hub, or mtmsa; without it, the bundled CILF",
+        help="a checkpoint folder, USER/REPO on the Hugging Face Hub, mtmsa, or clip:MODEL/WEIGHTS for prompts scored "
+        "by a published CLIP; without it, the bundled CILF",
+    )
+    predict.add_argument(
+        "--prompts",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="TEXT",
+        help="texts to compare with each face, after the paths: adds each one's similarity (cosine), by how much that "
+        f"is above the one of “{NEUTRAL}”, and its share among them",
     )
     predict.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     predict.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, mps (default: cpu)")
@@ -160,6 +172,8 @@ def _predict_on_cluster(arguments: argparse.Namespace) -> None:
 
     if arguments.output is None:
         raise UsageError("the engine ray writes a folder of Parquet files; name it with --output")
+    if arguments.prompts:
+        raise UsageError("the engine ray compares no prompts; leave out --prompts, or use --engine local")
     config = RayConfig(
         arguments.weights, arguments.revision, arguments.device, arguments.no_face, arguments.workers
     )
@@ -170,21 +184,33 @@ def _predict_on_cluster(arguments: argparse.Namespace) -> None:
 def _predict_here(arguments: argparse.Namespace, rows_by_status: Counter[str]) -> None:
     # What is wrong with output or photos comes out before the seconds that the model takes to load.
     output = None if arguments.output is None else check_output(arguments.output)
-    photos = _photos(arguments.paths)
+    photos, prompts = _photos(arguments.paths), distinct_texts(arguments.prompts)
     estimator = cilf.AgeEstimator.from_pretrained(
         arguments.weights,
         revision=arguments.revision,
         device=arguments.device,
     )
-    predict = partial(predict_many, estimator, no_face=arguments.no_face, count=arguments.workers)
+    if prompts:
+        _warn_of_unknown_words(estimator, prompts)
+    results = partial(predict_many, estimator, no_face=arguments.no_face, count=arguments.workers)
+
+    def predict(some: list[tuple[str, Path]]) -> Iterator[list[Row]]:
+        return (_scored(estimator, result, prompts) for result in results(some))
+
     if output is None:
-        _print_table(row for result in predict(photos) for row in result.rows)
+        _print_table((row for rows in predict(photos) for row in rows), prompts)
         return
     made_by = {"cilf": cilf.__version__, "weights": estimator.sha256, "graph": estimator.graph_sha256}
-    with Journal(output, made_by | {"no_face": arguments.no_face}) as journal:
+    made_by |= {
+        "no_face": arguments.no_face,
+        "prompts": prompts,
+        "scored_by": prompts and estimator.scored_by,
+    }
+    with Journal(output, made_by) as journal:
         done = journal.resume(name for name, _ in photos)
         stop = _fill(journal, predict(photos[done:]), len(photos))
-        write_table(_counted(journal.rows(), rows_by_status, stop), output)
+        columns = (*COLUMNS, *_prompt_columns(prompts))
+        write_table(_counted(journal.rows(), rows_by_status, stop), output, columns)
         journal.remove()
     _say(
         f"{rows_by_status.total()} rows from {len(photos)} photos in '{output}'; without a face "
@@ -192,7 +218,7 @@ def _predict_here(arguments: argparse.Namespace, rows_by_status: Counter[str]) -
     )
 
 
-def _fill(journal: Journal, results: Iterator[PhotoResult], total: int) -> BaseException | None:
+def _fill(journal: Journal, results: Iterator[list[Row]], total: int) -> BaseException | None:
     """Write results down as they come, under a bar with rate and remaining time where stderr is a terminal.
 
     Returns:
@@ -200,8 +226,8 @@ def _fill(journal: Journal, results: Iterator[PhotoResult], total: int) -> BaseE
     """
     with tqdm(total=total, initial=journal.photos, unit="photo", disable=None) as progress:
         try:
-            for result in results:
-                journal.add(result.rows)
+            for rows in results:
+                journal.add(rows)
                 progress.update()
         except (CilfError, KeyboardInterrupt, _Terminated) as stop:
             return stop
@@ -217,6 +243,36 @@ def _photos(paths: list[str]) -> list[tuple[str, Path]]:
     for path in empty:
         _say(f"no photo was found in '{path}'; going on with the others")
     return [photo for path in paths for photo in photos_of[path]]
+
+
+def _warn_of_unknown_words(estimator: ComparesTexts, prompts: list[str]) -> None:
+    """Say which words the text tower does not know. Raises UsageError where there is none."""
+    unknown = estimator.unknown_words(prompts)
+    for prompt, words in estimator.nearest_words(list(unknown)[:HELPED]).items():
+        named = ", ".join(
+            f"'{word}'" + (f" (try {' or '.join(known)})" if known else "") for word, known in words.items()
+        )
+        _say(f"the prompt '{prompt}' has words not seen in training: {named}")
+
+
+_MEASURES = ("similarity", "above_neutral", "share")
+
+
+def _prompt_columns(prompts: list[str]) -> list[str]:
+    columns = [f"{measure}: {prompt}" for prompt in prompts for measure in _MEASURES]
+    return [*columns, "scored_by"] if columns else []
+
+
+def _scored(estimator: ComparesTexts, result: PhotoResult, prompts: list[str]) -> list[Row]:
+    """A photo's rows with a value for each of `_prompt_columns`."""
+    if not prompts or not result.faces:
+        return list(result.rows)
+    rows = []
+    for row, face in zip(result.rows, result.faces, strict=True):
+        scores = [score.record() for score in prompt_scores(estimator, face, prompts)]
+        values = {f"{measure}: {each['prompt']}": each[measure] for each in scores for measure in _MEASURES}
+        rows.append(row | values | {"scored_by": estimator.scored_by})
+    return rows
 
 
 def _counted(rows: Iterable[Row], rows_by_status: Counter[str], stop: BaseException | None) -> Iterator[Row]:
@@ -238,8 +294,9 @@ def _what_is_left(arguments: argparse.Namespace, rows_by_status: Counter[str]) -
 _LINE = "{age:>6}  {interval:>14}  {initial:>7}  {steps:>5}  {status:<14}  {over:<11}  {face:>4}  {box:<24}  {photo}"
 
 
-def _print_table(rows: Iterable[Row]) -> None:
-    """Print rows as they come, in columns of fixed width; the photo's name, of any width, stands last."""
+def _print_table(rows: Iterable[Row], prompts: list[str]) -> None:
+    """Print rows as they come, in columns of fixed width; the photo's name, of any width, stands last. Below each face
+    a line for each prompt."""
     headings = {"age": "age", "interval": "interval", "initial": "initial", "steps": "steps"}
     headings |= {
         "status": "status",
@@ -251,6 +308,10 @@ def _print_table(rows: Iterable[Row]) -> None:
     print(_LINE.format(**headings))
     for row in rows:
         print(_line(row), flush=True)
+        if row["face"] is not None:
+            for prompt in prompts:
+                above, share = row[f"above_neutral: {prompt}"], row[f"share: {prompt}"]
+                print(f"        fit {above:+.3f}  share {share:4.0%}  {_printable(prompt)}", flush=True)
 
 
 def _line(row: Row) -> str:

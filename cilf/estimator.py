@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -29,7 +29,13 @@ from cilf.prediction import FacePrediction, NoFace
 from cilf.texts import distinct_texts
 from cilf.untrusted.trial import require_success
 
+if TYPE_CHECKING:
+    from cilf.similarity.published_clip import PublishedClip
+
 NO_TEXTS = "these weights compare no texts with faces: they have no text tower; load weights of CILF for that"
+
+# Before the name of a published CLIP, given for weights.
+CLIP = "clip:"
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +63,15 @@ class AgeEstimator:
         *,
         max_faces: int | None = None,
         on_device: Callable[[Work], Work] = _as_it_is,
+        published_clip: "PublishedClip | None" = None,
     ) -> None:
         self._checkpoint = checkpoint
         self._network = checkpoint.network(device)
         self._finder = finder or FaceFinder()
         self._max_faces = max_faces
         self._describe = on_device(self._describe_here)
+        self._published = published_clip
+        self._compare = on_device(published_clip.similarity) if published_clip else None
 
     @classmethod
     def from_pretrained(
@@ -78,8 +87,9 @@ class AgeEstimator:
         """Load a model.
 
         Args:
-            source: None for the bundled weights of CILF, "mtmsa" for the bundled ones of MTMSA, a folder, or
-                `user/repository` on the Hugging Face Hub.
+            source: None for the bundled weights of CILF, "mtmsa" for the bundled ones of MTMSA, a folder,
+                `user/repository` on the Hugging Face Hub, or `clip:MODEL/WEIGHTS`: the bundled CILF for ages, and a
+                published CLIP of open_clip's, such as `clip:ViT-B-16-quickgelu/openai`, for prompts.
             revision: branch, tag or commit of a Hub repository.
             device: where the model computes, as PyTorch names it.
             max_faces: of each photo keep only so many faces, the largest ones, where `predict` is not told otherwise.
@@ -94,15 +104,30 @@ class AgeEstimator:
             DetectorError: OpenCV or the face detector cannot be loaded.
             UsageError: PyTorch does not have the device.
         """
+        clip = None
+        if isinstance(source, str) and source.startswith(CLIP):
+            from cilf.similarity.published_clip import PublishedClip
+
+            clip, source = PublishedClip.load(source.removeprefix(CLIP), device), None
         checkpoint = load(source, revision=revision, progress=progress)
         if checkpoint.untried:
             require_success(checkpoint.untried)
-        return cls(checkpoint, FaceFinder(), device, max_faces=max_faces, on_device=on_device)
+        return cls(
+            checkpoint, FaceFinder(), device, max_faces=max_faces, on_device=on_device, published_clip=clip
+        )
 
     @property
     def source(self) -> str:
         """What is loaded and from where, in words."""
-        return self._checkpoint.source
+        source = self._checkpoint.source
+        return f"{source}, prompts by {self.scored_by}" if self._published else source
+
+    @property
+    def scored_by(self) -> str:
+        """Which text tower compares faces with prompts; empty where none does."""
+        if self._published:
+            return f"CLIP {self._published.name}"
+        return self._checkpoint.source if self.compares_texts else ""
 
     @property
     def sha256(self) -> str:
@@ -234,7 +259,9 @@ class AgeEstimator:
         return texts
 
     def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
-        """Cosine in [−1, 1] of the face's fused embedding and each prompt's text embedding; the photo is not needed.
+        """Cosine in [−1, 1] of the face's embedding and each prompt's text embedding; the photo is not needed.
+
+        The face's embedding is the fused one, or, where a published CLIP compares, that of its image tower.
 
         Raises:
             UsageError: `prompts` is one text instead of several, more than 100, or holds one that is empty or longer
@@ -243,26 +270,32 @@ class AgeEstimator:
         texts = distinct_texts(prompts)
         if not self.compares_texts:
             raise UsageError(NO_TEXTS)
+        if self._compare is not None:
+            return self._compare(face.crop, texts)
         return _similarities(face.embedding, self._encode(texts), texts)
 
     def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
         """Shares that sum to 1: softmax over the given prompts at the temperature learned in training."""
-        tower = self._checkpoint.text_tower
         if not similarities:
             return {}
+        tower = self._published or self._checkpoint.text_tower
         shares = softmax((tower.scale if tower else 1.0) * np.array(list(similarities.values())))
         return dict(zip(similarities, shares.tolist(), strict=True))
 
     def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """Prompt → its words that no training caption held; prompts without such words are left out."""
-        config = self._text_config()
-        unknown = {prompt: unknown_words(config, prompt) for prompt in distinct_texts(prompts)}
+        config, texts = self._text_config(), distinct_texts(prompts)
+        if self._published:  # trained on open text
+            return {}
+        unknown = {prompt: unknown_words(config, prompt) for prompt in texts}
         return {prompt: words for prompt, words in unknown.items() if words}
 
     def nearest_words(self, prompts: Sequence[str]) -> dict[str, dict[str, list[str]]]:
         """Prompt → unknown word → at most three known words like it; prompts without unknown words are left out."""
-        config = self._text_config()
-        nearest = {prompt: nearest_words(config, prompt) for prompt in distinct_texts(prompts)}
+        config, texts = self._text_config(), distinct_texts(prompts)
+        if self._published:  # trained on open text
+            return {}
+        nearest = {prompt: nearest_words(config, prompt) for prompt in texts}
         return {prompt: words for prompt, words in nearest.items() if words}
 
     def _text_config(self) -> ClipConfig:
@@ -291,7 +324,7 @@ class AgeEstimator:
     ) -> list[FacePrediction]:
         """One prediction per face, of which there is at least one."""
         config = self._checkpoint.config
-        parts, prompts = self._all_described(crops.first), self._encode(texts)
+        parts, prompts = self._all_described(crops.first), None if self._compare else self._encode(texts)
         further: list[list[np.ndarray]] = [[] for _ in crops.faces]
 
         def next_view(number: int, rows: list[int]) -> Evidence:
@@ -326,7 +359,9 @@ class AgeEstimator:
                     trace=correction.trace,
                     status=correction.status if known else "low_confidence",
                     distribution=distributions[row],
-                    similarities=_similarities(embeddings[row], prompts, texts),
+                    similarities=self._compare(crops.first[row], texts)
+                    if self._compare and texts
+                    else _similarities(embeddings[row], prompts, texts),
                     heatmap=_unit_range(relevance[row]),
                     crop=crops.first[row],
                     embedding=embeddings[row],

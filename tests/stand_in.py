@@ -113,6 +113,7 @@ class FakeEstimator(InHalves):
     kind = "cilf"
     compares_texts = True
     source = "a stand-in"
+    scored_by = "a stand-in's tower"
     sha256 = "0123456789abcdef"
     report = None
     card = ""
@@ -145,6 +146,9 @@ class FakeEstimator(InHalves):
 
     def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         return {prompt: ["zebra"] for prompt in prompts if "zebra" in prompt}
+
+    def nearest_words(self, prompts: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+        return {prompt: {"zebra": ["bearded"]} for prompt in prompts if "zebra" in prompt}
 
 
 class Documented(FakeEstimator):

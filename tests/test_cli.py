@@ -19,10 +19,10 @@ from cilf.cli import main
 from cilf.errors import DetectorError, WeightsError
 from cilf.prediction import WHOLE_PICTURE, FacePrediction
 from tests.faults.disk import full_disk
-from tests.stand_in import CountingEstimator, picture
+from tests.stand_in import CountingEstimator, FakeEstimator, picture
 
 
-class Loadable(CountingEstimator):
+class Loadable(CountingEstimator, FakeEstimator):
     """Records how it was loaded."""
 
     loaded: tuple[object, ...] = ()
@@ -137,6 +137,44 @@ def test_a_table_to_read(photos: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "photos/c.jpg" in out.splitlines()[4]
     assert out.splitlines()[0].split()[0] == "age"
     assert out.splitlines()[0].index("status") == out.splitlines()[1].index("corrected")
+
+
+def test_prompts_give_columns_in_every_format(photos: Path) -> None:
+    for suffix in ("csv", "json", "parquet"):
+        assert (
+            main(["predict", "photos", "--output", f"ages.{suffix}", "--prompts", "a child", "an old man"])
+            == 0
+        )
+    from_csv = pd.read_csv("ages.csv", dtype_backend="numpy_nullable")
+    from_json = pd.DataFrame(json.loads(Path("ages.json").read_text(encoding="utf-8")))
+    from_parquet = pd.read_parquet("ages.parquet")
+    pd.testing.assert_frame_equal(from_csv, from_parquet, check_exact=False, atol=5e-5)
+    pd.testing.assert_frame_equal(from_json.astype(from_parquet.dtypes), from_parquet)
+    assert from_csv["similarity: an old man"].tolist()[:2] == [0.10, 0.10]
+    assert from_csv["above_neutral: an old man"][0] == pytest.approx(0.10 - 0.19)
+    assert from_csv["share: a child"][0] == 0.5
+    assert from_csv["scored_by"].tolist()[:2] == ["a stand-in's tower"] * 2
+    assert from_csv["share: a child"].isna().tolist() == [False, False, True, True]
+
+
+def test_prompts_are_printed_below_each_face(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "photos/a.png", "--prompts", "a child", "--prompts", "a zebra"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[2:4] == [
+        "        fit -0.120  share  50%  a child",
+        "        fit -0.120  share  50%  a zebra",
+    ]
+    assert len(out.splitlines()) == 1 + 2 * 3
+    assert err == "cilf: the prompt 'a zebra' has words not seen in training: 'zebra' (try bearded)\n"
+
+
+def test_a_prompt_without_words_is_refused_before_the_model_loads(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Loadable.loaded = ()
+    assert main(["predict", "photos", "--prompts", " "]) == 2
+    assert "a prompt is empty" in capsys.readouterr().err
+    assert Loadable.loaded == ()
 
 
 def test_names_cannot_play_tricks_on_the_terminal(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from cilf import AgeEstimator, FacePrediction, PhotoError, UsageError
-from cilf.demo.photo.prompt_presets import PRESETS
+from cilf.demo.photo.prompt_presets import PAIRS, PRESETS
 from cilf.distribution import distribution_at
 from cilf.inference.text_tower import TextTower
+from cilf.similarity.scores import NEUTRAL, prompt_scores
 
 AGES = {"grace_hopper": 77, "eileen_collins": 42}
 
@@ -86,7 +87,17 @@ def test_an_old_woman_is_like_one(estimator: AgeEstimator, hopper: FacePredictio
 
 
 def test_the_presets_of_the_page_use_only_words_from_training(estimator: AgeEstimator) -> None:
-    assert estimator.unknown_words([prompt for prompts in PRESETS.values() for prompt in prompts]) == {}
+    ages = [prompt for name, prompts in PRESETS.items() if name not in PAIRS for prompt in prompts]
+    assert estimator.unknown_words([NEUTRAL, *ages]) == {}
+
+
+def test_prompts_are_scored_against_a_neutral_one(estimator: AgeEstimator, hopper: FacePrediction) -> None:
+    neutral, woman, baby = prompt_scores(estimator, hopper, [NEUTRAL, "an old woman", "a baby", NEUTRAL])
+    assert neutral.above_neutral == pytest.approx(0, abs=1e-6)
+    assert woman.above_neutral == pytest.approx(woman.similarity - neutral.similarity, abs=1e-6)
+    assert woman.above_neutral > baby.above_neutral
+    assert neutral.share + woman.share + baby.share == pytest.approx(1)
+    assert woman.scored_by == estimator.source
 
 
 def test_words_that_training_never_held_are_named(estimator: AgeEstimator) -> None:

@@ -24,6 +24,7 @@ from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.photo_set.pipeline import predict_many
 from cilf.photo_set.results import Row
 from cilf.prediction import FacePrediction
+from cilf.similarity.scores import prompt_scores
 from cilf.texts import distinct_texts
 
 log = logging.getLogger(__name__)
@@ -61,9 +62,10 @@ class Endpoints:
         true age lies between low and high for 90 of 100 faces), initial_age, iterations, status ("accepted",
         "corrected" or "low_confidence"), over_18 ("yes", "no" or "unsure"), caveat (why no promise holds for this
         picture, in a sentence), error, trace (each step's iteration, age, estimated_error, accepted, view and
-        kept_error), distribution (the probabilities of the ages 0 to 100) and similarities (prompt to cosine; empty
-        where the weights have no text tower). A photo without a face gives one record with the status "no_face". An
-        estimate from a picture is no fact about a person and must not be used to decide about anybody.
+        kept_error), distribution (the probabilities of the ages 0 to 100), similarities (prompt to cosine; empty where
+        the weights have no text tower) and scored_by (which text tower compared). A photo without a face gives one
+        record with the status "no_face". An estimate from a picture is no fact about a person and must not be used to
+        decide about anybody.
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
@@ -111,8 +113,10 @@ class Endpoints:
         """Say how well texts fit one face of a photo, such as "a child" or "an old man".
 
         The answer is JSON: a list with one record per prompt: prompt, similarity (the cosine of face and prompt, from
-        -1 to 1), share (the prompts against each other; they sum to 1) and unknown_words (words that the model never
-        met in training, about which its answer says little). Weights that compare no texts answer with an error.
+        -1 to 1), above_neutral (by how much it is above that of "a photo of a person": the bar of the page), share (the
+        prompts against each other; they sum to 1), unknown_words (words that the model never met in training, about
+        which its answer says little), nearest_words (each of them with known words like it) and scored_by (which text
+        tower compared). Weights that compare no texts answer with an error.
 
         Args:
             photo: The photo: an uploaded file, an http(s) address of a picture, or a data: address with its bytes.
@@ -130,17 +134,9 @@ class Endpoints:
             upload = api_inputs.read(photo)
             with upload.decoded() as picture:
                 chosen = _chosen(estimator.predict(picture), face, upload.name)
-            similarities = estimator.similarity(chosen, chosen_texts)
-            shares = estimator.softmax(similarities)
-            unknown = estimator.unknown_words(list(similarities))
             return [
-                {
-                    "prompt": prompt,
-                    "similarity": similarity,
-                    "share": shares[prompt],
-                    "unknown_words": unknown.get(prompt, []),
-                }
-                for prompt, similarity in similarities.items()
+                score.record() | {"unknown_words": list(score.nearest_words)}
+                for score in prompt_scores(estimator, chosen, chosen_texts)
             ]
 
         return self._answer(answer, [photo], request)
@@ -156,8 +152,9 @@ class Endpoints:
                 yield data
 
         named = [(api_inputs.name_of(photo), partial(content, photo)) for photo in photos]
+        scored_by = estimator.scored_by
         return [
-            row | _details(face)
+            row | _details(face, scored_by)
             for result in predict_many(estimator, named, prompts)
             for row, face in zip(result.rows, result.faces or (None,), strict=True)
         ]
@@ -178,11 +175,12 @@ class Endpoints:
         return json.dumps(records)
 
 
-def _details(face: FacePrediction | None) -> Row:
+def _details(face: FacePrediction | None, scored_by: str) -> Row:
     return {
         "trace": face and [asdict(step) for step in face.trace],
         "distribution": face and face.distribution.astype(float).tolist(),
         "similarities": face and face.similarities,
+        "scored_by": face and scored_by,
     }
 
 

@@ -1,6 +1,9 @@
 """The sentences of the page. Short and plain; everything that comes from a visitor is escaped where it is shown."""
 
+from collections.abc import Mapping
+
 from cilf.prediction import ADULT, UNFAMILIAR, FacePrediction, Status
+from cilf.similarity.scores import NEUTRAL
 from cilf.texts import MAX_LETTERS
 
 TITLE = "CILF"
@@ -37,6 +40,15 @@ DISK_FULL = "The computer that serves this page has no room left on its disk. Pl
 NO_MODEL = "the model could not be loaded; the owner of this page finds the reason in the program's log"
 REFUSED = "This photo got no place in line. Please choose it again later."
 NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
+FIT = (
+    f"Fit: by how much nearer the face lies to the prompt than to “{NEUTRAL}” (difference of cosines); left of the "
+    "mark the prompt fits worse than that. Share: the prompts shown here against each other (softmax at the learned "
+    "temperature)."
+)
+MEASURED_WORDS = (
+    "What words for expression, light and photo mean was taught from measurements of pixels and of a face mesh; nobody "
+    "judged the photos by eye."
+)
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
 MAX_PROMPTS = 24
@@ -131,10 +143,19 @@ def outcome(face: FacePrediction, index: int) -> str:
     return "taken" if step.accepted else "not taken"
 
 
-def unknown_words(words: list[str]) -> str:
-    """Note on a prompt whose words the text tower did not meet in training."""
-    quoted = ", ".join(f"“{word}”" for word in words)
+def unknown_words(nearest: Mapping[str, list[str]]) -> str:
+    """Note on a prompt whose words the text tower did not meet in training, each with known words like it."""
+    quoted = ", ".join(f"“{word}”{_instead(known)}" for word, known in nearest.items())
     return f"Not seen in training: {quoted}"
+
+
+def _instead(known: list[str]) -> str:
+    return f" (try {' or '.join(f'“{word}”' for word in known)})" if known else ""
+
+
+def scored_by(tower: str) -> str:
+    """Which text tower compared the prompts with the face."""
+    return f"Compared by {tower}."
 
 
 def prompt_lines(text: str) -> list[str]:
@@ -214,8 +235,9 @@ FOREIGN_ORIGIN = (
 
 OWNER_CHOOSES = "The owner of this page chooses its weights, by starting it with --weights."
 LOAD_LEAD = (
-    "A folder with a CILF checkpoint, the name of one on the Hugging Face Hub, or “mtmsa” for the second system. The "
-    "model in use stays until the new one works, and photos in view keep theirs."
+    "A folder with a CILF checkpoint, the name of one on the Hugging Face Hub, “mtmsa” for the second system, or "
+    "“clip:” and a name of open_clip's for a published CLIP that compares faces with words. The model in use stays "
+    "until the new one works, and photos in view keep theirs."
 )
 SYSTEMS = {
     "cilf": "CILF: fuses image and text; an error ensemble judges each estimate; compares faces with words",

@@ -3,13 +3,13 @@
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cilf.errors import UsageError
-from cilf.photo_set.results import COLUMNS, Row
+from cilf.photo_set.results import COLUMNS, TEXT_COLUMNS, Row
 
 if TYPE_CHECKING:
     import pyarrow
@@ -43,7 +43,7 @@ def partial_path(output: Path) -> Path:
     return output.with_suffix(f".partial{output.suffix}")
 
 
-def write_table(rows: Iterable[Row], output: str | Path) -> int:
+def write_table(rows: Iterable[Row], output: str | Path, columns: Sequence[str] = COLUMNS) -> int:
     """Write rows as they come to a .csv, .json or .parquet file.
 
     The file appears under its name when it is complete, in one step, so an older table is replaced by a whole
@@ -55,6 +55,11 @@ def write_table(rows: Iterable[Row], output: str | Path) -> int:
     that are not UTF-8 are written in ASCII as Python shows them (`\\udcff`): as they are, one would make the
     whole table unreadable to others.
 
+    Args:
+        rows: of photos (`cilf.photo_set.pipeline`), perhaps with further columns.
+        output: the file.
+        columns: `COLUMNS`, and any further ones that rows may have; those hold numbers, but for the `TEXT_COLUMNS`.
+
     Returns:
         The number of rows.
 
@@ -65,9 +70,9 @@ def write_table(rows: Iterable[Row], output: str | Path) -> int:
     partial = partial_path(output)
     count = 0
     try:
-        with _WRITERS[output.suffix.lower()](partial) as write:
+        with _WRITERS[output.suffix.lower()](partial, columns) as write:
             for row in rows:
-                write(plain_row(row))
+                write(plain_row(row, columns))
                 count += 1
         partial.replace(output)
     except OSError as error:
@@ -78,9 +83,9 @@ def write_table(rows: Iterable[Row], output: str | Path) -> int:
     return count
 
 
-def plain_row(row: Row) -> Row:
-    """A row's `COLUMNS` as every format can hold them: bytes of names that are not UTF-8 in ASCII."""
-    return {column: _as_text(row[column]) for column in COLUMNS}
+def plain_row(row: Row, columns: Sequence[str] = COLUMNS) -> Row:
+    """A row's columns as every format can hold them: bytes of names that are not UTF-8 in ASCII."""
+    return {column: _as_text(row.get(column)) for column in columns}
 
 
 def _as_text(value: Any) -> Any:
@@ -91,11 +96,11 @@ RowWriter = Callable[[Row], None]
 
 
 @contextmanager
-def _write_csv(path: Path) -> Iterator[RowWriter]:
+def _write_csv(path: Path, columns: Sequence[str]) -> Iterator[RowWriter]:
     # Line-buffered, like JSON below, so that finished rows are on the disk even if the process is killed.
     with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        writer.writerow(map(_as_text, columns))
         yield lambda row: writer.writerow(map(_csv_cell, row, row.values()))
 
 
@@ -107,7 +112,7 @@ def _csv_cell(column: str, value: Any) -> Any:
 
 
 @contextmanager
-def _write_json(path: Path) -> Iterator[RowWriter]:
+def _write_json(path: Path, columns: Sequence[str]) -> Iterator[RowWriter]:
     with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
         before = "[\n"
 
@@ -126,13 +131,13 @@ def _write_json(path: Path) -> Iterator[RowWriter]:
 _PARQUET_GROUP = 4096
 
 
-def parquet_schema() -> "pyarrow.Schema":
+def parquet_schema(columns: Sequence[str] = COLUMNS) -> "pyarrow.Schema":
     """Columns and types of a table in Parquet."""
     import pandas
     import pyarrow
 
-    kinds = dict.fromkeys(COLUMNS, "Float64")
-    kinds |= dict.fromkeys(("path", "status", "over_18", "caveat", "error"), "string")
+    kinds = dict.fromkeys(columns, "Float64")
+    kinds |= {column: "string" for column in columns if column in TEXT_COLUMNS}
     kinds |= dict.fromkeys(("face", "iterations"), "Int64")
     # Through pandas, because the schema then carries the notes from which pandas restores its nullable types.
     empty = pandas.DataFrame({column: pandas.array([], dtype=kind) for column, kind in kinds.items()})
@@ -140,11 +145,11 @@ def parquet_schema() -> "pyarrow.Schema":
 
 
 @contextmanager
-def _write_parquet(path: Path) -> Iterator[RowWriter]:
+def _write_parquet(path: Path, columns: Sequence[str]) -> Iterator[RowWriter]:
     import pyarrow
     from pyarrow import parquet
 
-    schema = parquet_schema()
+    schema = parquet_schema(columns)
     group: list[Row] = []
 
     with parquet.ParquetWriter(path, schema) as file:
@@ -165,7 +170,7 @@ def _write_parquet(path: Path) -> Iterator[RowWriter]:
                 flush()
 
 
-_WRITERS: dict[str, Callable[[Path], AbstractContextManager[RowWriter]]] = {
+_WRITERS: dict[str, Callable[[Path, Sequence[str]], AbstractContextManager[RowWriter]]] = {
     ".csv": _write_csv,
     ".json": _write_json,
     ".parquet": _write_parquet,

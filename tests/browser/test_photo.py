@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from skimage.data import astronaut
 
 from cilf.demo import texts
+from cilf.demo.photo.prompt_presets import PAIRS
 from tests.browser.running import HOPPER, Site, keep_to, open_page, serve, upload, wait_until
 
 Visit = Callable[..., Page]
@@ -74,6 +75,23 @@ def test_editing_prompts(visit: Visit, shoot: Shoot) -> None:
     expect(rows).to_have_count(9)
     expect(page.locator("#scores")).not_to_contain_text("Not seen in training")
     shoot(page, "-decades")
+
+
+def test_opposites_where_the_weights_know_their_words(visit: Visit, shoot: Shoot) -> None:
+    page = visit()
+    page.click("#example-hopper")
+    rows = page.locator("#scores tbody tr")
+    expect(rows).to_have_count(5)
+    for name, pairs in PAIRS.items():
+        button = page.get_by_role("button", name=name, exact=True)
+        if button.is_visible():
+            button.click()
+            expect(page.locator("#scores .cilf-balance")).to_have_count(len(pairs))
+            expect(rows).to_have_count(2 * len(pairs))
+            expect(page.locator("#scores")).not_to_contain_text("Not seen in training")
+            shoot(page, f"-{name.lower()}")
+    expect(page.locator("#scores")).to_contain_text("a photo of a person")
+    expect(page.locator("#scores")).to_contain_text("Compared by compact (bundled).")
 
 
 def test_adding_removing_and_resetting_prompts(visit: Visit, shoot: Shoot) -> None:

@@ -33,13 +33,14 @@ from cilf.demo.uploads import api_inputs, images, url_download
 from cilf.demo.uploads import folder as upload_folder
 from cilf.errors import PhotoError
 from cilf.photo_set.results import COLUMNS
+from cilf.similarity.scores import NEUTRAL
 from tests.browser.running import Site, serve
 from tests.stand_in import FakeEstimator, make_face
 
 Answer = TypeVar("Answer")
 
 PROMPTS = ["a photo of a child", "a photo of an old person"]
-EXTRAS = ("trace", "distribution", "similarities")
+EXTRAS = ("trace", "distribution", "similarities", "scored_by")
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +211,9 @@ class TestGradioClient:
         similarities = {record["prompt"]: record["similarity"] for record in records}
         assert similarities == pytest.approx(faces[1].similarities, abs=1e-5)
         assert sum(record["share"] for record in records) == pytest.approx(1)
+        neutral = AgeEstimator.from_pretrained().similarity(faces[1], [NEUTRAL])[NEUTRAL]
+        assert records[0]["above_neutral"] == pytest.approx(records[0]["similarity"] - neutral, abs=1e-5)
+        assert {record["scored_by"] for record in records} == {"compact (bundled)"}
 
     @pytest.mark.parametrize(
         ("call", "sentence"),

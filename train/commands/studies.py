@@ -1,4 +1,4 @@
-"""The commands for research: `ablate`, `correction`, `stability`, `reproduce`, `cross-dataset`, `studies report`."""
+"""The commands for research: `ablate`, `correction`, `stability`, `words`, `reproduce`, `cross-dataset`, `studies`."""
 
 import argparse
 import logging
@@ -44,6 +44,14 @@ def add(commands: Any) -> None:
     )
     stability.add_argument("--output", type=Path, default=Path("checkpoints/compact/stability.json"))
     stability.set_defaults(run=_stability)
+
+    words = commands.add_parser("words", help="measure how well words fit what is measured on photos")
+    words.add_argument("--weights", help=WEIGHTS_HELP)
+    words.add_argument("--data", default="utkface", metavar="NAME", help="the data set to measure on")
+    add_cache(words)
+    words.add_argument("--part", default="tune", help="which part of the split")
+    words.add_argument("--output", type=Path, default=Path("checkpoints/compact/words.json"))
+    words.set_defaults(run=_words)
 
     reproduce = commands.add_parser("reproduce", help="train and measure every split of a protocol")
     add_protocol(reproduce)
@@ -141,6 +149,26 @@ def _stability(options: argparse.Namespace) -> int:
     report = measure(AgeEstimator(checkpoint, finder), finder, [samples[index] for index in sorted(drawn)])
     write_json(report, options.output)
     print(table(report))
+    return 0
+
+
+def _words(options: argparse.Namespace) -> int:
+    from cilf.checkpoint import load
+    from train.data.crop_cache import subset
+    from train.data.datasets import read_groups, read_splits
+    from train.evaluate.test_evaluations import with_looks
+    from train.evaluate.zero_shot import towers_of
+    from train.studies import words
+
+    checkpoint = load(options.weights)
+    model = towers_of(checkpoint)
+    photos = subset(options.cache / options.data, read_splits(options.split), options.part)
+    crops = words.measured_crops(photos, read_groups(options.split), model.size)
+    about = {"dataset": options.data, "weights_sha256": checkpoint.config.sha256}
+    report = {**about, "part": options.part, **words.study(model, crops, words.visitors_prompts())}
+    look = about if options.part == "test" else None
+    write_json(with_looks(report, options.output, look), options.output)
+    print(words.table(report["attributes"]) + "\n\n" + words.summary(report))
     return 0
 
 

@@ -14,7 +14,8 @@ LOOKS = "test_looks"
 def with_looks(report: dict[str, Any], path: Path, look: dict[str, Any] | None) -> dict[str, Any]:
     """Add to `report` the evaluations that the file at `path` has counted, and `look`, dated today, where there is one.
 
-    An evaluation holds `dataset`, what was measured (`weights_sha256` or `clip`) and its `mae` in years.
+    An evaluation holds `dataset`, what was measured (`weights_sha256` or `clip`) and, where ages were, its `mae` in
+    years.
     """
     looks = json.loads(path.read_text(encoding="utf-8")).get(LOOKS, []) if path.is_file() else []
     if look is not None:

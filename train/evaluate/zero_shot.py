@@ -23,11 +23,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from cilf.checkpoint import load
+from cilf.checkpoint import Checkpoint, load
 from cilf.errors import PhotoError, WeightsError
 from cilf.face.finder import FaceFinder, align
 from cilf.face.images import open_photo
 from cilf.model.cilf import CILF
+from cilf.similarity.published_clip import registered
 from train.data.captions import TEMPLATES
 from train.data.datasets import DatasetError, Sample
 from train.data.prepare_crops import main_face
@@ -52,6 +53,7 @@ class PromptModel:
         scale: by which cosines are multiplied before the softmax.
         encode_image: B crops, SxSx3 uint8 RGB → (B, D) unit embeddings.
         encode_text: N texts → (N, D) unit embeddings.
+        unknown_words: a text → its words that the text tower never met in training.
     """
 
     name: str
@@ -60,6 +62,7 @@ class PromptModel:
     scale: float
     encode_image: Callable[[list[np.ndarray]], Tensor]
     encode_text: Callable[[list[str]], Tensor]
+    unknown_words: Callable[[str], list[str]] = lambda text: []
 
 
 def public_clip(name: str, device: str = "cpu") -> PromptModel:
@@ -111,26 +114,26 @@ def _named(name: str) -> tuple[str, str | None]:
     """Model and weights of a name. Raises WeightsError where open_clip does not know them."""
     if name.startswith(("hf-hub:", "local-dir:")):
         return name, None
-    model, _, weights = name.rpartition("/")
-    known = open_clip.list_pretrained_tags_by_model(model)
-    if weights not in known:
-        hint = (
-            f"weights of {model}: {', '.join(known)}" if known else "a name is like ViT-B-16-quickgelu/openai"
-        )
-        raise WeightsError(f"open_clip knows no CLIP {name!r}; {hint}.")
-    return model, weights
+    return registered(name)
 
 
 def own_towers(source: str | None, device: str = "cpu") -> PromptModel:
-    """The towers of a checkpoint of ours, bundled where `source` is None. They have seen labels: prompt-only.
+    """`towers_of` a checkpoint of ours, bundled where `source` is None.
+
+    Raises WeightsError where the checkpoint cannot be loaded, or has no text tower.
+    """
+    return towers_of(load(source), device)
+
+
+def towers_of(checkpoint: Checkpoint, device: str = "cpu") -> PromptModel:
+    """The towers of a checkpoint. They have seen labels: prompt-only.
 
     Prompts are compared with the fused image embedding, as in training and in `AgeEstimator.similarity`: the image
     tower's own was never taught to lie near texts.
 
     Raises:
-        WeightsError: the checkpoint cannot be loaded, or has no text tower.
+        WeightsError: the checkpoint has no text tower.
     """
-    checkpoint = load(source)
     if not isinstance(checkpoint.model, CILF):
         raise WeightsError(
             f"{checkpoint.source} has no text tower: prompts say nothing to it; name another --clip."
@@ -150,6 +153,7 @@ def own_towers(source: str | None, device: str = "cpu") -> PromptModel:
         scale=model.scale.item(),
         encode_image=encode_image,
         encode_text=model.towers.encode_text,
+        unknown_words=model.towers.unknown_words,
     )
 
 

@@ -38,6 +38,11 @@ CAPTIONS = (
     "The captions that trained the text tower were made from the labels (age, gender, race): similarity to such words "
     "shows what the labels say, nothing more, and words outside them are unknown to it. " + RACE_WORDS
 )
+MEASURED_CAPTIONS = (
+    "The captions that trained the text tower were made from the labels (age, gender, race) and from what was measured "
+    "on the photos (expression, pose, light, tone, quality) by rules, not seen by people: similarity to such words "
+    "shows what labels and rules say, nothing more, and words outside them are unknown to it. " + RACE_WORDS
+)
 PUBLISHED_CAPTIONS = (
     "Both towers started from a published CLIP's weights. The captions of the training were made from the labels (age, "
     "gender, race): similarity to such words shows what the labels say, too. " + RACE_WORDS
@@ -81,7 +86,11 @@ def _cilf_labels(config: CheckpointConfig) -> str:
         f" In its last stage it learned, beside the labels, from the estimates of {teachers} models that were trained "
         "on the same photos before."
     )
-    return (CAPTIONS if _clip(config).words else PUBLISHED_CAPTIONS) + (distilled if teachers else "")
+    words = _clip(config).words
+    captions = (
+        MEASURED_CAPTIONS if words and "smiling" in words else CAPTIONS if words else PUBLISHED_CAPTIONS
+    )
+    return captions + (distilled if teachers else "")
 
 
 def _clip(config: CheckpointConfig) -> ClipConfig:

@@ -1,7 +1,7 @@
 """STUDIES.md of a checkpoint: what its studies measured, written from their JSON files, so that no figure is typed.
 
-`python -m train studies report` writes it after `correction` and `ablate` have stored their figures. A study that was
-not done has no section.
+`python -m train studies report` writes it after `correction`, `ablate`, `stability` and `words` have stored their
+figures. A study that was not done has no section.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from train.evaluate.test_evaluations import LOOKS
-from train.studies import ablation, correction_report, stability
+from train.studies import ablation, correction_report, stability, words
 
 STUDIES = "STUDIES.md"
 
@@ -77,6 +77,19 @@ The same frozen towers with families of age prompts, as they are ("prompt-only")
 to them, {seeds} fit(s) each: differences within the spread of the table above mean nothing. Every family is a
 function of the label's age, and the captions that trained the text tower were made from labels too: the table
 compares wordings and proves nothing about what appearance words see.
+
+{table}
+"""
+
+WORDS = """\
+## Do the words fit?
+
+`python -m train words` asks which of two prompts fits a crop better, on the {photos} crops of {dataset} `{part}`
+([words.json](words.json), weights {weights}). What is true of a crop is measured on its pixels and on MediaPipe's face
+mesh, by the rules that made the training captions: the figures say how well the words were learned, not how people
+would use them. Ranges are over groups of near-duplicates drawn again. Evaluations on `test` by this command: {looks}.
+
+{summary}
 
 {table}
 """
@@ -149,8 +162,22 @@ def stable(measured: dict[str, Any]) -> str:
     )
 
 
+def words_section(measured: dict[str, Any]) -> str:
+    """Pairs of prompts, compositions, paraphrases and known words, from `words.json`."""
+    return WORDS.format(
+        photos=measured["photos"],
+        dataset=measured["dataset"],
+        part=measured["part"],
+        weights=measured["weights_sha256"][:8],
+        looks=len(measured.get(LOOKS, ())),
+        summary=words.summary(measured),
+        table=words.table(measured["attributes"]),
+    )
+
+
 SECTIONS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("correction.json", correction),
     ("stability.json", stable),
     ("ablation.json", ablated),
+    ("words.json", words_section),
 )

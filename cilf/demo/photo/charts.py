@@ -6,7 +6,7 @@ to a screen reader; tables are real tables.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -15,8 +15,10 @@ from PIL import Image
 from cilf.demo import texts
 from cilf.demo.charts import OLDEST, age_axis, card
 from cilf.demo.photo.annotation import overlay_heat
+from cilf.demo.photo.prompt_presets import Pair
 from cilf.demo.uploads.images import jpeg_address
 from cilf.prediction import ADULT, FacePrediction
+from cilf.similarity.scores import PromptScore
 
 
 def age_card(face: FacePrediction, index: int, count: int) -> str:
@@ -102,38 +104,31 @@ def heat_map(face: FacePrediction) -> str:
 
 
 def prompt_scores(
-    similarities: Mapping[str, float],
-    shares: Mapping[str, float],
-    unknown: Mapping[str, list[str]],
-    note: str = "",
+    scores: Sequence[PromptScore], balances: Sequence[tuple[Pair, float]] = (), note: str = ""
 ) -> str:
-    """How well each prompt fits the face: a bar for the cosine, a bar for the share of the softmax, and a cross that
-    removes it (`photo.js`).
+    """How well each prompt fits the face: a bar from the neutral prompt's fit, a bar for the share of the softmax, and
+    a cross that removes it (`photo.js`); above them a balance for each pair of opposites.
 
     Args:
-        similarities: prompt -> cosine in [-1, 1].
-        shares: prompt -> softmax over the shown prompts, in [0, 1].
-        unknown: prompt -> words that the text tower never saw in training.
+        scores: of the prompts, in their order.
+        balances: opposites among the prompts, each with the first one's share of the two, in [0, 1].
         note: a remark above the bars; empty for none.
     """
-    if not similarities:
+    if not scores:
         return f'<div class="cilf-empty">{escape(note or texts.NO_PROMPTS)}</div>'
-    best = max(similarities, key=lambda prompt: similarities[prompt])
-    low, high = _cosine_axis(list(similarities.values()))
-    rows = "".join(
-        _prompt_row(prompt, cosine, shares[prompt], unknown.get(prompt, []), prompt == best, low, high)
-        for prompt, cosine in similarities.items()
-    )
+    best = max(scores, key=lambda score: score.similarity)
+    low, high = _fit_axis([score.above_neutral for score in scores])
+    rows = "".join(_prompt_row(score, score is best, low, high) for score in scores)
     remark = f'<p class="cilf-note">{escape(note)}</p>' if note else ""
-    return f"""{remark}
+    measured = f'<p class="cilf-small">{texts.MEASURED_WORDS}</p>' if balances else ""
+    return f"""{remark}{"".join(_balance(*each) for each in balances)}
 <table class="cilf-scores">
   <caption class="cilf-hidden">How well each prompt fits the face</caption>
-  <thead><tr><th scope="col">Prompt</th><th scope="col">Cosine</th><th scope="col">Share</th>
+  <thead><tr><th scope="col">Prompt</th><th scope="col">Fit</th><th scope="col">Share</th>
   <th scope="col"><span class="cilf-hidden">Remove</span></th></tr></thead>
   <tbody>{rows}</tbody>
 </table>
-<p class="cilf-small">Cosine: how close face and prompt lie, from −1 to 1. Share: the prompts shown here against each
-other (softmax at the learned temperature).</p>"""
+<p class="cilf-small">{texts.FIT} {escape(texts.scored_by(best.scored_by))}</p>{measured}"""
 
 
 def nothing_yet() -> str:
@@ -241,32 +236,40 @@ def _error_trace(face: FacePrediction, epsilon: float) -> str:
 <p class="cilf-axis-title" aria-hidden="true">step</p>"""
 
 
-def _prompt_row(
-    prompt: str, cosine: float, share: float, unknown: list[str], best: bool, low: float, high: float
-) -> str:
-    zero = 100 * (0 - low) / (high - low)
-    end = 100 * (cosine - low) / (high - low)
-    left, width = min(zero, end), abs(end - zero)
-    warning = (
-        f'<span class="cilf-unknown"><span aria-hidden="true">△</span> {escape(texts.unknown_words(unknown))}</span>'
-        if unknown
-        else ""
-    )
+def _prompt_row(score: PromptScore, best: bool, low: float, high: float) -> str:
+    prompt, fit = score.prompt, score.above_neutral
+    zero, end = (100 * (value - low) / (high - low) for value in (0.0, fit))
+    sentence = escape(texts.unknown_words(score.nearest_words))
+    warning = f'<span class="cilf-unknown"><span aria-hidden="true">△</span> {sentence}</span>'
     # A minus sign of a figure's width instead of the shorter hyphen.
-    shown = f"{cosine:.2f}".replace("-", "−")
+    shown = f"{fit:+z.2f}".replace("-", "−")
     return f"""
 <tr{' class="cilf-best"' if best else ""}>
-  <th scope="row">{escape(prompt)}{warning}</th>
-  <td>{_bar("cosine", left, width)}{shown}</td>
-  <td>{_bar("share", 0.0, 100 * share)}{_percent(share)}</td>
+  <th scope="row">{escape(prompt)}{warning if score.nearest_words else ""}</th>
+  <td>{_bar("fit", min(zero, end), abs(end - zero), zero)}{shown}</td>
+  <td>{_bar("share", 0.0, 100 * score.share)}{_percent(score.share)}</td>
   <td class="cilf-cross"><button type="button" data-prompt="{escape(prompt)}" title="Remove"
     aria-label="{escape(texts.REMOVE_PROMPT.format(prompt))}">✕</button></td>
 </tr>"""
 
 
-def _bar(kind: str, left: float, width: float) -> str:
+def _balance(pair: Pair, share: float) -> str:
+    """Two opposites, and where between them the face lies."""
+    shares = _percent(share), _percent(1 - share)
+    spoken = f"{pair.first} {shares[0]}, {pair.second} {shares[1]}"
+    first, second = (
+        f'<span class="{"cilf-heavy" if more else ""}">{escape(name)} {shown}</span>'
+        for name, shown, more in ((pair.first, shares[0], share > 0.5), (pair.second, shares[1], share < 0.5))
+    )
+    return f"""<div class="cilf-balance" role="img" aria-label="{escape(spoken)}">
+  {first}<span class="cilf-beam"><i style="left:{100 * (1 - share):.1f}%"></i></span>{second}
+</div>"""
+
+
+def _bar(kind: str, left: float, width: float, zero: float = 0.0) -> str:
     style = f"left:{left:.1f}%;width:{width:.1f}%"
-    return f'<span class="cilf-bar"><i class="cilf-{kind}" style="{style}"></i></span>'
+    mark = f'<b style="left:{zero:.1f}%"></b>' if zero else ""
+    return f'<span class="cilf-bar">{mark}<i class="cilf-{kind}" style="{style}"></i></span>'
 
 
 def _legend(*entries: tuple[str, str]) -> str:
@@ -283,7 +286,7 @@ def _hottest(heatmap: np.ndarray) -> str:
     return f"Heat map over the face, strongest in the {upright} part, {across}"
 
 
-def _cosine_axis(values: Sequence[float]) -> tuple[float, float]:
+def _fit_axis(values: Sequence[float]) -> tuple[float, float]:
     """From and to of the bars: zero is always on it, the ends are whole tenths."""
     low, high = min([0.0, *values]), max([0.0, *values])
     low, high = math.floor(10 * low - 1e-9) / 10 if low < 0 else 0.0, math.ceil(10 * high + 1e-9) / 10

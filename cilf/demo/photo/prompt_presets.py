@@ -1,4 +1,51 @@
-"""Sets of prompts to start from. They use only words that the bundled text tower met in training."""
+"""Sets of prompts to start from. None asks for race.
+
+Where the loaded text tower does not know a set's words, the page does not offer it.
+"""
+
+from typing import NamedTuple
+
+
+class Pair(NamedTuple):
+    """Two opposite prompts, each with a short name for its end of a balance."""
+
+    first: str
+    second: str
+    first_prompt: str
+    second_prompt: str
+
+
+def _of_person(first: str, second: str, form: str) -> Pair:
+    return Pair(first, second, form.format(first), form.format(second))
+
+
+# The texts are those whose fit `python -m train words` measures.
+PAIRS: dict[str, tuple[Pair, ...]] = {
+    "Expression": (
+        _of_person("smiling", "serious", "a photo of a {} person"),
+        Pair(
+            "mouth open",
+            "mouth closed",
+            "a photo of a person with an open mouth",
+            "a photo of a person with a closed mouth",
+        ),
+        _of_person("looking left", "looking right", "a photo of a person {}"),
+        _of_person("looking up", "looking down", "a photo of a person {}"),
+    ),
+    "Light": (
+        _of_person("bright", "dark", "a {} photo of a person"),
+        _of_person("warm light", "cold light", "a photo of a person, in {}"),
+        _of_person("lit from the left", "lit from the right", "a photo of a person, {}"),
+        _of_person("strong contrast", "low contrast", "a photo of a person, with {}"),
+    ),
+    "Photo": (
+        _of_person("black and white", "colour", "a {} photo of a person"),
+        _of_person("sharp", "blurry", "a {} photo of a person"),
+        _of_person("grainy", "clean", "a {} photo of a person"),
+        _of_person("vivid colours", "muted colours", "a photo of a person, with {}"),
+    ),
+}
+"""Name of a set → opposites that are shown as balances."""
 
 PRESETS: dict[str, tuple[str, ...]] = {
     "Life stages": (
@@ -26,8 +73,11 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "a photo of an elderly woman",
         "a photo of a grandfather",
     ),
+} | {
+    name: tuple(prompt for pair in pairs for prompt in (pair.first_prompt, pair.second_prompt))
+    for name, pairs in PAIRS.items()
 }
-"""Name on its button -> prompts, youngest first."""
+"""Name on its button → prompts, youngest first where they are ages."""
 
 START = "Life stages"
 """The set that stands in the editor at first."""

@@ -1,7 +1,7 @@
 """The Photo tab: one photo in, every face's age out, and for the chosen face how the age came about."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -15,12 +15,13 @@ from cilf.demo import texts
 from cilf.demo.charts import message
 from cilf.demo.panel import panel
 from cilf.demo.photo import annotation, charts, examples
-from cilf.demo.photo.prompt_presets import PRESETS, START
+from cilf.demo.photo.prompt_presets import PAIRS, PRESETS, START, Pair
 from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.server.sessions import Ticket, Visit, Visits
 from cilf.demo.uploads.images import Upload, preview, shown
 from cilf.errors import CilfError, PhotoError
 from cilf.prediction import FacePrediction, NoFace
+from cilf.similarity.scores import PromptScore, prompt_scores
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,7 @@ class PhotoTab:
                 self.distribution,
                 self.scores,
                 self.heat,
+                *self.presets,
             ],
             "preprocess": False,
             "postprocess": False,
@@ -371,6 +373,9 @@ class PhotoTab:
             self.distribution: charts.distribution(face),
             self.scores: _scores(visit.estimator, face, prompts),
             self.heat: charts.heat_map(face),
+        } | {
+            button: gr.Button(visible=_knows(visit.estimator, prompts))
+            for button, prompts in zip(self.presets, PRESETS.values(), strict=True)
         }
 
     def _offer_whole(self, photo: np.ndarray) -> Updates:
@@ -412,18 +417,32 @@ class PhotoTab:
             return self._nothing(texts.UNEXPECTED)
 
 
+def _knows(estimator: Estimator, prompts: Sequence[str]) -> bool:
+    """Whether the loaded weights know every word of a set."""
+    return estimator.compares_texts and not estimator.unknown_words(prompts)
+
+
 def _scores(estimator: Estimator, face: FacePrediction, text: str) -> str:
     if not estimator.compares_texts:
-        return charts.prompt_scores({}, {}, {}, texts.NO_TEXTS)
+        return charts.prompt_scores((), note=texts.NO_TEXTS)
     lines = texts.prompt_lines(text)
     scored = lines[: texts.MAX_PROMPTS]
     if not scored:
-        return charts.prompt_scores({}, {}, {}, texts.NO_PROMPTS)
-    similarities = estimator.similarity(face, scored)
+        return charts.prompt_scores((), note=texts.NO_PROMPTS)
+    scores = prompt_scores(estimator, face, scored)
     note = texts.TOO_MANY_PROMPTS if len(lines) > len(scored) else ""
-    return charts.prompt_scores(
-        similarities, estimator.softmax(similarities), estimator.unknown_words(scored), note
-    )
+    return charts.prompt_scores(scores, _balances(estimator, scores), note)
+
+
+def _balances(estimator: Estimator, scores: Sequence[PromptScore]) -> list[tuple[Pair, float]]:
+    """Each pair of opposites whose two prompts are scored, with the first one's share of the two."""
+    similarities = {score.prompt: score.similarity for score in scores}
+    pairs = [pair for pairs in PAIRS.values() for pair in pairs]
+    return [
+        (pair, estimator.softmax({prompt: similarities[prompt] for prompt in pair[2:]})[pair.first_prompt])
+        for pair in pairs
+        if similarities.keys() >= {pair.first_prompt, pair.second_prompt}
+    ]
 
 
 def _page(request: gr.Request) -> str:

@@ -27,7 +27,8 @@ class Settings:
         host: address to listen on.
         port: None takes the first free one from 7860.
         share: also give the page a public address through Gradio's tunnel.
-        weights: folder, Hugging Face Hub id, or the name of bundled ones; None for those of CILF.
+        weights: folder, Hugging Face Hub id, the name of bundled ones, or `clip:` and a CLIP of open_clip's; None for
+            those of CILF.
         device: where the model computes, as PyTorch names it.
         mcp: offer the endpoints to language models as tools.
         max_faces: of each photo keep only so many faces; None keeps all.
@@ -95,7 +96,8 @@ def read(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.en
     parser.add_argument(
         "--weights",
         default=environment.get("CILF_WEIGHTS") or None,
-        help="folder or Hugging Face Hub id of other weights, or mtmsa; default CILF_WEIGHTS, or the bundled CILF",
+        help="folder or Hugging Face Hub id of other weights, mtmsa, or clip:MODEL/WEIGHTS for prompts compared by a "
+        "published CLIP; default CILF_WEIGHTS, or the bundled CILF",
     )
     parser.add_argument(
         "--device",

@@ -10,8 +10,20 @@ import pytest
 from cilf.demo import texts
 from cilf.demo.charts import message, model_state
 from cilf.demo.photo import charts
+from cilf.demo.photo.prompt_presets import Pair
 from cilf.prediction import TraceStep
+from cilf.similarity.scores import PromptScore
 from tests.stand_in import EPSILON, make_face
+
+
+def score(
+    prompt: str,
+    above_neutral: float,
+    share: float = 0.5,
+    nearest: dict[str, list[str]] | None = None,
+    scored_by: str = "the tower",
+) -> PromptScore:
+    return PromptScore(prompt, above_neutral + 0.1, above_neutral, share, nearest or {}, scored_by)
 
 
 def test_the_age_card_shows_rounded_age_and_interval() -> None:
@@ -49,40 +61,55 @@ def test_the_interval_stays_on_the_ruler() -> None:
 
 def test_what_a_visitor_writes_is_escaped() -> None:
     prompt = "<img src=x onerror=alert(1)>"
-    table = charts.prompt_scores({prompt: 0.2}, {prompt: 1.0}, {prompt: ["<b>"]}, note="<i>")
+    scores = [score(prompt, 0.2, nearest={"<b>": ["<u>"]}, scored_by="<s>")]
+    table = charts.prompt_scores(scores, note="<i>")
     assert "<img" not in table
     assert "<b>" not in table
+    assert "<u>" not in table
+    assert "<s>" not in table
     assert "<i>" not in table.replace('<i class="', "")
     assert "<img" not in message(prompt)
     assert "<img" not in model_state("failed", prompt)
 
 
-def test_cosine_and_share_stand_beside_unknown_words() -> None:
-    table = charts.prompt_scores(
-        {"a": -0.25, "b zebra": 0.5}, {"a": 0.1, "b zebra": 0.9}, {"b zebra": ["zebra"]}
-    )
+def test_fit_and_share_stand_beside_unknown_words() -> None:
+    scores = [
+        score("a", -0.25, share=0.1),
+        score("b zebra", 0.5, share=0.9, nearest={"zebra": ["bearded"], "qqq": []}),
+    ]
+    table = charts.prompt_scores(scores)
     assert "−0.25" in table
-    assert "0.50" in table
+    assert "+0.50" in table
     assert "90 %" in table
-    assert "Not seen in training: “zebra”" in table
+    assert "Not seen in training: “zebra” (try “bearded”), “qqq”<" in table
+    assert "Compared by the tower." in table
+    assert texts.MEASURED_WORDS not in table
+
+
+def test_a_balance_says_where_between_two_opposites_the_face_lies() -> None:
+    pair = Pair("smiling", "serious", "a smiling person", "a serious person")
+    table = charts.prompt_scores([score("a smiling person", 0.1)], [(pair, 0.8)])
+    assert 'aria-label="smiling 80 %, serious 20 %"' in table
+    assert re.search(r'cilf-heavy">smiling 80 %<.*left:20\.0%.*<span class="">serious 20 %', table, re.DOTALL)
+    assert texts.MEASURED_WORDS in table
 
 
 def test_every_prompt_can_be_removed() -> None:
     prompt = 'a "young" <b>man'
-    table = charts.prompt_scores({prompt: 0.2, "b": 0.1}, {prompt: 0.6, "b": 0.4}, {})
+    table = charts.prompt_scores([score(prompt, 0.2), score("b", 0.1)])
     assert re.findall(r'data-prompt="([^"]*)"', table) == [escape(prompt), "b"]
     assert table.count("aria-label=") == 2
 
 
-def test_bars_of_negative_cosines_end_where_positive_ones_begin() -> None:
-    table = charts.prompt_scores({"a": -0.2, "b": 0.2}, {"a": 0.4, "b": 0.6}, {})
-    bars = re.findall(r'cilf-cosine" style="left:([\d.]+)%;width:([\d.]+)%', table)
+def test_bars_of_prompts_that_fit_worse_end_where_the_others_begin() -> None:
+    table = charts.prompt_scores([score("a", -0.2), score("b", 0.2)])
+    bars = re.findall(r'cilf-fit" style="left:([\d.]+)%;width:([\d.]+)%', table)
     (left, width), (zero, _) = [(float(left), float(width)) for left, width in bars]
     assert left + width == pytest.approx(zero, abs=0.2)
 
 
 def test_no_prompt_asks_for_one() -> None:
-    assert texts.NO_PROMPTS in charts.prompt_scores({}, {}, {})
+    assert texts.NO_PROMPTS in charts.prompt_scores(())
 
 
 def test_the_heat_map_is_told_in_words() -> None:

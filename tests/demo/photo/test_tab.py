@@ -14,6 +14,7 @@ from gradio.context import Context
 from PIL import Image
 
 from cilf.demo import texts
+from cilf.demo.photo.prompt_presets import PAIRS, PRESETS
 from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
@@ -21,6 +22,7 @@ from cilf.errors import WeightsError
 from cilf.prediction import FacePrediction
 from tests.demo.conftest import file_payload, request, send, wait_for
 from tests.stand_in import FakeEstimator, make_face
+from train.data.captions import RACES
 
 
 @pytest.fixture
@@ -92,6 +94,33 @@ def test_prompts_are_scored_without_the_photo(tab: PhotoTab, file: Path, estimat
     assert "an old man" in answer[tab.scores]
     assert "Not seen in training" in answer[tab.scores]
     assert len(estimator.photos) == 1
+
+
+def test_opposites_are_balanced_where_both_are_scored(tab: PhotoTab, file: Path) -> None:
+    last(send(tab, file, "a child", request()))
+    expression = PRESETS["Expression"]
+    both = tab.on_prompts("\n".join(expression), 0, request())[tab.scores]
+    assert both.count("cilf-balance") == len(PAIRS["Expression"])
+    assert "cilf-balance" not in tab.on_prompts("\n".join(expression[1:2]), 0, request())[tab.scores]
+
+
+def test_a_set_is_offered_only_to_weights_that_know_its_words(
+    tab: PhotoTab, file: Path, estimator: FakeEstimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        estimator,
+        "unknown_words",
+        lambda prompts: {prompt: ["smiling"] for prompt in prompts if "smiling" in prompt},
+    )
+    answer = last(send(tab, file, "a child", request()))
+    offered = dict(zip(PRESETS, (answer[button].visible for button in tab.presets), strict=True))
+    assert offered == {name: name != "Expression" for name in PRESETS}
+
+
+def test_no_set_asks_for_race() -> None:
+    asked = " ".join(prompt for prompts in PRESETS.values() for prompt in prompts)
+    words = set(asked.replace("black and white", "").split())
+    assert not words & {*RACES, "african", "european", "caucasian", "hispanic", "latino", "skin"}
 
 
 def test_prompts_that_were_edited_during_the_look_are_scored_after_it(

@@ -25,6 +25,7 @@ from train.data.captions import (
 )
 from train.data.datasets import Sample
 from train.fit.recipe import read_recipe
+from train.studies.words import visitors_prompts
 
 WORDS = set(read_recipe("compact").model.clip.words or ())
 
@@ -195,7 +196,7 @@ def test_the_text_tower_has_tokens_for_more_than_the_captions_say() -> None:
 
 
 def test_visitors_words_are_mostly_known() -> None:
-    prompts = Path("tests/train/prompts_of_visitors.txt").read_text(encoding="utf-8").splitlines()
+    prompts = visitors_prompts()
     known = [set(WORD.findall(prompt.lower())) <= WORDS for prompt in prompts]
     assert len(prompts) == 300
     assert np.mean(known) > 0.75

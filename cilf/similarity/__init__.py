@@ -1,0 +1,1 @@
+"""How well prompts fit a face: the scores, and a published CLIP that can give them."""
