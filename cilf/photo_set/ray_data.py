@@ -6,6 +6,7 @@ that is lost again and has the photos that it had in work predicted once more.
 
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -65,7 +66,7 @@ def predict_dataset(sources: Iterable[str], output: str, config: RayConfig) -> i
     try:
         import fsspec
         import ray
-        from ray.data import ActorPoolStrategy
+        from ray.data import ActorPoolStrategy, DataContext
     except ImportError as error:
         raise UsageError("the engine ray needs Ray Data; install it with `pip install cilf[ray]`") from error
     if fsspec.core.url_to_fs(output)[0].exists(output):
@@ -73,13 +74,15 @@ def predict_dataset(sources: Iterable[str], output: str, config: RayConfig) -> i
     ray.init(
         ignore_reinit_error=True, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
     )
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
     on_gpu = config.device.startswith("cuda")
-    actors = config.actors or max(1, int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)))
+    most = max(1, int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)))
     try:
         rows = _addresses(sources).map_batches(
             _Actor,
             fn_constructor_args=(config,),
-            compute=ActorPoolStrategy(min_size=1, max_size=actors),
+            compute=ActorPoolStrategy(min_size=config.actors or 1, max_size=config.actors or most),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
