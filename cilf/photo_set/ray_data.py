@@ -6,6 +6,7 @@ that is lost again and has the photos that it had in work predicted once more.
 
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -65,7 +66,7 @@ def predict_dataset(sources: Iterable[str], output: str, config: RayConfig) -> i
     try:
         import fsspec
         import ray
-        from ray.data import ActorPoolStrategy
+        from ray.data import ActorPoolStrategy, DataContext
     except ImportError as error:
         raise UsageError("the engine ray needs Ray Data; install it with `pip install cilf[ray]`") from error
     if fsspec.core.url_to_fs(output)[0].exists(output):
@@ -73,13 +74,15 @@ def predict_dataset(sources: Iterable[str], output: str, config: RayConfig) -> i
     ray.init(
         ignore_reinit_error=True, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
     )
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
     on_gpu = config.device.startswith("cuda")
-    actors = config.actors or max(1, int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)))
+    most = max(1, int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)))
     try:
         rows = _addresses(sources).map_batches(
             _Actor,
             fn_constructor_args=(config,),
-            compute=ActorPoolStrategy(min_size=1, max_size=actors),
+            compute=ActorPoolStrategy(min_size=config.actors or 1, max_size=config.actors or most),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
@@ -112,29 +115,24 @@ class _Actor:
 
 
 def _addresses(sources: Iterable[str]) -> "Dataset":
-    """All photos' addresses, `BLOCK` of them in a block: those of listings as bytes, since a name may be no text."""
+    """All photos' addresses, `BLOCK` of them in a block; as bytes, since a file's name may be no text."""
     import ray
 
-    sources = list(sources)
-    lists = [source for source in sources if source.lower().endswith(".parquet")]
-    listed = chain.from_iterable(_listed(source) for source in sources if source not in lists)
+    listed = chain.from_iterable(map(_listed, sources))
     table = pyarrow.table({PATH: pyarrow.array(map(os.fsencode, listed), pyarrow.binary())})
-    if not len(table) and not lists:
+    if not len(table):
         raise UsageError(
-            "no photo was found; name photos, folders with photos in them, or Parquet files of addresses"
+            "no photo was found; name photos, folders with photos, or Parquet files of addresses"
         )
-    blocks = [table.slice(start, BLOCK) for start in range(0, len(table), BLOCK)]
-    parts: list[Dataset] = [ray.data.from_arrow(blocks)] if blocks else []
-    parts += [
-        ray.data.read_parquet(path, columns=[PATH]).repartition(target_num_rows_per_block=BLOCK)
-        for path in lists
-    ]
-    return parts[0].union(*parts[1:]) if parts[1:] else parts[0]
+    return ray.data.from_arrow([table.slice(start, BLOCK) for start in range(0, len(table), BLOCK)])
 
 
 def _listed(source: str) -> Iterator[str]:
     import fsspec
 
+    if source.lower().endswith(".parquet"):
+        yield from _read_addresses(source)
+        return
     if not (_is_remote(source) or "*" in source):
         yield from (name for name, _ in find_photos(source))
         return
@@ -145,6 +143,18 @@ def _listed(source: str) -> Iterator[str]:
         for each in inside:
             if each == path or _is_photo(each.removeprefix(path)):
                 yield system.unstrip_protocol(each) if _is_remote(source) else each
+
+
+def _read_addresses(source: str) -> list[str]:
+    import fsspec
+    from pyarrow import parquet
+
+    try:
+        with fsspec.open(source, "rb") as file:
+            addresses: list[str] = parquet.read_table(file, columns=[PATH])[PATH].to_pylist()
+    except (OSError, ValueError, LookupError) as error:
+        raise UsageError(f"'{source}' is no Parquet file with a column '{PATH}' of addresses") from error
+    return addresses
 
 
 def _is_photo(path: str) -> bool:

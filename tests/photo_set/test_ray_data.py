@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -50,20 +49,21 @@ def test_two_actors_of_which_one_is_killed_give_the_rows_of_the_local_engine(
 ) -> None:
     output = tmp_path / "ages.parquet"
     killed: list[int] = []
+    done = threading.Event()
 
     def kill_an_actor() -> None:
-        while not killed and not output.exists():
+        while not done.wait(0.1):
             for process in psutil.process_iter(["cmdline"]):
-                if "MapWorker" in " ".join(process.info["cmdline"] or ()):
-                    time.sleep(1)
+                title = " ".join(process.info["cmdline"] or ())
+                if "MapWorker" in title and "__init__" not in title and "restart" not in title:
                     os.kill(process.pid, signal.SIGKILL)
                     killed.append(process.pid)
                     return
-            time.sleep(0.1)
 
     thread = threading.Thread(target=kill_an_actor)
     thread.start()
     rows = predict_dataset([str(photos)], str(output), RayConfig(actors=2))
+    done.set()
     thread.join()
     assert killed
     assert rows == len(local)
