@@ -25,7 +25,7 @@ from cilf.similarity.scores import PromptScore, prompt_scores
 
 log = logging.getLogger(__name__)
 
-# Predictions that may run side by side: PyTorch spreads one over all cores, so more would only wait for each other.
+# Predictions that may run side by side: each keeps a core busy, so more would only wait for each other.
 PREDICTIONS_AT_ONCE = 2
 
 # Choosing a face and scoring prompts are quick.
