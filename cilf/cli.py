@@ -200,11 +200,13 @@ def _predict_here(arguments: argparse.Namespace, rows_by_status: Counter[str]) -
     if output is None:
         _print_table((row for rows in predict(photos) for row in rows), prompts)
         return
-    made_by = {"cilf": cilf.__version__, "weights": estimator.sha256, "graph": estimator.graph_sha256}
-    made_by |= {
+    made_by = {
+        "cilf": cilf.__version__,
+        "weights": estimator.sha256,
+        "graph": estimator.graph_sha256,
         "no_face": arguments.no_face,
         "prompts": prompts,
-        "scored_by": prompts and estimator.scored_by,
+        "scored_by": estimator.scored_by if prompts else "",
     }
     with Journal(output, made_by) as journal:
         done = journal.resume(name for name, _ in photos)

@@ -11,6 +11,7 @@ were trained on labels: theirs is **prompt-only** and never called otherwise.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from cilf.checkpoint import Checkpoint, load
 from cilf.errors import PhotoError, WeightsError
 from cilf.face.finder import FaceFinder, align
 from cilf.face.images import open_photo
+from cilf.inference.tokenizer import unknown_words
 from cilf.model.cilf import CILF
 from cilf.similarity.published_clip import registered
 from train.data.captions import TEMPLATES
@@ -153,7 +155,7 @@ def towers_of(checkpoint: Checkpoint, device: str = "cpu") -> PromptModel:
         scale=model.scale.item(),
         encode_image=encode_image,
         encode_text=model.towers.encode_text,
-        unknown_words=model.towers.unknown_words,
+        unknown_words=partial(unknown_words, model.towers.config),
     )
 
 

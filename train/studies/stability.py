@@ -68,9 +68,9 @@ class OffsetFinder(FaceFinder):
         super().__init__()
         self.signs = np.zeros((6, 2))
 
-    def find(self, photo: Pyramid, *, tiles: bool = True) -> list[Face]:
+    def find(self, photo: np.ndarray | Pyramid, tiles: bool = True) -> list[Face]:
         """See `FaceFinder.find`."""
-        faces = super().find(photo, tiles=tiles)
+        faces = super().find(photo, tiles)
         return [
             face if face.keypoints is None else replace(face, keypoints=face.keypoints + OFFSET * self.signs)
             for face in faces
