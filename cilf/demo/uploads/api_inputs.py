@@ -24,7 +24,7 @@ def name_of(photo: Any) -> str:
     if isinstance(photo, dict):
         return shortened(Path(str(photo.get("path") or "photo")).name)
     # `urlsplit` keeps its last 128 texts: of megabytes each they would fill the memory.
-    if not isinstance(photo, str) or photo.startswith("data:") or len(photo) > MAX_ADDRESS:
+    if not isinstance(photo, str) or photo.startswith("data:") or len(photo) > 10 * MAX_ADDRESS:
         return "photo"
     try:
         return shortened(unquote(urlsplit(photo).path).rpartition("/")[2]) or "photo"
