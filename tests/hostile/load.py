@@ -35,6 +35,9 @@ VISITORS, UNDISTURBED = 4, 12
 # Under load, so many seconds pass from a visitor's result to the next photo.
 PAUSE_S = 5.0
 
+# So long after the load's end an answer may still come.
+PATIENCE_S = 60.0
+
 # Within so many seconds after the load everything must be as before.
 SETTLING_S = 20.0
 
@@ -257,12 +260,20 @@ async def _repeat(name: str, address: str, functions: dict[str, int], end: float
     """One client's act, again and again until then; what breaks is an error, and the client goes on."""
     async with httpx.AsyncClient(base_url=address, timeout=120) as http:
         act: Callable[[], Awaitable[None]] = getattr(Client(http, functions, figures), name)
-        while time.monotonic() < end:
-            try:
-                await act()
-            except (httpx.HTTPError, ValueError, KeyError) as error:
-                figures.errors.append(f"{name}: {type(error).__name__} {error}")
-                await asyncio.sleep(1)
+        try:
+            async with asyncio.timeout(end - time.monotonic() + PATIENCE_S):
+                while time.monotonic() < end:
+                    await _try(name, act, figures)
+        except TimeoutError:
+            figures.errors.append(f"{name}: no answer within {PATIENCE_S:.0f} s after the load")
+
+
+async def _try(name: str, act: Callable[[], Awaitable[None]], figures: Figures) -> None:
+    try:
+        await act()
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        figures.errors.append(f"{name}: {type(error).__name__} {error}")
+        await asyncio.sleep(1)
 
 
 async def _under_load(site: Site, minutes: float, clients: int) -> tuple[Figures, Figures]:
