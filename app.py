@@ -34,6 +34,7 @@ from cilf.demo.server.line import give_way
 from cilf.demo.server.model_host import ModelHost, age_estimator
 from cilf.demo.server.sessions import SessionStore, Visits
 from cilf.demo.server.settings import Settings, read
+from cilf.demo.uploads.pixel_budget import give_memory_back
 from cilf.errors import UsageError
 
 # Uploads are removed as soon as they are read, and `upload_folder` sweeps those that nobody reads. In seconds: how
@@ -129,7 +130,8 @@ def _serve(settings: Settings) -> None:
     sets, visits, streams = PhotoSets(host), Visits(), Streams()
     page = build_page(host, load, settings, sets, visits, streams)
     # Gradio lists the names of uploads in order to remove them itself, which it is not asked to.
-    forgets = visits.forget_old, streams.forget_old, page.upload_file_set.clear
+    # Large requests leave memory behind that the C library would keep.
+    forgets = visits.forget_old, streams.forget_old, page.upload_file_set.clear, give_memory_back
     upload_folder.keep_swept(SWEEP_EVERY, UPLOAD_AGE, *forgets)
     host.start()  # not earlier: PyTorch's import would hold up the page's
     if zero_gpu.is_here():

@@ -127,10 +127,10 @@ def test_a_table_to_read(photos: Path, capsys: pytest.CaptureFixture[str]) -> No
     out, err = capsys.readouterr()
     assert err == ""
     assert out.splitlines()[1:3] == [
-        " 30.50     21.25-39.00    31.00      2  corrected       unsure          0  "
-        "0 2 10 12                 photos/a.png",
-        " 30.50     21.25-39.00    31.00      2  corrected       unsure          1  "
-        "12 2 22 12                photos/a.png",
+        " 30.50     21.25-39.00    31.00      2  corrected       unsure          "
+        "0  0 2 10 12                 photos/a.png",
+        " 30.50     21.25-39.00    31.00      2  corrected       unsure          "
+        "1  12 2 22 12                photos/a.png",
     ]
     assert out.splitlines()[3].endswith("no face was found in 'photos/b.png'")
     assert "unreadable" in out.splitlines()[4]

@@ -140,6 +140,7 @@ def _archives() -> Iterator[Case]:
     yield "archive", packed({f"{number}.png": b"" for number in range(10_001)}).getvalue()
     yield "archive", packed({"a.png": packed({"a.png": png}).getvalue()}).getvalue()
     stored = packed({"a.png": png}, 0).getvalue()
+    yield "archive", stored.replace(b"a.png", b"\0.png")  # a member without a name
     for place, value in (
         (6, b"\x01\0"),
         (8, b"\x63\0"),

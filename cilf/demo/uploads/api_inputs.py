@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from gradio_client.utils import synchronize_async
 
-from cilf.demo.limits import MAX_PHOTO, shortened
+from cilf.demo.limits import MAX_ADDRESS, MAX_PHOTO, shortened
 from cilf.demo.uploads.images import Upload, is_uploaded, remove
 from cilf.demo.uploads.url_download import Budget, fetch
 
@@ -23,7 +23,8 @@ def name_of(photo: Any) -> str:
     photo = _address_or_record(photo)
     if isinstance(photo, dict):
         return shortened(Path(str(photo.get("path") or "photo")).name)
-    if not isinstance(photo, str) or photo.startswith("data:"):
+    # `urlsplit` keeps its last 128 texts: of megabytes each they would fill the memory.
+    if not isinstance(photo, str) or photo.startswith("data:") or len(photo) > MAX_ADDRESS:
         return "photo"
     try:
         return shortened(unquote(urlsplit(photo).path).rpartition("/")[2]) or "photo"

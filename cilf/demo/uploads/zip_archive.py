@@ -47,7 +47,7 @@ class Archive:
             self._zip = zipfile.ZipFile(_Bounded(file))
         except _ListTooLongError:
             raise PhotoError(self._too_many()) from None
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, UnicodeError):
+        except Exception:  # zipfile raises all kinds of errors on damage
             raise PhotoError(f"'{name}' is not a zip file, or is damaged; pack it again") from None
         self._members = [member for member in self._zip.infolist() if _is_photo(member)]
         if not self._members:
@@ -93,7 +93,7 @@ class Archive:
 
 def _is_photo(member: zipfile.ZipInfo) -> bool:
     parts = PurePosixPath(member.filename).parts
-    if member.is_dir() or not parts:
+    if not parts or member.is_dir():  # `is_dir` fails at a name without a letter
         return False
     # `..` is no hidden folder: such a name is only shown.
     hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)

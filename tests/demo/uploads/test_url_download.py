@@ -288,6 +288,12 @@ def test_what_is_no_address_gives_a_sentence(photo: Any) -> None:
     api_inputs.discard([photo])
 
 
+def test_a_long_text_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`urlsplit` would keep it in memory."""
+    monkeypatch.setattr(api_inputs, "urlsplit", lambda _: pytest.fail("it is taken apart"))
+    assert api_inputs.name_of("a" * 1_000_000) == "photo"
+
+
 def test_gradio_relays_no_address(elsewhere: Elsewhere, checked: list[str]) -> None:
     with gr.Blocks(analytics_enabled=False) as page:
         gr.Image()
