@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -109,7 +110,7 @@ class _Actor:
         rows: list[dict[str, Any]] = []
         for address in batch[PATH].to_pylist():
             name = os.fsdecode(address)
-            photo = partial(_read, name) if _is_remote(name) else Path(name)
+            photo = partial(_content, name) if _is_remote(name) else Path(name)
             rows += predict_photo(self._estimator, name, photo, no_face=self._config.no_face).rows
         return pyarrow.Table.from_pylist(list(map(plain_row, rows)), schema=parquet_schema())
 
@@ -167,15 +168,17 @@ def _is_remote(address: str) -> bool:
     return "://" in address
 
 
-def _read(address: str) -> bytes:
+@contextmanager
+def _content(address: str) -> Iterator[bytes]:
     import fsspec
 
     try:
         with fsspec.open(address, "rb") as file:
-            return bytes(file.read())
+            content = bytes(file.read())
     except Exception as error:  # every kind of store has its own
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise PhotoError(f"'{address}' cannot be read ({what}); check the address") from error
+    yield content
 
 
 def _cause(error: BaseException) -> CilfError:
