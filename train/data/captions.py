@@ -177,6 +177,21 @@ def opposite(
     return _written(draft._replace(statements=tuple(statements)))
 
 
+def attribute_pair(column: int, chance: random.Random) -> tuple[str, str]:
+    """Two texts alike but for one attribute: true where it is clearly there, and where it is clearly not.
+
+    Where no words say that it is not there, the second text says nothing of it.
+    """
+    noun = _noun(30.0, None, chance, plain=True)
+    dice = tuple(chance.random() for _ in range(11))
+    texts = []
+    for sign in (1, -1):
+        statements = [each for each in _by_literal().get((column, sign), ()) if len(each.literals) == 1]
+        said = (chance.choice(statements),) if statements else ()
+        texts.append(_text(Draft(noun, None, None, None, said, dice)))
+    return texts[0], texts[1]
+
+
 def _refutes(sample: Sample, hint: Statement) -> bool:
     """Whether a hint is false of the sample by its labels."""
     other_gender = None not in (hint.gender, sample.gender) and hint.gender != sample.gender

@@ -23,6 +23,7 @@ class LossConfig:
         distribution: weight of KL(label distribution ‖ prediction).
         l1: weight of |E[age] − age| / 10.
         contrastive: weight of the image-text loss on the fused embedding.
+        attributes: weight of the loss on pairs of texts that differ in one measured attribute.
         contrastive_sigma: years, how far a face may be from a caption's age and still match.
         score_map: weight of the auxiliary loss on the grid's score map (DenseCLIP).
         score_map_temperature: of that loss.
@@ -38,6 +39,7 @@ class LossConfig:
     distribution: float = 1.0
     l1: float = 1.0
     contrastive: float = 0.5
+    attributes: float = 0.0
     contrastive_sigma: float = 1.5
     score_map: float = 0.4
     score_map_temperature: float = 0.07
@@ -85,6 +87,43 @@ class Texts:
     scale: Float[Tensor, ""]
     matches: Float[Tensor, "image text"]
     unknown: Bool[Tensor, "image text"] | None = None
+    pairs: "AttributePairs | None" = None
+
+
+@dataclass(frozen=True)
+class AttributePairs:
+    """Texts that differ in one attribute, and what was measured of it.
+
+    Attributes:
+        present, absent: (A, D) of unit length.
+        truth: (B, A) in [0, 1], how clearly each attribute is there.
+        measured: (B, A) where that is known.
+    """
+
+    present: Float[Tensor, "attribute embed"]
+    absent: Float[Tensor, "attribute embed"]
+    truth: Float[Tensor, "image attribute"]
+    measured: Bool[Tensor, "image attribute"]
+
+
+FEWEST = 4  # images that an attribute's presence, or its absence, is averaged over at least
+
+
+def attribute_loss(
+    image: Float[Tensor, "image embed"], pairs: AttributePairs, scale: Float[Tensor, ""]
+) -> Float[Tensor, ""]:
+    """Mean over attributes of the cross-entropy of which text of its pair fits better.
+
+    In the contrastive loss an attribute that a caption names counts little beside age and gender, by which nearly every
+    text can be told from the others. Here nothing else differs. Presence and absence weigh the same, however rare.
+    """
+    logits = (scale * image @ (pairs.present - pairs.absent).T).float()
+    surprise = F.binary_cross_entropy_with_logits(logits, pairs.truth, reduction="none")
+    total = logits.new_zeros(logits.shape[1])
+    for share in (pairs.truth, 1 - pairs.truth):
+        share = share * pairs.measured
+        total = total + (share * surprise).sum(dim=0) / (2 * share.sum(dim=0).clamp(min=FEWEST))
+    return total.mean()
 
 
 def contrastive(image: Float[Tensor, "image embed"], texts: Texts) -> Float[Tensor, ""]:
@@ -144,18 +183,24 @@ def total_loss(
     def matched(embedding: Tensor) -> Tensor:
         return config.contrastive * contrastive(gather(embedding[:count]), texts)
 
+    def named(embedding: Tensor) -> Tensor:
+        if texts.pairs is None or not config.attributes:
+            return embedding.new_zeros(())
+        return config.attributes * attribute_loss(embedding[:count], texts.pairs, texts.scale)
+
     scores = prediction.scores[:count].mean(dim=(2, 3)) / config.score_map_temperature
     logits = prediction.estimate.logits
     terms = {
         "distribution": divergence(prediction.estimate),
         "l1": error(prediction.estimate),
         "contrastive": matched(prediction.embedding),
+        "attributes": named(prediction.embedding),
         "score_map": config.score_map * cross_entropy(target, scores),
     }
     if config.parts:
         for name, part in (("tower", prediction.tower), ("shares", prediction.shares)):
             age_terms = divergence(part.estimate) + error(part.estimate)
-            terms[name] = config.parts * (age_terms + matched(part.embedding))
+            terms[name] = config.parts * (age_terms + matched(part.embedding) + named(part.embedding))
     if views:
         terms["consistency"] = config.consistency * symmetric_divergence(
             logits[:views], logits[count:], config.consistency_temperature

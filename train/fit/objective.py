@@ -18,6 +18,7 @@ from cilf.errors import UsageError
 from cilf.model.base import AgeModel
 from cilf.model.cilf import CILF, build_model
 from cilf.model.mtmsa import MTMSA
+from train.data.attributes import ATTRIBUTES
 from train.data.augmentation.augment import Draws, plain, second_view
 from train.data.batches import Batch
 from train.data.captions import agreement
@@ -26,7 +27,7 @@ from train.data.photo_attributes import photo_attributes
 from train.fit.distillation import Teachers
 from train.fit.distributed import gather, gather_rows, single
 from train.fit.imagenet_weights import load_imagenet
-from train.fit.losses import Texts, label_distribution, total_loss
+from train.fit.losses import AttributePairs, Texts, label_distribution, total_loss
 from train.fit.mtmsa_losses import Labels, MTMSALabels, multi_task_loss
 from train.fit.precision import autocast
 from train.fit.recipe import AnyRecipe, MTMSARecipe, Recipe
@@ -127,12 +128,14 @@ class CilfSystem(System):
         targets = self.targets(batch)
         age, target = targets.age, label_distribution(targets.age, recipe.loss.sigma, self.ages)
         matches, unknown = self._matches(batch, targets)
+        truth, measured = _measured(targets.attributes, batch)
         if chance.random() < recipe.fit.mixup_share:
             weight = chance.betavariate(recipe.fit.mixup, recipe.fit.mixup)
             pixels, target, age = (_mixed(value, weight) for value in (pixels, target, age))
             count = len(batch.samples)
             matches = torch.cat([_mixed(rows, weight) for rows in matches.split(count)])
             unknown = torch.cat([rows | rows.flip(0) for rows in unknown.split(count)])
+            truth, measured = _mixed(truth, weight), measured & measured.flip(0)
         template = chance.randrange(len(recipe.model.prompts.templates))
         with torch.autocast(pixels.device.type, enabled=False):
             pixels = _with_second_views(pixels, batch.draws) if recipe.loss.consistency else pixels
@@ -142,8 +145,12 @@ class CilfSystem(System):
             target = target.lerp(distilled, recipe.loss.distillation)
         prediction = model(pixels, model.encode_ages(template))
         text = model.towers.encode_ids(targets.ids)
+        pairs = None
+        if targets.pair_ids is not None and recipe.loss.attributes:
+            of_pairs = model.towers.encode_ids(targets.pair_ids)
+            pairs = AttributePairs(of_pairs[::2], of_pairs[1::2], truth, measured)
         with torch.autocast(pixels.device.type, enabled=False):
-            texts = Texts(gather(text), model.scale, matches, unknown)
+            texts = Texts(gather(text), model.scale, matches, unknown, pairs)
             return total_loss(prediction, age, target, texts, recipe.loss, gather=gather)
 
     @property
@@ -196,6 +203,13 @@ class MTMSASystem(System):
     def predict_ages(self, subset: Subset, size: int) -> np.ndarray:
         """See `System.predict_ages`."""
         return predict_ages(self.model, subset, size)
+
+
+def _measured(attributes: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Of each photo and attribute how clearly it is there, in [0, 1], and whether that is known."""
+    if attributes is None:
+        attributes = torch.zeros(len(batch.samples), len(ATTRIBUTES), device=batch.pixels.device)
+    return (attributes.float() + 1) / 2, attributes != 0
 
 
 def _mixed(value: Tensor, weight: float) -> Tensor:

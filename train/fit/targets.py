@@ -23,9 +23,9 @@ from torch import Tensor
 
 from cilf.inference.tokenizer import Tokenizer
 from cilf.model.config import ClipConfig
-from train.data.attributes import MESH, visible
+from train.data.attributes import ATTRIBUTES, MESH, visible
 from train.data.batches import Batch
-from train.data.captions import Caption, agreement, caption, opposite
+from train.data.captions import Caption, agreement, attribute_pair, caption, opposite
 from train.data.datasets import Sample
 
 AHEAD = 3  # batches whose targets are being made while one is learned from
@@ -70,6 +70,8 @@ class TextTargets:
         ids: (T, L) their tokens.
         matches: (B, T) in [0, 1], how true each text is of each photo.
         unknown: (B, T) where nothing is known of that.
+        pair_ids: (2A, L) tokens of a pair of texts for each attribute (`attribute_pair`); None where nothing was
+            measured.
     """
 
     age: Float[Tensor, " batch"]
@@ -78,11 +80,16 @@ class TextTargets:
     ids: Int[Tensor, "text token"]
     matches: Float[Tensor, "batch text"]
     unknown: Bool[Tensor, "batch text"]
+    pair_ids: Int[Tensor, "pair token"] | None = None
 
     def to(self, device: torch.device) -> "TextTargets":
         """The same with its tensors on a device."""
-        names = ("age", "ids", "matches", "unknown")
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
+        names = ("age", "attributes", "ids", "matches", "unknown", "pair_ids")
+        values = {name: getattr(self, name) for name in names}
+        moved = {
+            name: each.to(device, non_blocking=True) for name, each in values.items() if each is not None
+        }
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,12 @@ class Captioner:
         matches = agreement(samples, attributes, captions, self.sigma)
         age = torch.tensor([float(sample.age) for sample in samples])
         ids = torch.from_numpy(_tokenizer(self)([each.text for each in captions]))
-        return TextTargets(age, captions, attributes, ids, matches.truth, matches.unknown)
+        pair_ids = None
+        if attributes is not None:
+            chance = random.Random(f"{self.seed}/{batch.step}/pairs")  # in all processes the same
+            pairs = [text for column in range(len(ATTRIBUTES)) for text in attribute_pair(column, chance)]
+            pair_ids = torch.from_numpy(_tokenizer(self)(pairs))
+        return TextTargets(age, captions, attributes, ids, matches.truth, matches.unknown, pair_ids)
 
     def __hash__(self) -> int:
         return hash((self.context_length, self.clip.token_ids))

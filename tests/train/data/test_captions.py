@@ -16,6 +16,7 @@ from train.data.caption_words import Statement, caption_words
 from train.data.captions import (
     Caption,
     agreement,
+    attribute_pair,
     caption,
     general_words,
     misspellings,
@@ -165,6 +166,13 @@ def test_captions_have_a_large_vocabulary_and_fit_the_text_tower() -> None:
     length = read_recipe("compact").model.clip.architecture["text_cfg"]["context_length"]
     tokens = (open_clip.SimpleTokenizer(context_length=77)(texts) != 0).sum(dim=1)
     assert (tokens <= length).float().mean() > 0.999
+
+
+@given(st.sampled_from(range(len(ATTRIBUTES))), st.integers(0, 10_000))
+def test_the_texts_of_a_pair_differ_in_known_words(column: int, seed: int) -> None:
+    present, absent = attribute_pair(column, random.Random(seed))
+    assert present != absent
+    assert set(WORD.findall(f"{present} {absent}")) <= WORDS
 
 
 def test_every_attribute_can_be_named_and_denied() -> None:

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from train.fit.losses import Texts, contrastive, label_distribution, symmetric_divergence
+from train.fit.losses import (
+    AttributePairs,
+    Texts,
+    attribute_loss,
+    contrastive,
+    label_distribution,
+    symmetric_divergence,
+)
 
 
 @given(st.lists(st.floats(0, 116), min_size=1, max_size=5), st.floats(0.5, 5))
@@ -75,3 +82,25 @@ def test_a_divergence_is_nil_for_equal_views_and_else_positive(seed: int, temper
     assert symmetric_divergence(first, second, temperature) == pytest.approx(
         symmetric_divergence(second, first, temperature).item(), rel=1e-5
     )
+
+
+def attribute_pairs(truth: list[list[float]], measured: list[list[bool]]) -> AttributePairs:
+    """Two attributes, whose texts lie along the first and the second axis."""
+    axes = torch.eye(2, 4)
+    return AttributePairs(axes, -axes, torch.tensor(truth), torch.tensor(measured))
+
+
+def test_an_attribute_costs_ln_2_where_neither_text_fits_better() -> None:
+    image = torch.eye(4)[2:].repeat_interleave(4, dim=0)
+    pairs = attribute_pairs([[1.0, 0.0]] * 4 + [[0.0, 1.0]] * 4, [[True, True]] * 8)
+    assert attribute_loss(image, pairs, torch.tensor(10.0)).item() == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_images_are_drawn_to_the_text_that_is_true_of_them() -> None:
+    image = F.normalize(torch.ones(8, 4), dim=-1).requires_grad_()
+    pairs = attribute_pairs([[1.0, 0.0]] * 4 + [[0.0, 0.0]] * 4, [[True, False]] * 8)
+    attribute_loss(image, pairs, torch.tensor(10.0)).backward()
+    assert image.grad is not None
+    assert (image.grad[:4, 0] < 0).all()
+    assert (image.grad[4:, 0] > 0).all()
+    assert (image.grad[:, 1] == 0).all()  # what was not measured counts neither way
