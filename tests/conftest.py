@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from cilf.face.finder import FaceFinder
+
+# A busy machine may take a second for what takes a millisecond; no test of time.
+settings.register_profile("cilf", deadline=None)
+settings.load_profile("cilf")
 
 BROWSER = Path(__file__).with_name("browser")
 
