@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -128,8 +128,8 @@ class AgeEstimator:
         return graph.sha256 if graph else None
 
     @property
-    def kind(self) -> Literal["cilf", "mtmsa"]:
-        """Which system the weights are of."""
+    def kind(self) -> str:
+        """Which system the weights are of: the name of its family (`cilf.model.registry`)."""
         return self._checkpoint.config.model.kind
 
     @property

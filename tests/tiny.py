@@ -12,6 +12,8 @@ from cilf.model.cilf import CILF, ModelConfig, build_model
 from cilf.model.clip import ClipConfig
 from cilf.model.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble
 from cilf.model.fourierformer import FusionConfig
+from cilf.model.lra_gnn import LRAGNN, LRAGNNConfig
+from cilf.model.mcgrl import MCGRL, MCGRLConfig
 from cilf.model.mtmsa import MTMSA, GaussianError, MTMSAConfig
 from cilf.model.predictive import PredictiveConfig
 from cilf.model.prompts import PromptConfig
@@ -59,6 +61,26 @@ MTMSA_CHECKPOINT = CheckpointConfig(
     correction=CorrectionConfig(epsilon=9.0),
     training={"data": ["utkface"]},
 )
+
+
+LRA_GNN_MODEL = LRAGNNConfig(
+    image_size=64, trunk="test_resnet", width=16, heads=2, key_width=8, layers=2, policy_width=16
+)
+MCGRL_MODEL = MCGRLConfig(
+    image_size=64, trunk="test_resnet", width=16, neighbours=(6, 4), dilations=(1, 2), embed=16
+)
+LRA_GNN_CHECKPOINT = replace(MTMSA_CHECKPOINT, model=LRA_GNN_MODEL)
+MCGRL_CHECKPOINT = replace(MTMSA_CHECKPOINT, model=MCGRL_MODEL)
+
+
+def lra_gnn() -> LRAGNN:
+    torch.manual_seed(0)
+    return LRAGNN(LRA_GNN_MODEL).eval()
+
+
+def mcgrl() -> MCGRL:
+    torch.manual_seed(0)
+    return MCGRL(MCGRL_MODEL).eval()
 
 
 def mtmsa() -> MTMSA:

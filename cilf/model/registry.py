@@ -13,6 +13,8 @@ from pydantic import Discriminator, Tag
 from cilf.model.base import AgeModel
 from cilf.model.cilf import ModelConfig, build_model
 from cilf.model.correction import EnsembleConfig, ErrorEnsemble
+from cilf.model.lra_gnn import LRAGNN, LRAGNNConfig
+from cilf.model.mcgrl import MCGRL, MCGRLConfig
 from cilf.model.mtmsa import MTMSA, GaussianError, MTMSAConfig
 
 ErrorNetwork = ErrorEnsemble | GaussianError
@@ -25,9 +27,11 @@ class Family:
     Attributes:
         name: `kind` of its configurations.
         title: for people.
-        bundled: name of its bundled checkpoint, for `AgeEstimator.from_pretrained`.
+        summary: for the page: what it is, and what it cannot do.
         build: configuration → network with random weights, or with published ones where the configuration names some.
         without_published_weights: configuration → the same for weights that are at hand.
+        bundled: name of its bundled checkpoint, for `AgeEstimator.from_pretrained`; empty where none comes with the
+            package.
         compares_texts: it has a text tower, so faces can be compared with prompts.
         corrects: it has an error ensemble, by which an estimate can be corrected.
         classify: (network, crop and its mirror image as (2, 3, S, S) pixels in [0, 1]) → label of each attribute; for
@@ -36,10 +40,11 @@ class Family:
 
     name: str
     title: str
-    bundled: str
+    summary: str
     build: Callable[[Any], AgeModel]
-    compares_texts: bool
-    corrects: bool
+    bundled: str = ""
+    compares_texts: bool = False
+    corrects: bool = False
     without_published_weights: Callable[[Any], Any] = lambda config: config
     classify: Callable[[Any, Any], dict[str, str]] | None = None
 
@@ -48,12 +53,15 @@ def _without_published_clip(config: ModelConfig) -> ModelConfig:
     return replace(config, clip=replace(config.clip, pretrained=None))
 
 
+NO_WORDS = "it has no text tower, so it compares no words"
+
 FAMILIES: Mapping[str, Family] = {
     family.name: family
     for family in (
         Family(
             name="cilf",
             title="CILF compact",
+            summary="CILF: fuses image and text; an error ensemble judges each estimate; compares faces with words",
             bundled="compact",
             build=build_model,
             compares_texts=True,
@@ -63,11 +71,25 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="mtmsa",
             title="MTMSA",
+            summary="MTMSA: a ResNet34 with dilated multi-scale attention; its Gaussian says itself what error to expect, "
+            f"so it never corrects; {NO_WORDS}",
             bundled="mtmsa",
             build=MTMSA,
-            compares_texts=False,
-            corrects=False,
             classify=MTMSA.classify,
+        ),
+        Family(
+            name="lra-gnn",
+            title="LRA-GNN (compact rebuild)",
+            summary="LRA-GNN, a compact rebuild: graphs of latent relations between the parts of a face, and a walk on a "
+            f"grid of decades and years; it never corrects; {NO_WORDS}",
+            build=LRAGNN,
+        ),
+        Family(
+            name="mcgrl",
+            title="MCGRL (compact rebuild)",
+            summary="MCGRL, a compact rebuild: graph convolutions over the parts of a face, trained with masked parts and "
+            f"by contrast; it never corrects; {NO_WORDS}",
+            build=MCGRL,
         ),
     )
 }
@@ -78,17 +100,22 @@ def _kind(stored: Any) -> Any:
     return stored.get("kind", "cilf") if isinstance(stored, dict) else getattr(stored, "kind", None)
 
 
+AnyConfig = ModelConfig | MTMSAConfig | LRAGNNConfig | MCGRLConfig
 SystemConfig = Annotated[
-    Annotated[ModelConfig, Tag("cilf")] | Annotated[MTMSAConfig, Tag("mtmsa")], Discriminator(_kind)
+    Annotated[ModelConfig, Tag("cilf")]
+    | Annotated[MTMSAConfig, Tag("mtmsa")]
+    | Annotated[LRAGNNConfig, Tag("lra-gnn")]
+    | Annotated[MCGRLConfig, Tag("mcgrl")],
+    Discriminator(_kind),
 ]
 
 
-def family_of(config: ModelConfig | MTMSAConfig) -> Family:
+def family_of(config: AnyConfig) -> Family:
     """The family of a configuration."""
     return FAMILIES[config.kind]
 
 
-def build(config: ModelConfig | MTMSAConfig) -> AgeModel:
+def build(config: AnyConfig) -> AgeModel:
     """The network with random weights, or with published ones where its configuration names some."""
     return family_of(config).build(config)
 

@@ -41,7 +41,7 @@ from train.data.captions import agreement, caption
 from train.data.crop_cache import Subset
 from train.fit import provenance
 from train.fit.loop import averaged_model, fit
-from train.fit.losses import Texts, label_distribution, total_loss
+from train.fit.losses.cilf import Texts, label_distribution, total_loss
 from train.fit.optimizer import cosine_rate
 from train.fit.precision import autocast
 from train.fit.recipe import Recipe

@@ -50,9 +50,11 @@ def _of(estimator: Estimator, report: Report | None) -> Evidence:
 
 def _facts(estimator: Estimator, report: Report | None) -> str:
     """What is loaded and from where."""
+    from cilf.model.registry import FAMILIES  # brings PyTorch, for which the page does not wait
+
     body = f"""<p class="cilf-lead" id="in-use">{escape(estimator.source)}</p>
   <dl class="cilf-facts">
-    <dt>System</dt><dd>{escape(texts.SYSTEMS[estimator.kind])}</dd>
+    <dt>System</dt><dd>{escape(FAMILIES[estimator.kind].summary)}</dd>
     <dt>Off by</dt><dd>{_headline(report)}</dd>
     <dt>Interval</dt><dd>{_interval(report)}</dd>
     <dt>SHA-256</dt><dd><code>{escape(estimator.sha256)}</code></dd>

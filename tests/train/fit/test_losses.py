@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from train.fit.losses import Texts, contrastive, label_distribution, symmetric_divergence
+from train.fit.losses.cilf import Texts, contrastive, label_distribution, symmetric_divergence
 
 
 @given(st.lists(st.floats(0, 116), min_size=1, max_size=5), st.floats(0.5, 5))

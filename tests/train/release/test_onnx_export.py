@@ -27,7 +27,7 @@ def mixed(make: Callable[[], AgeModel], seed: int) -> AgeModel:
     return model
 
 
-@pytest.fixture(scope="module", params=[tiny.model, tiny.bounded_model, tiny.mtmsa])
+@pytest.fixture(scope="module", params=[tiny.model, tiny.bounded_model, tiny.mtmsa, tiny.lra_gnn, tiny.mcgrl])
 def make(request: pytest.FixtureRequest) -> Callable[[], AgeModel]:
     function: Callable[[], AgeModel] = request.param
     return function
