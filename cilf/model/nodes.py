@@ -69,11 +69,15 @@ class GridTrunk(nn.Module):
     ) -> Float[Tensor, "batch channel rows columns"]:
         """RGB crops with values in [0, 1]."""
         pixels = (pixels - self.mean) / self.std
-        fine, coarse = self.trunk(pixels)
-        maps = [fine, F.interpolate(coarse, size=fine.shape[-2:], mode="nearest")]
-        if self.stem is not None:
-            maps.append(self.stem(pixels))
-        return torch.cat(maps, dim=1)
+        grid = laid_over(*self.trunk(pixels))
+        return grid if self.stem is None else torch.cat([grid, self.stem(pixels)], dim=1)
+
+
+def laid_over(
+    fine: Float[Tensor, "batch fine rows columns"], coarse: Float[Tensor, "batch coarse half_rows half_columns"]
+) -> Float[Tensor, "batch channel rows columns"]:
+    """Two grids of the same picture in one: each cell of the coarse one beside the fine ones that it covers."""
+    return torch.cat([fine, F.interpolate(coarse, size=fine.shape[-2:], mode="nearest")], dim=1)
 
 
 def _stem(width: int) -> nn.Sequential:
@@ -83,6 +87,11 @@ def _stem(width: int) -> nn.Sequential:
     for inputs, outputs in zip(widths, widths[1:], strict=False):
         layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.GELU()]
     return nn.Sequential(*layers, nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width))
+
+
+def as_nodes(grid: Float[Tensor, "batch channel rows columns"]) -> Float[Tensor, "batch node channel"]:
+    """The cells of a grid, row by row."""
+    return grid.flatten(2).transpose(1, 2)
 
 
 class GridNodes(nn.Module):
@@ -160,7 +169,7 @@ class GridModel(AgeModel):
 
     def cells(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch node channel"]:
         """RGB crops with values in [0, 1] → the cells of the trunk's grid, row by row."""
-        return self.grid(pixels).flatten(2).transpose(1, 2)
+        return as_nodes(self.grid(pixels))
 
     @abstractmethod
     def read(self, cells: Float[Tensor, "batch node channel"]) -> Reading:

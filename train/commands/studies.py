@@ -1,4 +1,4 @@
-"""The commands for research: `ablate`, `correction`, `reproduce`, `cross-dataset` and `studies report`."""
+"""The commands for research: `ablate`, `correction`, `stability`, `reproduce`, `cross-dataset`, `studies report`."""
 
 import argparse
 import logging
@@ -35,6 +35,15 @@ def add(commands: Any) -> None:
     correction.add_argument("--figure", type=Path, help="draw the figure into this PNG file")
     add_views(correction)
     correction.set_defaults(run=_correction)
+
+    stability = commands.add_parser("stability", help="how much an age changes when the picture hardly does")
+    stability.add_argument("--weights", help=WEIGHTS_HELP)
+    add_cache(stability)
+    stability.add_argument(
+        "--photos", type=int, default=250, help="of the validation part, drawn with seed 0"
+    )
+    stability.add_argument("--output", type=Path, default=Path("checkpoints/compact/stability.json"))
+    stability.set_defaults(run=_stability)
 
     reproduce = commands.add_parser("reproduce", help="train and measure every split of a protocol")
     add_protocol(reproduce)
@@ -113,6 +122,24 @@ def _correction(options: argparse.Namespace) -> int:
     write_json(with_looks(report, options.output, evaluation), options.output)
     if options.figure:
         figure(report, options.figure)
+    print(table(report))
+    return 0
+
+
+def _stability(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from cilf.checkpoint import load
+    from cilf.estimator import AgeEstimator
+    from train.data.run_data import RunData
+    from train.studies.stability import OffsetFinder, measure, table
+
+    checkpoint, finder = load(options.weights), OffsetFinder()
+    [name, *_] = checkpoint.config.training["data"]
+    samples = RunData.open(options.cache, options.split, {name: 1.0}).tune.samples
+    drawn = np.random.default_rng(0).permutation(len(samples))[: options.photos]
+    report = measure(AgeEstimator(checkpoint, finder), finder, [samples[index] for index in sorted(drawn)])
+    write_json(report, options.output)
     print(table(report))
     return 0
 

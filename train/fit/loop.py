@@ -137,7 +137,7 @@ def fit(
     state_file = folder / STATE
 
     torch.manual_seed(config.seed)
-    system = build_system(recipe, start.model.state_dict() if start else None, teachers)
+    system = build_system(recipe, start, teachers)
     if accelerator.mixed_precision == "bf16" and device.type == "cpu":
         depthwise_in_float32(system.model.image_network)
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:

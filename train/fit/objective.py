@@ -38,7 +38,7 @@ from train.fit.precision import autocast
 from train.fit.recipe import AnyRecipe, GridRecipe, MTMSARecipe, Recipe
 from train.fit.targets import Captioner, Describe, TextTargets, labelled
 from train.fit.walk import learn_walk
-from train.fit.weight_matching import check_weights
+from train.fit.weight_matching import carried_over, check_weights
 
 
 class System(nn.Module, ABC):
@@ -79,12 +79,12 @@ class System(nn.Module, ABC):
 
 
 def build_system(
-    recipe: AnyRecipe, start: dict[str, Tensor] | None = None, teachers: Sequence[Checkpoint] = ()
+    recipe: AnyRecipe, start: Checkpoint | None = None, teachers: Sequence[Checkpoint] = ()
 ) -> System:
-    """The system that a recipe describes, on the CPU, its network with weights `start` where they are given.
+    """The system that a recipe describes, on the CPU, its network with the weights of `start` where it is given.
 
-    Raises UsageError where these are of another network, and where the recipe wants teachers and has none, or the other
-    way round.
+    Raises UsageError where these are of another network that differs in more than its words (`carried_over`), and where
+    the recipe wants teachers and has none, or the other way round.
     """
     if bool(teachers) != recipe.distils:
         wrong = "learns from no teacher: leave out" if teachers else "learns from teachers: give at least one"
@@ -95,9 +95,12 @@ def build_system(
     if recipe.fit.imagenet:
         load_imagenet(model.image_network.get_submodule("trunk"), recipe.trunk)
     if start is not None:
+        weights, network = start.model.state_dict(), model.state_dict()
+        if isinstance(model, CILF) and isinstance(start.model, CILF):
+            weights = carried_over(weights, network, start.model.towers.config, model.towers.config)
         advice = "give a checkpoint of the recipe's network as --start, or another --recipe"
-        check_weights(start, model.state_dict(), "The checkpoint to start from", advice)
-        model.load_state_dict(start)
+        check_weights(weights, network, "The checkpoint to start from", advice)
+        model.load_state_dict(weights)
         model.head.temperature.fill_(1)  # it was fitted after training, and will be again
     return system
 

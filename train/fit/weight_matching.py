@@ -1,10 +1,47 @@
-"""Whether stored weights are those of the network that is to take them."""
+"""Whether stored weights are those of the network that is to take them, and what may still differ."""
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from cilf.errors import UsageError
+from cilf.model.clip import ClipConfig
+
+TOKENS = "towers.clip.token_embedding.weight"
+POSITIONS = "towers.clip.positional_embedding"
+GAIN = "fusion.gain"  # networks from before it was bounded have none
+
+
+def carried_over(
+    weights: Mapping[str, Tensor], network: Mapping[str, Tensor], old: ClipConfig, new: ClipConfig
+) -> dict[str, Tensor]:
+    """Fit weights to a network that knows other words, more of them at once, or bounds what the fusion adds.
+
+    Args:
+        weights: of the network with the text tower `old`.
+        network: the weights that a network with the text tower `new` begins with; those of words, places and the gain
+            that `weights` lack stay as they are.
+    """
+    merged = dict(weights)
+    if old.token_ids != new.token_ids and TOKENS in network:
+        tokens = network[TOKENS].clone()
+        rows = {
+            token: row
+            for row, token in enumerate(
+                old.token_ids or range(len(weights[TOKENS])), start=bool(old.token_ids)
+            )
+        }
+        for row, token in enumerate(new.token_ids or range(len(tokens)), start=bool(new.token_ids)):
+            if token in rows:
+                tokens[row] = weights[TOKENS][rows[token]]
+        merged[TOKENS] = tokens
+    if POSITIONS in network and weights[POSITIONS].shape != network[POSITIONS].shape:
+        places = min(len(weights[POSITIONS]), len(network[POSITIONS]))
+        merged[POSITIONS] = torch.cat([weights[POSITIONS][:places], network[POSITIONS][places:]])
+    if GAIN in network and GAIN not in weights:
+        merged[GAIN] = network[GAIN]
+    return merged
 
 
 def check_weights(

@@ -103,11 +103,16 @@ def towers_recipe(recipe: Recipe, epochs: int) -> Recipe:
 
 
 def frozen_towers(
-    recipe: Recipe, parts: dict[str, list[Subset]], folder: Path, epochs: int
+    recipe: Recipe,
+    parts: dict[str, list[Subset]],
+    folder: Path,
+    epochs: int,
+    start: Checkpoint | None = None,
 ) -> tuple[CILF, dict[str, Features]]:
-    """The model whose towers alone are trained, and their outputs for the parts train, held, tune and test."""
+    """The model whose towers alone are trained, from the weights of `start` where there is one, and their outputs for
+    each part of the photos."""
     towers = towers_recipe(recipe, epochs)
-    fit(towers, parts["train"], parts["tune"][0], folder / "towers", resume=True)
+    fit(towers, parts["train"], parts["tune"][0], folder / "towers", resume=True, start=start)
     trained, _ = averaged_model(towers, folder / "towers")
     assert isinstance(trained, CILF)  # of a recipe of CILF
     return trained, {

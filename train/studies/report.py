@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from train.evaluate.test_evaluations import LOOKS
-from train.studies import ablation, correction_report
+from train.studies import ablation, correction_report, stability
 
 STUDIES = "STUDIES.md"
 
@@ -46,6 +46,16 @@ ablation below.
 {calibration}
 
 ![Error, gain and share changed over ε; estimated against real errors](../../assets/correction.png)
+"""
+
+STABILITY = """\
+## How steady are the ages?
+
+`python -m train stability` changes {photos} photos of `tune` and the page's two portraits in ways that make nobody
+older, and estimates them again through `AgeEstimator.predict` ([stability.json](stability.json), weights
+{weights}). "18 or over?" turned from yes to no or back for {turned} photos.
+
+{table}
 """
 
 PARTS = """\
@@ -129,7 +139,18 @@ def ablated(measured: dict[str, Any]) -> str:
     return f"{table}\n{PROMPTS.format(seeds=prompts['seeds'], table=ablation.prompt_table(prompts))}"
 
 
+def stable(measured: dict[str, Any]) -> str:
+    """How much an age changes when the picture hardly does, from `stability.json`."""
+    return STABILITY.format(
+        weights=measured["weights_sha256"][:8],
+        photos=measured["photos"],
+        turned=measured["turned"],
+        table=stability.table(measured),
+    )
+
+
 SECTIONS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("correction.json", correction),
+    ("stability.json", stable),
     ("ablation.json", ablated),
 )

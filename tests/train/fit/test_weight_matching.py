@@ -1,18 +1,22 @@
 """Weights of another network are refused with one sentence, wherever they come in."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from cilf.checkpoint import Checkpoint
 from cilf.errors import UsageError
+from cilf.model.cilf import CILF, build_model
+from cilf.model.mtmsa import GaussianError
 from tests import tiny
 from tests.train.made_up import RECIPE, subset
 from train.calibrate.weight_averaging import blend
 from train.fit.loop import averaged_model
 from train.fit.objective import build_system
-from train.fit.weight_matching import check_weights
+from train.fit.weight_matching import GAIN, POSITIONS, TOKENS, carried_over, check_weights
 
 OTHER = tiny.mtmsa().state_dict()
 
@@ -43,6 +47,28 @@ def test_a_run_of_another_recipe(tmp_path: Path) -> None:
 
 def test_a_start_of_another_system() -> None:
     with pytest.raises(UsageError, match=r"The checkpoint to start from is of another network.*--recipe"):
-        build_system(RECIPE, OTHER)
+        build_system(RECIPE, Checkpoint(tiny.mtmsa(), GaussianError(), tiny.MTMSA_CHECKPOINT, "another"))
     with pytest.raises(UsageError, match=r"The checkpoint to mix in is of another network.*--start"):
         blend(tiny.model(), OTHER, subset(4), mirror=True)
+
+
+def knowing(token_ids: tuple[int, ...], places: int, gain: float | None) -> CILF:
+    """The tiny model with a text tower of these tokens and so many places."""
+    text = tiny.CLIP.architecture["text_cfg"] | {"vocab_size": len(token_ids) + 1, "context_length": places}
+    clip = replace(tiny.CLIP, token_ids=token_ids, architecture=tiny.CLIP.architecture | {"text_cfg": text})
+    return build_model(replace(tiny.MODEL, clip=clip, fusion=replace(tiny.MODEL.fusion, gain=gain)))
+
+
+def test_a_start_that_knows_other_words() -> None:
+    """Rows of words that both know go along; new words, more places and the gain begin as the recipe's network does."""
+    old, new = knowing((267, 320, 518), 24, gain=None), knowing((267, 300, 518, 900), 28, gain=0.3)
+    start, fresh = old.state_dict(), new.state_dict()
+    carried = carried_over(start, fresh, old.towers.config, new.towers.config)
+    check_weights(carried, fresh, "It", "do nothing")
+    expected = torch.stack(
+        [fresh[TOKENS][0], start[TOKENS][1], fresh[TOKENS][2], start[TOKENS][3], fresh[TOKENS][4]]
+    )
+    torch.testing.assert_close(carried[TOKENS], expected)
+    torch.testing.assert_close(carried[POSITIONS], torch.cat([start[POSITIONS], fresh[POSITIONS][24:]]))
+    assert carried[GAIN] is fresh[GAIN]
+    assert all(carried[name] is start[name] for name in start if name not in (TOKENS, POSITIONS))

@@ -1,0 +1,38 @@
+"""The stability study through a tiny estimator: what leaves a picture as it was is told as no change."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cilf.checkpoint import load, save
+from cilf.estimator import AgeEstimator
+from cilf.face.pyramid import Pyramid
+from tests import tiny
+from tests.train.made_up import photos
+from train.studies import stability
+from train.studies.stability import KEYPOINTS, OFFSET, OffsetFinder, measure, table
+
+
+def test_even_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stability, "available", list)
+    save(tmp_path / "weights", tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
+    finder = OffsetFinder()
+    estimator = AgeEstimator(load(tmp_path / "weights"), finder)
+    report = measure(estimator, finder, photos(tmp_path, 3).tune)
+    assert report["photos"] == 3
+    changes = report["changes"]
+    for kind in ("shift by 1 px", "mirror", KEYPOINTS):
+        assert changes[kind]["largest"] == pytest.approx(0, abs=1e-3)
+    assert changes["brightness 0.7 to 1.3"]["largest"] > 0
+    assert len(table(report).splitlines()) == 2 + len(changes)
+
+
+def test_key_points_move_by_the_offset(grace_hopper: np.ndarray) -> None:
+    finder = OffsetFinder()
+    [before] = finder.find(Pyramid(grace_hopper), tiles=False)
+    finder.signs = np.ones((6, 2))
+    [after] = finder.find(Pyramid(grace_hopper), tiles=False)
+    assert before.keypoints is not None
+    assert after.keypoints is not None
+    np.testing.assert_allclose(after.keypoints - before.keypoints, OFFSET)
