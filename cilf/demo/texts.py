@@ -215,7 +215,9 @@ LOAD_LEAD = (
     "A folder with a CILF checkpoint, the name of one on the Hugging Face Hub, or “mtmsa” for the second system. The "
     "model in use stays until the new one works, and photos in view keep theirs."
 )
-SYSTEMS_LEAD = "They come with the program. Their figures are from the same test photos, of which none learned."
+SYSTEMS_LEAD = (
+    "They come with the program. Their figures are from the same test photos, of which none learned."
+)
 NO_REPORT = "No measurements came with these weights: nobody can say how far to trust them."
 NO_CARD = "No model card came with these weights."
 MEASURED_LEAD = (

@@ -177,7 +177,9 @@ class ResidualGraphLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(1 if config.shared else config.heads, width, width))
         nn.init.xavier_uniform_(self.weight.view(-1, width))
         self.initial, self.developmental = _gate(width), _gate(width)
-        self.identity = math.log(0.5 / number + 1)  # b of layer 1, 2, …: the deeper, the nearer to the identity (GCNII)
+        self.identity = math.log(
+            0.5 / number + 1
+        )  # b of layer 1, 2, …: the deeper, the nearer to the identity (GCNII)
         self.dropout = config.dropout
 
     def forward(
@@ -257,9 +259,9 @@ class GridWalk(nn.Module):
         The best move of every cell is chosen at once; a face's walk then follows them. Staying leads to the same cell,
         so that a walk that has ended goes on without a change.
         """
-        cells = torch.arange(len(self.moves), device=start.device).expand(len(features), -1)
+        cells = torch.arange(len(self.moves), device=start.device).expand(features.shape[0], -1)
         best = self(features, cells).argmax(dim=2, keepdim=True)
-        following = self.moves.expand(len(features), -1, -1).gather(2, best).squeeze(2)
+        following = self.moves.expand(features.shape[0], -1, -1).gather(2, best).squeeze(2)
         place = start.unsqueeze(1)
         for _ in range(self.most):
             place = following.gather(1, place)
@@ -376,11 +378,12 @@ class LRAGNN(GridModel):
         """See `GridModel.read`; `relevance` is the attention that a node gets from all others, mean over the heads."""
         nodes = self.nodes(cells)
         allowed, attention = self.allowed(nodes), self.attention(nodes)
-        relevance = allowed.float().expand(len(nodes), -1)
+        # `shape[0]`, not `len`, which would fix the size of a batch in an exported graph.
+        relevance = allowed.float().expand(nodes.shape[0], 1, -1)
         if attention is not None:
-            relevance = relevance.unsqueeze(1) @ attention.mean(dim=1)
+            relevance = relevance @ attention.mean(dim=1)
         features = self.pooled(nodes, attention, allowed)
-        return Reading(features, self.head.estimate(features), relevance.reshape(len(nodes), -1))
+        return Reading(features, self.head.estimate(features), relevance.flatten(1))
 
     def _mask(self, count: int) -> Bool[np.ndarray, " node"]:
         side = round(count**0.5)

@@ -243,16 +243,20 @@ class MCGRL(GridModel):
             near = gathered(rows, nearest(rows, count, itself=False)).mean(dim=2).transpose(0, 1)
             return Branches(clean.mean(dim=1), semantic, masked.mean(dim=1, keepdim=True), near)
         semantic = self.semantic(seen)
-        near = gathered(semantic, graphs[0][:, :, 1 : 1 + POSITIVE_NEIGHBOURS]).mean(dim=2)  # the first is the node
+        near = gathered(semantic, graphs[0][:, :, 1 : 1 + POSITIVE_NEIGHBOURS]).mean(
+            dim=2
+        )  # the first is the node
         return Branches(clean.mean(dim=1), semantic, masked, near)
 
     def read(self, cells: Float[Tensor, "batch node channel"]) -> Reading:
-        """See `GridModel.read`, by the clean pass; `relevance` is how far a node's own h+ differs from their mean in the
-        direction that the age head reads."""
+        """See `GridModel.read`, by the clean pass; `relevance` is how far a node's own h+ differs from the mean of
+        all in what the age head reads."""
         nodes, _ = self.structural(self._inputs(cells)[1])
         features = nodes.mean(dim=1).float()
         apart = (nodes.float() - features.unsqueeze(1)).abs()
-        weight = self.head.get_parameter("decades.weight" if isinstance(self.head, YearsHead) else "logits.weight")
+        weight = self.head.get_parameter(
+            "decades.weight" if isinstance(self.head, YearsHead) else "logits.weight"
+        )
         return Reading(features, self.head.estimate(features), apart @ weight.abs().mean(dim=0))
 
     def _inputs(self, cells: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from torch.nn import functional as F
 from cilf.model.base import AgeModel, Description
 from cilf.model.head import AgeEstimate, LinearHead, NormalHead
 
-STRIDE = 16  # pixels of the input a side of a cell: 8×8 cells at 128 px, where 4×4 would be too few for a graph
+STRIDE = (
+    16  # pixels of the input a side of a cell: 8×8 cells at 128 px, where 4×4 would be too few for a graph
+)
 
 # Where 68 key points (17 of the face's outline, 10 of the brows, 9 of the nose, 12 of the eyes, 20 of the mouth) lie in
 # an aligned crop, in fractions of its side: MediaPipe's mesh on the two portraits of the tests and their mirror images,
@@ -74,7 +77,8 @@ class GridTrunk(nn.Module):
 
 
 def laid_over(
-    fine: Float[Tensor, "batch fine rows columns"], coarse: Float[Tensor, "batch coarse half_rows half_columns"]
+    fine: Float[Tensor, "batch fine rows columns"],
+    coarse: Float[Tensor, "batch coarse half_rows half_columns"],
 ) -> Float[Tensor, "batch channel rows columns"]:
     """Two grids of the same picture in one: each cell of the coarse one beside the fine ones that it covers."""
     return torch.cat([fine, F.interpolate(coarse, size=fine.shape[-2:], mode="nearest")], dim=1)
@@ -84,7 +88,7 @@ def _stem(width: int) -> nn.Sequential:
     """ViG's stem: four convolutions of stride 2 and one of stride 1 (Han et al., NeurIPS 2022)."""
     widths = [3, width // 8, width // 4, width // 2, width]
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.BatchNorm2d(outputs), nn.GELU()]
     return nn.Sequential(*layers, nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width))
 
@@ -193,5 +197,7 @@ class GridModel(AgeModel):
             F.normalize(reading.embedding.float().unflatten(0, (len(views), -1)).sum(dim=0), dim=-1),
             estimate,
             estimate.logits.unsqueeze(1),
-            torch.stack([maps[at].flip(-1) if flipped else maps[at] for at, flipped in enumerate(views)]).mean(dim=0),
+            torch.stack(
+                [maps[at].flip(-1) if flipped else maps[at] for at, flipped in enumerate(views)]
+            ).mean(dim=0),
         )

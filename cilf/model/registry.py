@@ -71,8 +71,8 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="mtmsa",
             title="MTMSA",
-            summary="MTMSA: a ResNet34 with dilated multi-scale attention; its Gaussian says itself what error to expect, "
-            f"so it never corrects; {NO_WORDS}",
+            summary="MTMSA: a ResNet34 with dilated multi-scale attention; its Gaussian says itself what error to "
+            f"expect, so it never corrects; {NO_WORDS}",
             bundled="mtmsa",
             build=MTMSA,
             classify=MTMSA.classify,
@@ -80,15 +80,15 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="lra-gnn",
             title="LRA-GNN (compact rebuild)",
-            summary="LRA-GNN, a compact rebuild: graphs of latent relations between the parts of a face, and a walk on a "
-            f"grid of decades and years; it never corrects; {NO_WORDS}",
+            summary="LRA-GNN, a compact rebuild: graphs of latent relations between the parts of a face, and a walk "
+            f"on a grid of decades and years; it never corrects; {NO_WORDS}",
             build=LRAGNN,
         ),
         Family(
             name="mcgrl",
             title="MCGRL (compact rebuild)",
-            summary="MCGRL, a compact rebuild: graph convolutions over the parts of a face, trained with masked parts and "
-            f"by contrast; it never corrects; {NO_WORDS}",
+            summary="MCGRL, a compact rebuild: graph convolutions over the parts of a face, trained with masked parts "
+            f"and by contrast; it never corrects; {NO_WORDS}",
             build=MCGRL,
         ),
     )

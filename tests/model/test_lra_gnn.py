@@ -68,7 +68,9 @@ def test_visit_rates_are_those_of_drawn_walks() -> None:
     for _ in range(4):
         place = transition[place].multinomial(1, generator=generator).squeeze(1)
         visits += torch.bincount(place, minlength=5)
-    torch.testing.assert_close(visits / visits.sum(), visit_rates(transition[None], 4)[0, 0], atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        visits / visits.sum(), visit_rates(transition[None], 4)[0, 0], atol=0.01, rtol=0
+    )
 
 
 def test_attention_rows_sum_to_one_over_the_allowed_nodes() -> None:
@@ -197,8 +199,12 @@ def test_no_label_enters_the_walk_or_the_estimate() -> None:
 def test_walk_and_regression_differ_in_the_age_alone() -> None:
     model, pixels = tiny.lra_gnn(), torch.rand(2, 3, 64, 64)
     regression = LRAGNN(replace(tiny.LRA_GNN_MODEL, head="regression")).eval()
-    regression.load_state_dict({name: value for name, value in model.state_dict().items() if ".walk." not in name})
-    walked, regressed = (each.describe(pixels, each.encode_ages(), mirror=False) for each in (model, regression))
+    regression.load_state_dict(
+        {name: value for name, value in model.state_dict().items() if ".walk." not in name}
+    )
+    walked, regressed = (
+        each.describe(pixels, each.encode_ages(), mirror=False) for each in (model, regression)
+    )
     torch.testing.assert_close(walked.embedding, regressed.embedding)
     assert torch.equal(walked.estimate.age, walked.estimate.age.round())
     assert not torch.equal(walked.estimate.age, regressed.estimate.age)

@@ -72,7 +72,9 @@ def test_permuting_nodes_with_their_positions_permutes_the_result() -> None:
     structural = branch()
     order = torch.randperm(NODES, generator=torch.Generator().manual_seed(1))
     plain, _ = structural(cells())
-    structural.nodes.position_embedding.data = structural.nodes.position_embedding.flatten(1)[:, order].view(16, 4, 4)
+    structural.nodes.position_embedding.data = structural.nodes.position_embedding.flatten(1)[:, order].view(
+        16, 4, 4
+    )
     permuted, _ = structural(cells()[:, order])
     torch.testing.assert_close(permuted, plain[:, order])
     torch.testing.assert_close(permuted.mean(dim=1), plain.mean(dim=1))

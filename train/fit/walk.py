@@ -135,23 +135,24 @@ def _steps(walk: GridWalk, faces: Faces, walkers: _Walkers, random_share: float)
     return steps
 
 
-@torch.no_grad()
-def faces_of(model: LRAGNN, head: GroupHead, features: Tensor, ages: Sequence[float]) -> Faces:
-    """Features and ages with the cells at which the walks start."""
-    truth = cell_of(torch.tensor(ages), model.config.decades)
-    return Faces(features, head(features).start(), truth)
-
-
-@torch.no_grad()
-def learn_walk(model: LRAGNN, recipe: Any, train: Sequence[Subset]) -> None:
-    """Fit the walk of a trained network, where it has one, on the unaugmented training photos."""
+def fit_walk_on(
+    model: LRAGNN, features: Float[Tensor, "photo width"], ages: Float[Tensor, " photo"], recipe: Any
+) -> None:
+    """Fit the walk of a trained network, where it has one, on the features and true ages of some photos."""
     head = model.head
     if not isinstance(head, GroupHead) or head.walk is None:
         return
-    model.eval()
-    batches = [plain_batches(part, model.image_size) for part in train]
-    features = torch.cat([model(pixels) for part in batches for pixels in part])
-    ages = [float(sample.age) for part in train for sample in part.samples]
-    with torch.enable_grad():
-        fit_walk(head.walk, faces_of(model, head, features, ages), recipe.loss.walk_updates, seed=recipe.fit.seed)
+    with torch.no_grad():
+        start = head(features).start()
+    faces = Faces(features, start, cell_of(ages, model.config.decades))
+    fit_walk(head.walk, faces, recipe.loss.walk_updates, seed=recipe.fit.seed)
     log.info("the walk is fitted on %d photos", len(ages))
+
+
+def learn_walk(model: LRAGNN, recipe: Any, train: Sequence[Subset]) -> None:
+    """`fit_walk_on` the unaugmented training photos."""
+    model.eval()
+    with torch.no_grad():
+        features = [model(pixels) for part in train for pixels in plain_batches(part, model.image_size)]
+    ages = torch.tensor([float(sample.age) for part in train for sample in part.samples])
+    fit_walk_on(model, torch.cat(features), ages, recipe)

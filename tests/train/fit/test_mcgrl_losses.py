@@ -88,7 +88,11 @@ def test_all_terms_are_there_and_reach_both_branches() -> None:
     losses = mcgrl_loss(model, model.cells(torch.rand(3, 3, 64, 64)), AGES, CONFIG)
     assert set(losses) == {"age", "structural", "near", "bound", "loss"}
     losses["loss"].backward()
-    for value in (model.semantic[0].weight, model.structural.mask_token, model.head.get_parameter("decades.weight")):
+    for value in (
+        model.semantic[0].weight,
+        model.structural.mask_token,
+        model.head.get_parameter("decades.weight"),
+    ):
         assert value.grad is not None
         assert value.grad.abs().sum() > 0
 

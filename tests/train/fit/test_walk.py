@@ -79,7 +79,8 @@ def test_the_same_seed_gives_the_same_walk() -> None:
         fit_walk(walk, faces, updates=3, seed=4)
         walks.append(walk)
     assert all(
-        torch.equal(first, second) for first, second in zip(walks[0].parameters(), walks[1].parameters(), strict=True)
+        torch.equal(first, second)
+        for first, second in zip(walks[0].parameters(), walks[1].parameters(), strict=True)
     )
 
 

@@ -41,7 +41,7 @@ def true_ages(batch: Labelled) -> MixedAges:
 
 
 def distribution_terms(estimate: AgeEstimate, ages: MixedAges, sigma: float) -> dict[str, Tensor]:
-    """KL(label distribution of `sigma` years ‖ prediction) and |E[age] − age| / 10, as CILF's head learns (METHOD 7)."""
+    """KL(label distribution of `sigma` years ‖ prediction) and |E[age] − age| / 10, as CILF's head learns."""
     target = ages.mean(lambda age: label_distribution(age, sigma, estimate.logits.shape[1]))
     return {
         "distribution": kl_divergence(target, estimate.logits),

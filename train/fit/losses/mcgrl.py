@@ -50,7 +50,9 @@ def negative_rows(images: int, nodes: int, count: int) -> Int[Tensor, "negative 
     return torch.where(drawn // nodes == own, other * nodes + torch.randint(nodes, drawn.shape), drawn)
 
 
-def distance(first: Float[Tensor, "*row embed"], second: Float[Tensor, "*row embed"]) -> Float[Tensor, "*row"]:
+def distance(
+    first: Float[Tensor, "*row embed"], second: Float[Tensor, "*row embed"]
+) -> Float[Tensor, "*row"]:
     """Euclidean distances; with a gradient also where they are 0."""
     return ((first - second).square().sum(dim=-1) + 1e-8).sqrt()
 
