@@ -102,8 +102,8 @@ def _mtmsa(config: CheckpointConfig) -> str:
 
 REBUILD = (
     "A compact rebuild from incomplete sources on a small trunk: what it reaches says nothing about the original at "
-    "full size. It has no text tower, so it compares no prompts, and no error ensemble, so it never corrects; an estimate "
-    "whose distribution expects an error above "
+    "full size. It has no text tower, so it compares no prompts, and no error ensemble, so it never corrects; an "
+    "estimate whose distribution expects an error above "
 )
 
 
@@ -121,8 +121,9 @@ def _mcgrl(config: CheckpointConfig) -> str:
     model: Any = config.model
     return (
         f"Age from one aligned face of {model.image_size} px after MCGRL: a structural branch of "
-        f"{len(model.neighbours)} graph convolutions over the cells of the trunk's grid, trained with masked nodes and by contrast with a "
-        f"semantic branch. It says one age; how wide the distribution around it is was fitted afterwards. {REBUILD}"
+        f"{len(model.neighbours)} graph convolutions over the cells of the trunk's grid, trained with masked nodes and "
+        "by contrast with a semantic branch. It says one age; how wide the distribution around it is was fitted "
+        f"afterwards. {REBUILD}"
         f"ε = {config.correction.epsilon:.2f} years is marked as of low confidence.\n"
     )
 

@@ -16,6 +16,8 @@ from train.studies.systems import report as reports
 from train.studies.systems.end_to_end import measure_all, trained
 from train.studies.systems.frozen import fit_cilf, fit_rows
 
+CONTROL_RECIPE = "control"  # names the data sets
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -55,7 +57,7 @@ def compare_systems(
     )
     model = load(control).model
     assert isinstance(model, GridModel)
-    data = RunData.open(photos.cache, photos.splits, read_recipe("control").shares, model.image_size)
+    data = RunData.open(photos.cache, photos.splits, read_recipe(CONTROL_RECIPE).shares, model.image_size)
     parts = {"train": data.train, "held": data.held, "tune": [data.tune]}
     frozen = folder / "frozen"
     frozen.mkdir(parents=True, exist_ok=True)

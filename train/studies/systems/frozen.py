@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 CONTROL = "control: trunk and our head"
 REGRESSION, MASKED = "LRA-GNN, regression without the walk", "MCGRL"
+CILF_RECIPE = "cilf-one-stage"
 OWN_PARTS = "CILF, prompts and head without fusion"
 
 
@@ -222,7 +223,7 @@ def fit_cilf(
 ) -> tuple[dict[str, list[Run]], dict[str, str]]:
     """The same of CILF's parts. Its towers learn from captions for some epochs, all of the trunk but the layer that
     comes after both grids frozen."""
-    recipe = read_cilf_recipe("cilf-one-stage")
+    recipe = read_cilf_recipe(CILF_RECIPE)
     visual = "towers.clip.visual.trunk"
     rates = recipe.fit.rates | {visual: 0.0, f"{visual}.conv_head": 1.0, f"{visual}.bn2": 1.0}
     recipe = replace(recipe, fit=replace(recipe.fit, rates=rates, frozen_statistics=True, imagenet=False))
