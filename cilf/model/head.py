@@ -105,6 +105,12 @@ class LinearHead(CategoricalHead):
         return self.summarise(estimate.logits.unflatten(0, (views, -1)).mean(dim=0))
 
 
+def usual_spread(age: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """σ in years of a head that does not learn one, before calibration: small for a baby, whose distribution must not
+    lie half below 0, and growing with the age, as errors do."""
+    return 1.5 + age.clamp(min=0) / 8
+
+
 class NormalHead(Head):
     """p(age) = N(μ, σ²), with the age that is estimated at μ. Temperature t multiplies σ² and leaves μ where it is."""
 

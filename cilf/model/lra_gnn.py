@@ -17,14 +17,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.model.head import AgeEstimate, LinearHead, NormalHead
+from cilf.model.head import AgeEstimate, LinearHead, NormalHead, usual_spread
 from cilf.model.nodes import STRIDE, GridModel, GridNodes, Reading, key_point_cells
 from cilf.untrusted.bounds import Ages, CountFromZero, Factor, Few, GridSide, Share, Trunk, Width
 
 YEARS = 10  # in a decade: columns of the grid
 VISIT_FLOOR = 1e-4  # of a node that the walk does not come to: its logarithm is −9
 GATE = math.log(0.1 / 0.9)  # at the start a tenth of each residual is added
-LEAST_SPREAD = 4.0  # years: σ where the network is sure of the decade
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class LRAGNNConfig:
         key_width: of queries and keys.
         layers: L, graph convolutions of each branch; 0 pools the nodes as the trunk gives them.
         shared: the branches share their weights.
-        graph: nodes exchange features; without it every layer sees each node alone, with as many parameters.
+        graph: nodes exchange features; without it every layer hears each node alone.
         head: "walk" estimates the age by steps on the grid, "regression" by decade and year within it; "distribution"
             takes CILF's head, a distribution over the ages, in their place.
         decades: R, rows of the grid.
@@ -316,7 +315,7 @@ class GroupHead(NormalHead):
         age, doubt = ensemble.ages()
         if self.walk is not None:
             age = self.walk.follow(features, ensemble.start()).to(age.dtype)
-        spread = ((doubt**2 + LEAST_SPREAD**2) * self.temperature).sqrt()
+        spread = ((doubt**2 + usual_spread(age) ** 2) * self.temperature).sqrt()
         return self.summarise(age, spread)
 
 
@@ -336,7 +335,7 @@ class LRAGNN(GridModel):
         linear = config.head == "distribution"
         self.head = LinearHead(config.width, config.num_ages) if linear else GroupHead(config)
 
-    def forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch width"]:
+    def forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed"]:
         """RGB crops with values in [0, 1] → features of the face."""
         return self.features(self.cells(pixels))
 

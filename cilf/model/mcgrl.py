@@ -13,13 +13,12 @@ from jaxtyping import Bool, Float, Int
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from cilf.model.head import AgeEstimate, LinearHead, NormalHead
+from cilf.model.head import AgeEstimate, LinearHead, NormalHead, usual_spread
 from cilf.model.nodes import STRIDE, GridModel, GridNodes, Reading
 from cilf.untrusted.bounds import Ages, Factor, Few, GridSide, Several, Share, Trunk, Width
 
 DECADE = 10.0  # years; ages are learned in decades
 FIRST_AGE = 3.3  # decades, about the mean age of UTKFace: what an untrained head says
-SPREAD = 5.0  # years: the network says one age; calibration fits how wide the distribution around it is
 GROUPS = 4  # of the 1×1 convolution that joins a node with its neighbours, as in ViG
 POSITIVE_NEIGHBOURS = 5  # whose mean is the second positive
 
@@ -38,7 +37,7 @@ class MCGRLConfig:
         embed: width of the vectors that are contrasted, and of the age head's input.
         readout: what is contrasted: each node, or their mean, a vector for each image.
         mask: share of the nodes that are hidden in the second pass of training.
-        graph: nodes take in their neighbours; without it their messages are 0, with as many parameters.
+        graph: nodes take in their neighbours; without it their messages are 0.
         head: "years" learns the age itself; "distribution" takes CILF's head in its place.
         stochastic_depth: of the Graphers, drop_path: of the trunk's residual branches, both in training alone.
         num_ages: ages 0 … num_ages − 1 in the distribution.
@@ -170,7 +169,8 @@ class StructuralBranch(nn.Module):
 
 
 class YearsHead(NormalHead):
-    """Features → the age itself, by one linear layer; the distribution around it is as wide for everybody."""
+    """Features → the age itself, by one linear layer; how wide the distribution around it is depends on the age
+    alone."""
 
     def __init__(self, width: int, num_ages: int) -> None:
         super().__init__(num_ages)
@@ -186,7 +186,7 @@ class YearsHead(NormalHead):
     def estimate(self, features: Float[Tensor, "batch width"]) -> AgeEstimate:
         """A normal distribution around the age."""
         age = self(features)
-        return self.summarise(age, (SPREAD * self.temperature.sqrt()).expand_as(age))
+        return self.summarise(age, usual_spread(age) * self.temperature.sqrt())
 
 
 @dataclass(frozen=True)

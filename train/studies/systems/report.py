@@ -47,7 +47,7 @@ FROZEN = """\
 
 The trunk of the control above, frozen; what follows it fitted {seeds} times for {steps} steps of {batch} photos, all on
 the same ones in the same order, judged on `tune` ({photos} photos). ± is over seeds; a gain is against the row named,
-its range over groups of near-duplicates. "Graph off": as many parameters, but no node hears another. "Our head": a
+its range over groups of near-duplicates. "Graph off": the same layers, but no node hears another. "Our head": a
 distribution over the ages, as CILF has it. The trunk learned under our head, which favours the rows that have it.
 
 {table}
