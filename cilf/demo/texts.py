@@ -219,8 +219,8 @@ SYSTEMS_LEAD = (
     "They come with the program. Their figures are from the same test photos, of which none learned."
 )
 COMPARISON_LEAD = (
-    "Trained on the same photos for about as long, and measured on the same ones. LRA-GNN and MCGRL are compact rebuilds "
-    "from incomplete sources: their figures say nothing about the originals."
+    "All measured on the same photos; all but MTMSA and the shipped CILF also learned from the same ones, for about as "
+    "long. LRA-GNN and MCGRL are compact rebuilds: their figures say nothing about the originals."
 )
 NO_REPORT = "No measurements came with these weights: nobody can say how far to trust them."
 NO_CARD = "No model card came with these weights."

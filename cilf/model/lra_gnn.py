@@ -102,7 +102,7 @@ def transitions(adjacency: Float[Tensor, "batch node node"]) -> Float[Tensor, "b
 
 
 def visit_rates(transition: Float[Tensor, "batch node node"], steps: int) -> Float[Tensor, "batch node node"]:
-    """R = (P + P² + … + Pᵀ) / T: how often a walk of T steps from each node is expected at each other."""
+    """R = (P + P² + … + P^T) / T: how often a walk of T steps from each node is expected at each other."""
     power = total = transition
     for _ in range(steps - 1):
         power = power @ transition
