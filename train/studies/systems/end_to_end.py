@@ -93,7 +93,7 @@ def without_walk(checkpoint: Checkpoint) -> Checkpoint | None:
     return replace(checkpoint, graph=None)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def costs(checkpoint: Checkpoint) -> dict[str, Any]:
     """Parameters, multiply-adds of one crop, milliseconds a crop on one thread, and photos that it learned from."""
     model = build(checkpoint.config.model).eval()
