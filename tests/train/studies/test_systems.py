@@ -160,7 +160,7 @@ def test_one_command_makes_the_table(work: Path) -> None:  # noqa: F811
         "LRA-GNN (compact rebuild), without the walk",
         "MCGRL (compact rebuild)",
         "CILF, without correction",
-        "MCGRL, graph off",
+        "MCGRL (compact rebuild), graph off",
     ):
         assert f"| {name} |" in text
     written = (output / "SYSTEMS.json").stat().st_mtime_ns
