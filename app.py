@@ -130,7 +130,7 @@ def _serve(settings: Settings) -> None:
     # Gradio lists the names of uploads in order to remove them itself, which it is not asked to.
     forgets = visits.forget_old, streams.forget_old, page.upload_file_set.clear
     upload_folder.keep_swept(SWEEP_EVERY, UPLOAD_AGE, *forgets)
-    host.start()  # not earlier: PyTorch's import would hold up the page's
+    host.start()  # not earlier: its imports would hold up the page's
     if zero_gpu.is_here():
         host.wait()  # what lies on a lent GPU has to be there when the page starts
     serving.serve(page, settings, SetRoutes(sets).routes())

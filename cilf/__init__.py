@@ -4,7 +4,7 @@
     faces = AgeEstimator.from_pretrained().predict("family.jpg")
 
 The estimator is imported when its name is first used, so that `import cilf` (and with it `python -m cilf
---help`) does not wait for PyTorch.
+--help`) does not wait for ONNX Runtime.
 """
 
 from typing import TYPE_CHECKING, Any

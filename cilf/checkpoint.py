@@ -3,33 +3,40 @@
 import hashlib
 import json
 import logging
-import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
+import numpy as np
 from pydantic import Discriminator, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from cilf import hub
 from cilf.conformal import ConformalConfig
 from cilf.errors import DamagedError, WeightsError
 from cilf.face.views import View
 from cilf.hub import Progress
-from cilf.model.base import AgeModel
-from cilf.model.correction import CorrectionConfig, EnsembleConfig
-from cilf.model.earlier import EarlierConfig, EarlierConformal, padded
-from cilf.model.familiarity import Familiarity, FamiliarityConfig
-from cilf.model.onnx_runtime import Graph
-from cilf.model.predictive import PredictiveConfig
-from cilf.model.registry import FAMILIES, ErrorNetwork, SystemConfig, build, build_errors, family_of
+from cilf.inference.correction import CorrectionConfig
+from cilf.inference.earlier import EarlierConfig, EarlierConformal, padded
+from cilf.inference.error_models import EnsembleConfig, ErrorEnsemble, ErrorNetwork, GaussianError
+from cilf.inference.familiarity import Familiarity, FamiliarityConfig
+from cilf.inference.onnx_runtime import Graph, GraphNetwork
+from cilf.inference.outputs import Network
+from cilf.inference.predictive import PredictiveConfig
+from cilf.inference.text_tower import TextTower
+from cilf.model.config import ModelConfig
+from cilf.model.registry import FAMILIES, SystemConfig, family_of
 from cilf.untrusted.bounds import Name, Names
 from cilf.untrusted.graph_check import check_graph
+
+# Where PyTorch computes, it is imported at the first use.
+if TYPE_CHECKING:
+    from cilf.model.base import AgeModel
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +47,6 @@ BUNDLED = tuple(family.bundled for family in FAMILIES.values() if family.bundled
 NAME = BUNDLED[0]
 PINS = Path(__file__).with_name("bundled.json")  # name → SHA-256 of its configuration: `python -m train pin`
 MAX_CONFIG_BYTES = 4 * 2**20  # a hundred times the bundled ones
-MAX_PARAMETERS = 500_000_000  # the largest CLIP that is commonly used, ViT-L/14, has 428 million
 ELSEWHERE = "give a folder or Hub repository with a CILF checkpoint, or none for the bundled one"
 
 
@@ -107,27 +113,77 @@ def upgraded(config: EarlierConfig) -> CheckpointConfig:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint; its networks in eval mode.
+    """A loaded checkpoint. What is made of its tensors is made when it is first asked for.
 
-    `source` says in words what was loaded and from where; `graph`, `report` and `card` are the network's graph, the
-    evaluation report and the model card that lie beside the weights, None, None and "" where they do not. `untried` is
-    the folder of a checkpoint that the package does not know, for `cilf.untrusted.trial`.
+    Attributes:
+        tensors: single precision, by name: of the network after `model.`, of the error ensemble after `ensemble.`, and
+            the photos of `familiarity`.
+        config: everything beside the tensors.
+        source: what was loaded and from where, in words.
+        graph, report, card: the network's graph, the evaluation report and the model card that lie beside the weights;
+            None, None and "" where they do not.
+        untried: the folder of a checkpoint that the package does not know, for `cilf.untrusted.trial`.
     """
 
-    model: AgeModel
-    ensemble: ErrorNetwork
+    tensors: Mapping[str, np.ndarray]
     config: CheckpointConfig
     source: str
-    familiarity: Familiarity = field(default_factory=Familiarity)
     graph: Graph | None = None
     report: dict[str, Any] | None = None
     card: str = ""
     untried: Path | None = None
 
+    @cached_property
+    def model(self) -> "AgeModel":
+        """The network in PyTorch, in eval mode on the CPU."""
+        from cilf.model.build import filled
+
+        return filled(self.config.model, self._of("model."))
+
+    @cached_property
+    def ensemble(self) -> ErrorNetwork:
+        """The error model."""
+        config = self.config.ensemble
+        return GaussianError() if config is None else ErrorEnsemble(config, self._of("ensemble."))
+
+    @cached_property
+    def familiarity(self) -> Familiarity:
+        """What tells a picture unlike the calibration photos."""
+        stored = self.tensors.get("familiarity.reference")
+        return Familiarity(self.config.familiarity, *([] if stored is None else [stored]))
+
+    @cached_property
+    def text_tower(self) -> TextTower | None:
+        """What encodes texts; None where the network has no text tower."""
+        config = self.config.model
+        return TextTower(config, self.tensors) if isinstance(config, ModelConfig) else None
+
+    def network(self, device: str = "cpu") -> Network:
+        """The quickest way to compute the network: its graph on the CPU, PyTorch on other devices and without one.
+
+        PyTorch takes over `model`: it is changed for inference and can be saved no more.
+
+        Raises:
+            WeightsError: the graph is none, or of another network.
+            UsageError: PyTorch does not have the device.
+        """
+        if self.graph is None or device != "cpu":
+            from cilf.model.runtime import TorchNetwork
+
+            return TorchNetwork(self.model, device, mirror=self.config.mirror)
+        return GraphNetwork(self.graph, self.tensors, self.config.model.trunk, self._encode_ages)
+
+    def _encode_ages(self) -> np.ndarray | None:
+        return self.text_tower.encode_ages() if self.text_tower else None
+
+    def _of(self, part: str) -> dict[str, np.ndarray]:
+        tensors = self.tensors.items()
+        return {name.removeprefix(part): value for name, value in tensors if name.startswith(part)}
+
 
 def save(
     folder: Path,
-    model: AgeModel,
+    model: "AgeModel",
     ensemble: ErrorNetwork,
     config: CheckpointConfig,
     familiarity: Familiarity | None = None,
@@ -135,13 +191,29 @@ def save(
     """Write weights (fp16) and configuration into `folder`, creating it. An earlier graph there is one no longer."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in _parts(model, ensemble, familiarity or Familiarity()).state_dict().items()
+        name: value.astype(np.float16) if value.dtype.kind == "f" else value
+        for name, value in tensors_of(model, ensemble, familiarity).items()
     }
     save_file(tensors, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors writes it for the owner alone, and a wheel keeps the mode
     (folder / GRAPH).unlink(missing_ok=True)
     _write_config(folder, replace(config, sha256=_sha256(folder / WEIGHTS), graph=None))
+
+
+def tensors_of(
+    model: "AgeModel", ensemble: ErrorNetwork, familiarity: Familiarity | None = None
+) -> dict[str, np.ndarray]:
+    """The tensors of a checkpoint with these parts (`Checkpoint.tensors`)."""
+    tensors = {
+        f"model.{name}": value.detach().cpu().contiguous().numpy()
+        for name, value in model.state_dict().items()
+    }
+    tensors |= {
+        f"ensemble.{name}": np.require(value, requirements="C") for name, value in ensemble.weights.items()
+    }
+    if familiarity is not None and len(familiarity.reference):
+        tensors["familiarity.reference"] = np.require(familiarity.reference, requirements="C")
+    return tensors
 
 
 def add_graph(folder: Path, graph: Graph) -> None:
@@ -195,52 +267,26 @@ def load(
     config = read_config(folder)
     known = is_bundled(folder)
     if not known:
-        with torch.device("meta"):  # shapes alone: nothing is allocated before they are known to fit
-            _filled(folder, config, _read_shapes(folder / WEIGHTS))
+        from cilf.untrusted.shape_check import require_fit
+
+        require_fit(folder / WEIGHTS, config.model, config.ensemble, config.familiarity)
     tensors = _read_tensors(folder / WEIGHTS, config.sha256)
-    if not (known or all(value.isfinite().all() for value in tensors.values())):
+    if not (known or all(np.isfinite(value).all() for value in tensors.values())):
         raise WeightsError(f"'{folder / WEIGHTS}' holds what is no number; load other weights")
-    model, ensemble, familiarity = _filled(folder, config, tensors)
+    if config.ensemble is not None and not config.ensemble.explicit:
+        tensors = padded(tensors, config.ensemble)
     graph = _read_graph(folder, config)
     if graph and not known:
         check_graph(graph)
     return Checkpoint(
-        model.eval(),
-        ensemble.eval(),
+        tensors,
         config,
         origin,
-        familiarity.eval(),
         graph,
         _own_report(folder, config),
         (folder / CARD).read_text(encoding="utf-8", errors="replace") if (folder / CARD).is_file() else "",
         untried=None if known else folder,
     )
-
-
-def _filled(
-    folder: Path, config: CheckpointConfig, tensors: dict[str, Tensor]
-) -> tuple[AgeModel, ErrorNetwork, Familiarity]:
-    """The networks that a configuration describes, with these weights, on PyTorch's default device.
-
-    Raises:
-        WeightsError: there is no such network, or the weights are of another.
-    """
-    try:
-        model, ensemble = build(config.model), build_errors(config.ensemble)
-        familiarity = Familiarity(config.familiarity)
-    except Exception as error:  # whatever a strange architecture sets off in open_clip or timm
-        raise WeightsError(
-            f"'{folder / CONFIG}' describes no model that can be built; {ELSEWHERE}"
-        ) from error
-    if config.ensemble is not None and not config.ensemble.explicit:
-        tensors = padded(tensors, config.ensemble)
-    try:
-        _parts(model, ensemble, familiarity).load_state_dict(tensors)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"'{folder / WEIGHTS}' does not fit the configuration beside it; {ELSEWHERE}"
-        ) from error
-    return model, ensemble, familiarity
 
 
 def read_config(folder: Path) -> CheckpointConfig:
@@ -363,11 +409,6 @@ def is_report_of(report: dict[str, Any], folder: Path, config: CheckpointConfig)
     return (report.get("weights_sha256"), report.get("graph_sha256", unnamed)) == (config.sha256, graph)
 
 
-def _parts(model: nn.Module, ensemble: nn.Module, familiarity: Familiarity) -> nn.ModuleDict:
-    parts = {"model": model, "ensemble": ensemble}
-    return nn.ModuleDict(parts | ({"familiarity": familiarity} if len(familiarity.reference) else {}))
-
-
 def _check_sum(path: Path, sha256: str) -> None:
     if not path.is_file():
         raise WeightsError(f"'{path}' is missing; {ELSEWHERE}")
@@ -375,27 +416,21 @@ def _check_sum(path: Path, sha256: str) -> None:
         raise DamagedError(f"'{path}' is damaged or of another checkpoint; fetch it again", path)
 
 
-def _read_shapes(path: Path) -> dict[str, Tensor]:
-    """Tensors without memory, of the shapes that the header of a weights file gives. Raises WeightsError."""
-    if not path.is_file():
-        raise WeightsError(f"'{path}' is missing; {ELSEWHERE}")
-    try:
-        with safe_open(path, "pt") as file:
-            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise DamagedError(f"'{path}' is damaged or of another checkpoint; fetch it again", path) from error
-    if sum(map(math.prod, shapes.values())) > MAX_PARAMETERS:
-        raise WeightsError(f"'{path}' holds more than {MAX_PARAMETERS:,} numbers; {ELSEWHERE}")
-    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-
-
-def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+def _read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
     _check_sum(path, sha256)
     try:
         tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        KeyError,
+        TypeError,
+    ) as error:  # the last two: a kind of number without NumPy's
         raise WeightsError(f"'{path}' cannot be read; fetch it again") from error
-    return {name: value.float() if value.dtype == torch.float16 else value for name, value in tensors.items()}
+    return {
+        name: value.astype(np.float32) if value.dtype.kind == "f" else value
+        for name, value in tensors.items()
+    }
 
 
 def _read_graph(folder: Path, config: CheckpointConfig) -> Graph | None:

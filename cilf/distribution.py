@@ -1,4 +1,4 @@
-"""What is read from one distribution over whole ages; between them F is linear (`cilf.model.predictive`)."""
+"""What is read from one distribution over whole ages; between them F is linear (`cilf.inference.predictive`)."""
 
 import numpy as np
 from jaxtyping import Float

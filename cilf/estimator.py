@@ -2,15 +2,12 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
-from torch.nn import functional as F
+from jaxtyping import Bool, Float, UInt8
 
 from cilf.checkpoint import Checkpoint, load
 from cilf.conformal import Forecast
@@ -20,13 +17,14 @@ from cilf.face.images import open_photo
 from cilf.face.pyramid import Pyramid
 from cilf.face.views import FIRST, crop_views
 from cilf.hub import Progress
-from cilf.model.base import Description
-from cilf.model.cilf import CILF
-from cilf.model.correction import correct
-from cilf.model.evidence import Evidence, evidence, join
-from cilf.model.familiarity import flattened
-from cilf.model.onnx_runtime import network
-from cilf.model.predictive import moved
+from cilf.inference.correction import correct
+from cilf.inference.evidence import Evidence, evidence, join
+from cilf.inference.familiarity import flattened, normalized
+from cilf.inference.outputs import TOLERANCE, CropOutputs, require_numbers
+from cilf.inference.predictive import moved, softmax
+from cilf.inference.tokenizer import nearest_words, unknown_words
+from cilf.model.config import ClipConfig, ModelConfig
+from cilf.model.registry import family_of
 from cilf.prediction import FacePrediction, NoFace
 from cilf.texts import distinct_texts
 from cilf.untrusted.trial import require_success
@@ -35,7 +33,6 @@ NO_TEXTS = "these weights compare no texts with faces: they have no text tower; 
 
 log = logging.getLogger(__name__)
 
-TOLERANCE = 1e-3  # years, by which rounding may carry an age out of the range
 BATCH = 16  # crops at once; bounds the memory that a group photo takes
 
 Work = Callable[..., Any]
@@ -48,7 +45,8 @@ def _as_it_is(work: Work) -> Work:
 class AgeEstimator:
     """Estimates the ages of the faces in photos. Make one with `from_pretrained`; it may be shared between threads.
 
-    It takes over the checkpoint that it is given: its network is changed for inference and can be saved no more.
+    It takes over the checkpoint that it is given: where PyTorch computes, its network is changed for inference and can
+    be saved no more. PyTorch is imported where it computes, and where a checkpoint does not come with the package.
     """
 
     def __init__(
@@ -60,21 +58,11 @@ class AgeEstimator:
         max_faces: int | None = None,
         on_device: Callable[[Work], Work] = _as_it_is,
     ) -> None:
-        self._device = _device(device)
         self._checkpoint = checkpoint
-        # Before the move, since a device that is only lent is not there yet.
-        with torch.inference_mode():
-            self._age_text = checkpoint.model.encode_ages().to(self._device)
-        self._prompted = checkpoint.model if isinstance(checkpoint.model, CILF) else None
-        self._scale = self._prompted.scale.item() if self._prompted else 1.0
-        self._image_size = checkpoint.model.image_size
-        self._network = network(
-            checkpoint.model, checkpoint.graph, self._device, mirror=checkpoint.config.mirror
-        )
-        self._ensemble = checkpoint.ensemble
+        self._network = checkpoint.network(device)
         self._finder = finder or FaceFinder()
         self._max_faces = max_faces
-        self._describe, self._score = on_device(self._describe_here), on_device(self._score_here)
+        self._describe = on_device(self._describe_here)
 
     @classmethod
     def from_pretrained(
@@ -135,7 +123,7 @@ class AgeEstimator:
     @property
     def compares_texts(self) -> bool:
         """Whether faces can be compared with prompts."""
-        return self._prompted is not None
+        return family_of(self._checkpoint.config.model).compares_texts
 
     @property
     def epsilon(self) -> float:
@@ -212,81 +200,76 @@ class AgeEstimator:
         texts = distinct_texts(prompts)
         if not self.compares_texts:
             raise UsageError(NO_TEXTS)
-        return self._score(face.embedding, texts)
+        return _similarities(face.embedding, self._encode(texts), texts)
 
     def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
         """Shares that sum to 1: softmax over the given prompts at the temperature learned in training."""
+        tower = self._checkpoint.text_tower
         if not similarities:
             return {}
-        shares = torch.softmax(
-            self._scale * torch.tensor(list(similarities.values()), dtype=torch.float64), dim=0
-        )
+        shares = softmax((tower.scale if tower else 1.0) * np.array(list(similarities.values())))
         return dict(zip(similarities, shares.tolist(), strict=True))
 
     def unknown_words(self, prompts: Sequence[str]) -> dict[str, list[str]]:
         """Prompt → its words that no training caption held; prompts without such words are left out."""
-        if self._prompted is None:
-            raise UsageError(NO_TEXTS)
-        unknown = {prompt: self._prompted.towers.unknown_words(prompt) for prompt in distinct_texts(prompts)}
+        config = self._text_config()
+        unknown = {prompt: unknown_words(config, prompt) for prompt in distinct_texts(prompts)}
         return {prompt: words for prompt, words in unknown.items() if words}
 
     def nearest_words(self, prompts: Sequence[str]) -> dict[str, dict[str, list[str]]]:
         """Prompt → unknown word → at most three known words like it; prompts without unknown words are left out."""
-        if self._prompted is None:
-            raise UsageError(NO_TEXTS)
-        nearest = {prompt: self._prompted.towers.nearest_words(prompt) for prompt in distinct_texts(prompts)}
+        config = self._text_config()
+        nearest = {prompt: nearest_words(config, prompt) for prompt in distinct_texts(prompts)}
         return {prompt: words for prompt, words in nearest.items() if words}
 
-    @torch.inference_mode()
-    def _describe_here(
-        self, crops: UInt8[np.ndarray, "face side side 3"], texts: list[str]
-    ) -> tuple[Description, Tensor | None]:
-        """What the network says of some crops, and the texts' embeddings, all on the CPU."""
-        pixels = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2).float() / 255
-        description, prompts = self._network(pixels, self._age_text), self._encode(texts)
-        return _on_cpu(description), None if prompts is None else prompts.cpu()
+    def _text_config(self) -> ClipConfig:
+        config = self._checkpoint.config.model
+        if not isinstance(config, ModelConfig):
+            raise UsageError(NO_TEXTS)
+        return config.clip
 
-    def _all_described(
-        self, crops: UInt8[np.ndarray, "face side side 3"], texts: list[str]
-    ) -> tuple[list[Description], Tensor | None]:
-        """As `_describe_here`, `BATCH` crops at a time."""
-        parts, prompts = [], None
-        for start in range(0, len(crops), BATCH):
-            part, encoded = self._describe(crops[start : start + BATCH], [] if start else texts)
-            parts.append(part)
-            prompts = prompts if start else encoded
-        return parts, prompts
+    def _describe_here(self, crops: UInt8[np.ndarray, "face side side 3"]) -> CropOutputs:
+        outputs = self._network(crops)
+        require_numbers(outputs)
+        return outputs
 
-    def _evidence(self, parts: list[Description]) -> Evidence:
+    def _all_described(self, crops: UInt8[np.ndarray, "face side side 3"]) -> list[CropOutputs]:
+        """What the network says of some crops, `BATCH` at a time."""
+        return [self._describe(crops[start : start + BATCH]) for start in range(0, len(crops), BATCH)]
+
+    def _evidence(self, parts: list[CropOutputs]) -> Evidence:
         predictive = self._checkpoint.config.predictive
         return join([evidence(part, predictive) for part in parts])
 
-    @torch.inference_mode()
+    # Weights that give no numbers are refused in the end, by `_require_sound`.
+    @np.errstate(over="ignore", invalid="ignore")
     def _predict(
         self, pyramid: Pyramid, faces: list[Face], texts: list[str], max_views: int | None
     ) -> list[FacePrediction]:
         """One prediction per face, of which there is at least one."""
-        config, size = self._checkpoint.config, self._image_size
+        config, size = self._checkpoint.config, self._checkpoint.config.model.image_size
         crops = crop_views(pyramid, faces, FIRST, size)
-        parts, prompts = self._all_described(crops, texts)
+        parts, prompts = self._all_described(crops), self._encode(texts)
         further: list[list[np.ndarray]] = [[] for _ in faces]
 
         def next_view(number: int, rows: list[int]) -> Evidence:
             shown = crop_views(pyramid, [faces[row] for row in rows], config.views[number - 1], size)
             for row, crop in zip(rows, shown, strict=True):
                 further[row].append(crop)
-            return self._evidence(self._all_described(shown, [])[0])
+            return self._evidence(self._all_described(shown))
 
         first, rule = self._evidence(parts), config.correction
         if max_views is not None:
             rule = replace(rule, max_views=min(rule.max_views, max_views))
         names = [view.name for view in config.views]
-        corrections, state = correct(self._ensemble, first, rule, config.predictive, next_view, names)
+        corrections, state = correct(
+            self._checkpoint.ensemble, first, rule, config.predictive, next_view, names
+        )
         familiar = self._checkpoint.familiarity(first.embedding)
-        ages = torch.tensor([correction.age for correction in corrections])
-        distributions = self._distributions(state, ages, familiar).numpy()
-        embeddings = F.normalize(state.embedding, dim=1)
-        relevance = torch.cat([part.relevance for part in parts])
+        ages = np.array([correction.age for correction in corrections], state.age.dtype)
+        distributions = self._distributions(state, ages, familiar)
+        embeddings = normalized(state.embedding)
+        relevance = np.concatenate([part.relevance for part in parts])
         predictions = []
         for row, (face, correction) in enumerate(zip(faces, corrections, strict=True)):
             forecast = Forecast(distributions[row], correction.age, correction.estimated_error)
@@ -301,10 +284,10 @@ class AgeEstimator:
                     trace=correction.trace,
                     status=correction.status if known else "low_confidence",
                     distribution=distributions[row],
-                    similarities=self._similarities(embeddings[row], prompts, texts),
-                    heatmap=_unit_range(relevance[row]).numpy(),
+                    similarities=_similarities(embeddings[row], prompts, texts),
+                    heatmap=_unit_range(relevance[row]),
                     crop=crops[row],
-                    embedding=embeddings[row].numpy(),
+                    embedding=embeddings[row],
                     further_crops=tuple(further[row]),
                     familiar=known,
                     conformal=config.conformal,
@@ -313,53 +296,31 @@ class AgeEstimator:
             _require_sound(predictions[-1])
         return predictions
 
-    def _distributions(self, state: Evidence, ages: Tensor, familiar: Tensor) -> Tensor:
+    def _distributions(
+        self, state: Evidence, ages: Float[np.ndarray, " face"], familiar: Bool[np.ndarray, " face"]
+    ) -> Float[np.ndarray, "face age"]:
         """The predictive distributions whose locations are `ages`, flatter where the picture is unfamiliar."""
         config = self._checkpoint.config
         probabilities, which = state.probabilities, config.predictive.location
         flat = flattened(probabilities, config.familiarity.flatter)
-        probabilities = torch.where(familiar.unsqueeze(1), probabilities, flat)
+        probabilities = np.where(familiar[:, None], probabilities, flat)
         if which == "head":
             return probabilities
-        stays = ((state.age - ages).abs() < 1e-4) & familiar
-        return torch.where(stays.unsqueeze(1), probabilities, moved(probabilities, ages, which))
+        stays = (np.abs(state.age - ages) < 1e-4) & familiar
+        return np.where(stays[:, None], probabilities, moved(probabilities, ages, which))
 
-    @torch.inference_mode()
-    def _score_here(self, embedding: np.ndarray, texts: list[str]) -> dict[str, float]:
-        return self._similarities(torch.from_numpy(embedding).to(self._device), self._encode(texts), texts)
-
-    def _encode(self, texts: list[str]) -> Tensor | None:
-        if not texts or self._prompted is None:
-            return None
-        return self._prompted.towers.encode_text(texts)
-
-    def _similarities(self, embedding: Tensor, prompts: Tensor | None, texts: list[str]) -> dict[str, float]:
-        if prompts is None:
-            return {}
-        cosines = (prompts @ embedding).clamp(-1, 1)
-        return dict(zip(texts, cosines.tolist(), strict=True))
+    def _encode(self, texts: list[str]) -> Float[np.ndarray, "text embed"] | None:
+        tower = self._checkpoint.text_tower
+        return tower.encode_text(texts) if texts and tower else None
 
 
-def _on_cpu(description: Description) -> Description:
-    """The same on the CPU. Raises WeightsError where it holds what is no number, or an age out of range: they would be
-    told as if they were estimates."""
-    estimate = description.estimate
-    values = (getattr(estimate, each.name) for each in fields(estimate))
-    others = (description.embedding, description.parts, description.relevance)
-    if not all(torch.isfinite(value).all() for value in (*values, *others)):
-        raise WeightsError("the weights give ages that are no numbers; they are damaged: load others")
-    last = estimate.logits.shape[1] - 1
-    if not ((estimate.age > -TOLERANCE) & (estimate.age < last + TOLERANCE)).all():
-        raise WeightsError(f"the weights give ages outside the range of 0 to {last} years; load others")
-    moved_estimate = type(estimate)(
-        **{each.name: getattr(estimate, each.name).cpu() for each in fields(estimate)}
-    )
-    rest = {
-        each.name: getattr(description, each.name).cpu()
-        for each in fields(description)
-        if each.name != "estimate"
-    }
-    return type(description)(estimate=moved_estimate, **rest)
+def _similarities(
+    embedding: Float[np.ndarray, " embed"], prompts: Float[np.ndarray, "text embed"] | None, texts: list[str]
+) -> dict[str, float]:
+    if prompts is None:
+        return {}
+    cosines = (prompts @ embedding).clip(-1, 1)
+    return dict(zip(texts, cosines.tolist(), strict=True))
 
 
 def _require_sound(face: FacePrediction) -> None:
@@ -376,16 +337,7 @@ def _area(face: Face) -> float:
     return (x1 - x0) * (y1 - y0)
 
 
-def _unit_range(relevance: Tensor) -> Tensor:
+def _unit_range(relevance: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows columns"]:
     """Smallest cell 0, largest 1; an even map is 0."""
     low, high = relevance.min(), relevance.max()
-    return (relevance - low) / (high - low).clamp(min=1e-12)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"PyTorch has no device '{name}' here; give 'cpu'") from error
-    return device
+    return (relevance - low) / max(high - low, np.float32(1e-12))

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from cilf.checkpoint import CONFIG, GRAPH, REPORT, WEIGHTS, add_graph, load, save
 from cilf.errors import WeightsError
-from cilf.model.onnx_runtime import Graph
+from cilf.inference.onnx_runtime import Graph
 from tests import tiny
 
 
@@ -27,7 +27,6 @@ def test_what_is_saved_comes_back(folder: Path) -> None:
     assert found.config.model == tiny.MODEL
     assert found.config.correction == tiny.CHECKPOINT.correction
     assert not found.model.training
-    assert not found.ensemble.training
     pixels = torch.rand(2, 3, 64, 64)
     model = tiny.model()
     wanted = model(pixels, model.encode_ages()).embedding

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from cilf import AgeEstimator, FacePrediction, PhotoError, UsageError
 from cilf.demo.photo.prompt_presets import PRESETS
 from cilf.distribution import distribution_at
-from cilf.model.clip import ClipTowers
+from cilf.inference.text_tower import TextTower
 
 AGES = {"grace_hopper": 77, "eileen_collins": 42}
 
@@ -182,13 +181,13 @@ def test_prompts_without_a_photo_have_the_same_limits(
 def test_no_caller_waits_for_the_texts_of_another(
     estimator: AgeEstimator, hopper: FacePrediction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together, encode = threading.Barrier(2, timeout=20), ClipTowers.encode_text
+    together, encode = threading.Barrier(2, timeout=20), TextTower.encode_text
 
-    def meet(towers: ClipTowers, texts: list[str]) -> torch.Tensor:
+    def meet(tower: TextTower, texts: list[str]) -> np.ndarray:
         together.wait()  # raises where the other one is kept waiting
-        return encode(towers, texts)
+        return encode(tower, texts)
 
-    monkeypatch.setattr(ClipTowers, "encode_text", meet)
+    monkeypatch.setattr(TextTower, "encode_text", meet)
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda text: estimator.similarity(hopper, [text]), ["a man", "a woman"]))
     assert [list(answer) for answer in answers] == [["a man"], ["a woman"]]
@@ -226,10 +225,10 @@ def test_threads_may_share_it(
 def test_text_features_of_the_age_prompts_are_not_computed_per_photo(
     estimator: AgeEstimator, grace_hopper: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forbidden(*_: object) -> torch.Tensor:
+    def forbidden(*_: object) -> np.ndarray:
         raise AssertionError("the text tower ran")
 
-    monkeypatch.setattr("cilf.model.clip.ClipTowers.encode_embedded", forbidden)
+    monkeypatch.setattr("cilf.inference.text_tower.TextTower._encode", forbidden)
     assert len(estimator.predict(grace_hopper)) == 1
 
 
@@ -260,4 +259,4 @@ def test_what_computes_on_a_lent_device_can_be_sent_to_another_process(
     [face], [same] = borrower.predict(grace_hopper, ["a man"]), estimator.predict(grace_hopper, ["a man"])
     assert face.age == same.age
     assert borrower.similarity(face, ["a man"]) == pytest.approx(same.similarities, abs=1e-6)
-    assert calls == [*["_describe_here"] * len(face.trace), "_score_here"]  # each view, then the texts
+    assert calls == ["_describe_here"] * len(face.trace)  # each view; texts are encoded here

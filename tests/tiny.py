@@ -3,20 +3,36 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from cilf.checkpoint import CheckpointConfig, save
+from cilf.checkpoint import Checkpoint, CheckpointConfig, save, tensors_of
 from cilf.conformal import ConformalConfig
 from cilf.face.views import View
-from cilf.model.cilf import CILF, ModelConfig, build_model
-from cilf.model.clip import ClipConfig
-from cilf.model.correction import CorrectionConfig, EnsembleConfig, ErrorEnsemble
-from cilf.model.fourierformer import FusionConfig
-from cilf.model.lra_gnn import LRAGNN, LRAGNNConfig
-from cilf.model.mcgrl import MCGRL, MCGRLConfig
-from cilf.model.mtmsa import MTMSA, GaussianError, MTMSAConfig
-from cilf.model.predictive import PredictiveConfig
-from cilf.model.prompts import PromptConfig
+from cilf.inference.correction import CorrectionConfig
+from cilf.inference.error_models import (
+    EnsembleConfig,
+    ErrorEnsemble,
+    ErrorNetwork,
+    GaussianError,
+    layer_shapes,
+)
+from cilf.inference.familiarity import Familiarity
+from cilf.inference.predictive import PredictiveConfig
+from cilf.model.base import AgeModel
+from cilf.model.cilf import CILF, build_model
+from cilf.model.config import (
+    ClipConfig,
+    FusionConfig,
+    LRAGNNConfig,
+    MCGRLConfig,
+    ModelConfig,
+    MTMSAConfig,
+    PromptConfig,
+)
+from cilf.model.lra_gnn import LRAGNN
+from cilf.model.mcgrl import MCGRL
+from cilf.model.mtmsa import MTMSA
 
 CLIP = ClipConfig(
     architecture={
@@ -106,5 +122,19 @@ def bounded_model() -> CILF:
 
 
 def ensemble() -> ErrorEnsemble:
-    torch.manual_seed(0)
-    return ErrorEnsemble(CHECKPOINT.ensemble).eval()
+    chance, weights = np.random.default_rng(0), {}
+    assert CHECKPOINT.ensemble is not None
+    for name, (members, inputs, outputs) in layer_shapes(CHECKPOINT.ensemble).items():
+        bound = inputs**-0.5
+        weights[f"{name}.weight"] = chance.uniform(-bound, bound, (members, inputs, outputs)).astype(
+            np.float32
+        )
+        weights[f"{name}.bias"] = np.zeros((members, 1, outputs), np.float32)
+    return ErrorEnsemble(CHECKPOINT.ensemble, weights)
+
+
+def checkpoint(
+    model: AgeModel, ensemble: ErrorNetwork, config: CheckpointConfig, familiarity: Familiarity | None = None
+) -> Checkpoint:
+    """One with these parts that lies in no folder."""
+    return Checkpoint(tensors_of(model, ensemble, familiarity), config, "tiny")

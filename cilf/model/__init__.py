@@ -1,1 +1,1 @@
-"""The networks and what each is made of, the error correction, and the runtime that computes them."""
+"""The networks in PyTorch and what each is made of; configurations and registry import none of it."""

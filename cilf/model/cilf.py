@@ -1,7 +1,6 @@
 """CILF: the whole differentiable model, put together from its parts."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -9,25 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cilf.model.base import AgeModel, Description
-from cilf.model.clip import ClipConfig, ClipTowers
-from cilf.model.fourierformer import FourierFusion, FusionConfig
+from cilf.model.clip import ClipTowers
+from cilf.model.config import ModelConfig
+from cilf.model.fourierformer import FourierFusion
 from cilf.model.head import AgeEstimate, AgeHead
-from cilf.model.prompts import AgePrompts, ContextAwarePrompting, PromptConfig
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """One frozen configuration per part; stored as JSON beside the weights."""
-
-    clip: ClipConfig
-    prompts: PromptConfig
-    fusion: FusionConfig
-    kind: Literal["cilf"] = "cilf"
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square crops in pixels."""
-        return self.clip.image_size
+from cilf.model.prompts import AgePrompts, ContextAwarePrompting
 
 
 @dataclass(frozen=True)
@@ -75,7 +60,7 @@ class CILF(AgeModel):
     """CLIP towers → age prompts → FourierFormer fusion → context-aware prompts → age head.
 
     The error ensemble and the interval are not part of it: they are fitted afterwards, on other photos
-    (`cilf.model.correction`, `cilf.conformal`).
+    (`cilf.inference.correction`, `cilf.conformal`).
     """
 
     head: AgeHead

@@ -4,91 +4,16 @@ METHOD 2 and 3. Beside CLIP's usual global embedding the image tower gives a gri
 and the text tower also runs on token embeddings, so that learnable context tokens can stand among the words.
 """
 
-import re
-from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Any
 
 import open_clip
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.untrusted.bounds import Architecture, Count, Factor, Name, Names, Share, TokenId
-
-WORD = re.compile(r"[^\W\d_]+|\d+")
-
-# difflib's ratio from which a known word is offered for an unknown one: "glases" for "glasses" has 0.92, "tiger" for
-# "tired" 0.6.
-LIKENESS = 0.7
-
-
-# More than the captions of training hold; at most 120 letters each, they take a few megabytes.
-MAX_CACHED_WORDS = 10_000
-
-
-class _WordCache(dict[str, str]):
-    """The tokenizer's cache, word to tokens, that takes no more words when it is full.
-
-    Nothing ever leaves it, so that threads may share it without a lock.
-    """
-
-    def __setitem__(self, word: str, tokens: str) -> None:
-        if len(self) < MAX_CACHED_WORDS:
-            super().__setitem__(word, tokens)
-
-
-@dataclass(frozen=True)
-class ClipConfig:
-    """How to build the two towers.
-
-    Attributes:
-        architecture: an open_clip model configuration (`embed_dim`, `vision_cfg`, `text_cfg`, …).
-        grid_stage: which of the image tower's intermediate outputs is the grid, counted from the end (1 = the last).
-        token_ids: ids of the full CLIP vocabulary that the text tower has an embedding for, ascending; all other ids
-            share one "unknown" embedding. None when the tower has the full vocabulary.
-        words: words that occurred in training captions, sorted; None when the tower was trained on open text.
-        misspelled: those of `words` that are misspellings: the tower knows them, nobody is to be offered them.
-        pretrained: open_clip's `name/tag` of published weights to start from; None in a stored checkpoint.
-        mean, std: RGB normalisation of pixels in [0, 1]; CLIP's own statistics (METHOD 2).
-    """
-
-    architecture: Architecture
-    grid_stage: Count = 1
-    token_ids: Annotated[tuple[TokenId, ...], Field(max_length=49_408)] | None = None
-    words: Names | None = None
-    misspelled: Names = ()
-    pretrained: Name | None = None
-    mean: tuple[Share, Share, Share] = (0.48145466, 0.4578275, 0.40821073)
-    std: tuple[Factor, Factor, Factor] = (0.26862954, 0.26130258, 0.27577711)
-
-    @property
-    def image_size(self) -> int:
-        """Side of the square input in pixels."""
-        return int(self.architecture["vision_cfg"]["image_size"])
-
-    @property
-    def embed_dim(self) -> int:
-        """Width D of the space that images and texts share."""
-        return int(self.architecture["embed_dim"])
-
-
-class Tokenizer:
-    """Texts → token ids of a text tower, on the CPU; needs no tower, so that a worker process can use it."""
-
-    def __init__(self, config: ClipConfig, context_length: int) -> None:
-        self.bpe = open_clip.SimpleTokenizer(context_length=context_length)
-        self.bpe.cache = _WordCache(self.bpe.cache)
-        with torch.device("cpu"):  # also where the towers are built without memory, on "meta"
-            self._map = _token_map(config, self.bpe.vocab_size)
-
-    def __call__(self, texts: list[str]) -> Int[Tensor, "text token"]:
-        """Cut to the longest text; a text longer than the context is cut off."""
-        with torch.device("cpu"):
-            ids = self._map[self.bpe(texts)]
-        return ids[:, : int(ids.argmax(dim=1).max()) + 1]
+from cilf.inference.tokenizer import Tokenizer
+from cilf.model.config import ClipConfig
 
 
 class ClipTowers(nn.Module):
@@ -151,7 +76,9 @@ class ClipTowers(nn.Module):
 
     def tokenize(self, texts: list[str]) -> Int[Tensor, "text token"]:
         """Texts → token ids of this tower, cut to the longest text; a text longer than the context is cut off."""
-        return self.tokenizer(texts).to(self.mean.device)
+        # On its own device where the towers are built without memory, on "meta".
+        with torch.device("cpu"):
+            return torch.from_numpy(self.tokenizer(texts)).to(self.mean.device)
 
     def embed_tokens(self, ids: Int[Tensor, "*text token"]) -> Float[Tensor, "*text token width"]:
         """Token ids → token embeddings, before positions are added."""
@@ -179,19 +106,6 @@ class ClipTowers(nn.Module):
         """Token ids of `tokenize` → unit text embeddings."""
         return F.normalize(self.encode_tokens(ids).float(), dim=-1)
 
-    def unknown_words(self, text: str) -> list[str]:
-        """Words of `text` that no training caption contained, in order, each once; empty for open-text towers."""
-        if self.config.words is None:
-            return []
-        known = set(self.config.words)
-        return list(dict.fromkeys(word for word in WORD.findall(text.lower()) if word not in known))
-
-    def nearest_words(self, text: str) -> dict[str, list[str]]:
-        """Unknown word of `text` → at most three known words that are written much like it, the nearest first."""
-        unknown = self.unknown_words(text)
-        offered = sorted(set(self.config.words or ()) - set(self.config.misspelled)) if unknown else []
-        return {word: get_close_matches(word, offered, n=3, cutoff=LIKENESS) for word in unknown}
-
     @property
     def _projects_tokens(self) -> bool:
         """A CLIP ViT projects every grid token by the matrix of its class token (METHOD 2, DenseCLIP)."""
@@ -211,13 +125,3 @@ def _build_clip(config: ClipConfig) -> nn.Module:
         name, tag = config.pretrained.rsplit("/", 1)
         return open_clip.create_model(name, pretrained=tag)
     return open_clip.CLIP(**config.architecture)
-
-
-def _token_map(config: ClipConfig, vocabulary_size: int) -> Int[Tensor, " vocabulary"]:
-    """Full CLIP id → id in this tower. Order is kept, so the end token stays the highest; unknown ids share slot 0,
-    which padding uses too: padding stands behind the end token, where causal attention hides it."""
-    if config.token_ids is None:
-        return torch.arange(vocabulary_size)
-    mapping = torch.zeros(vocabulary_size, dtype=torch.long)
-    mapping[torch.tensor(config.token_ids)] = torch.arange(1, len(config.token_ids) + 1)
-    return mapping

@@ -13,35 +13,9 @@ from scipy.fft import next_fast_len
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cilf.untrusted.bounds import CountFromZero, Number, Share, Width
-
-PadMode = Literal["circular", "zeros"]
+from cilf.model.config import FusionConfig, PadMode
 
 SLOPE = 0.1  # of the networks' leaky ReLU, as in Fourmer
-
-
-@dataclass(frozen=True)
-class FusionConfig:
-    """Sizes of the fusion.
-
-    Attributes:
-        width: channels C inside the blocks.
-        image_blocks: 2-D blocks over the image grid (F1).
-        fusion_blocks: 1-D blocks over the joint sequence of ages, global image token and grid (F2).
-        layer_scale: initial value of the residual branches' per-channel gain.
-        pad_mode: how the depth-wise filter pads the spectrum's full axis; `circular` is true to the DFT's
-            periodicity, `zeros` is Fourmer's choice.
-        gain: initial length of what the fusion adds to the unit global embedding; it is learned, and below 1. None adds
-            the shares at whatever length they have, as checkpoints before this field did: there they drown the tower's
-            own embedding.
-    """
-
-    width: Width = 256
-    image_blocks: CountFromZero = 2
-    fusion_blocks: CountFromZero = 2
-    layer_scale: Number = 1e-2
-    pad_mode: PadMode = "circular"
-    gain: Share | None = None
 
 
 class ChannelNorm(nn.LayerNorm):

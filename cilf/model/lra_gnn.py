@@ -8,72 +8,20 @@ no error ensemble.
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cilf.model.config import LRAGNNConfig
 from cilf.model.head import AgeEstimate, LinearHead, NormalHead, usual_spread
 from cilf.model.nodes import STRIDE, GridModel, GridNodes, Reading, key_point_cells
-from cilf.untrusted.bounds import Ages, CountFromZero, Factor, Few, GridSide, Share, Trunk, Width
 
 YEARS = 10  # in a decade: columns of the grid
 VISIT_FLOOR = 1e-4  # of a node that the walk does not come to: its logarithm is −9
 GATE = math.log(0.1 / 0.9)  # at the start a tenth of each residual is added
-
-
-@dataclass(frozen=True)
-class LRAGNNConfig:
-    """How to build the network.
-
-    Attributes:
-        image_size: side of the square input in pixels.
-        trunk: timm's name of the network whose grids at strides 16 and 32 are the nodes.
-        nodes: the cells that hold a key point of the mean face, or all.
-        width: C, channels of a node.
-        edges: share of all pairs of nodes that the initial graph joins, those of the greatest cosine.
-        walk_steps: of the random walk on the initial graph.
-        heads: M, latent graphs.
-        key_width: of queries and keys.
-        layers: L, graph convolutions of each branch; 0 pools the nodes as the trunk gives them.
-        shared: the branches share their weights.
-        graph: nodes exchange features; without it every layer hears each node alone.
-        head: "walk" estimates the age by steps on the grid, "regression" by decade and year within it; "distribution"
-            takes CILF's head, a distribution over the ages, in their place.
-        decades: R, rows of the grid.
-        policy_width: of the network that chooses the steps.
-        moves: most steps on the grid.
-        dropout: within the graph convolutions, in training alone.
-        drop_path: of the trunk's residual branches, in training alone.
-        num_ages: ages 0 … num_ages − 1 in the distribution.
-        mean, std: RGB normalisation of pixels in [0, 1].
-    """
-
-    image_size: GridSide = 128
-    trunk: Trunk = "tf_efficientnet_lite0"
-    nodes: Literal["template", "all"] = "template"
-    width: Width = 128
-    edges: Annotated[float, Field(gt=0, le=1)] = 0.15
-    walk_steps: Few = 5
-    heads: Few = 4
-    key_width: Width = 32
-    layers: CountFromZero = 8
-    shared: bool = True
-    graph: bool = True
-    head: Literal["walk", "regression", "distribution"] = "walk"
-    decades: Annotated[int, Field(ge=1, le=20)] = 12
-    policy_width: Width = 256
-    moves: Few = 24
-    dropout: Share = 0.1
-    drop_path: Share = 0.1
-    num_ages: Ages = 101
-    mean: tuple[Share, Share, Share] = (0.5, 0.5, 0.5)
-    std: tuple[Factor, Factor, Factor] = (0.5, 0.5, 0.5)
-    kind: Literal["lra-gnn"] = "lra-gnn"
 
 
 def initial_graph(

@@ -6,62 +6,20 @@ theirs and what is our reading. It has no text tower and no error ensemble.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from cilf.model.config import MCGRLConfig
 from cilf.model.head import AgeEstimate, LinearHead, NormalHead, usual_spread
 from cilf.model.nodes import STRIDE, GridModel, GridNodes, Reading
-from cilf.untrusted.bounds import Ages, Factor, Few, GridSide, Several, Share, Trunk, Width
 
 DECADE = 10.0  # years; ages are learned in decades
 FIRST_AGE = 3.3  # decades, about the mean age of UTKFace: what an untrained head says
 GROUPS = 4  # of the 1×1 convolution that joins a node with its neighbours, as in ViG
 POSITIVE_NEIGHBOURS = 5  # whose mean is the second positive
-
-
-@dataclass(frozen=True)
-class MCGRLConfig:
-    """How to build the network.
-
-    Attributes:
-        image_size: side of the square input in pixels.
-        trunk: timm's name of the network whose grids at strides 16 and 32 are the semantic branch's input.
-        stem: what the structural branch starts from: the trunk's grid too, or convolutions of its own on the pixels.
-        width: channels of a node in the structural branch.
-        neighbours, dilations: k and d of each Grapher: every d-th of the k·d nearest nodes is a neighbour.
-        expansion: width of the feed-forward layers in widths of a node.
-        embed: width of the vectors that are contrasted, and of the age head's input.
-        readout: what is contrasted: each node, or their mean, a vector for each image.
-        mask: share of the nodes that are hidden in the second pass of training.
-        graph: nodes take in their neighbours; without it their messages are 0.
-        head: "years" learns the age itself; "distribution" takes CILF's head in its place.
-        stochastic_depth: of the Graphers, drop_path: of the trunk's residual branches, both in training alone.
-        num_ages: ages 0 … num_ages − 1 in the distribution.
-        mean, std: RGB normalisation of pixels in [0, 1].
-    """
-
-    image_size: GridSide = 128
-    trunk: Trunk = "tf_efficientnet_lite0"
-    stem: Literal["trunk", "pixels"] = "trunk"
-    width: Width = 192
-    neighbours: Several = (6, 8, 9)
-    dilations: Several = (1, 1, 2)
-    expansion: Few = 2
-    embed: Width = 256
-    readout: Literal["node", "image"] = "node"
-    mask: Share = 0.3
-    graph: bool = True
-    head: Literal["years", "distribution"] = "years"
-    stochastic_depth: Share = 0.05
-    drop_path: Share = 0.1
-    num_ages: Ages = 101
-    mean: tuple[Share, Share, Share] = (0.5, 0.5, 0.5)
-    std: tuple[Factor, Factor, Factor] = (0.5, 0.5, 0.5)
-    kind: Literal["mcgrl"] = "mcgrl"
 
 
 def nearest(

@@ -6,9 +6,8 @@ prompts, and no error ensemble: its head is a Gaussian, whose width says by itse
 for gender and race are there to teach the shared features; nothing outside training asks them about a visitor's face.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
@@ -17,45 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cilf.model.base import AgeModel, Description
-from cilf.model.evidence import Evidence
+from cilf.model.config import MTMSAConfig
 from cilf.model.head import NormalHead
-from cilf.untrusted.bounds import Ages, Count, Factor, Names, Several, Share, Side, Trunk, Width
 
 DECADE = 10.0  # years; the Gaussian is learned in decades, where residuals are of about unit size (METHOD 10)
 FIRST_AGE = 3.5  # decades, said by an untrained head: training need not begin by crossing half a life
 WIDEST = 4.0  # |ln σ²| stays below, in decades: σ from 1.4 to 74 years
-
-
-@dataclass(frozen=True)
-class MTMSAConfig:
-    """How to build the network.
-
-    Attributes:
-        image_size: side of the square input in pixels.
-        trunk: timm's name of the ResNet whose first three stages are used.
-        alternating: dilations of the third stage's blocks, one after another and over again.
-        dilations: of the parallel branches that stand in the fourth stage's place.
-        width: channels that they give together.
-        reduction: by this factor the channel gate's hidden layer is narrower than `width`.
-        dropout: of the pooled features, in training alone.
-        genders, races: classes of the two auxiliary heads, in the order of their logits.
-        num_ages: ages 0 … num_ages − 1 in the distribution.
-        mean, std: RGB normalisation of pixels in [0, 1].
-    """
-
-    image_size: Side = 112
-    trunk: Trunk = "resnet34"
-    alternating: Several = (1, 2)
-    dilations: Several = (1, 2, 3, 5)
-    width: Width = 512
-    reduction: Count = 16
-    dropout: Share = 0.2
-    genders: Names = ("male", "female")
-    races: Names = ("white", "black", "asian", "indian", "other")
-    num_ages: Ages = 101
-    mean: tuple[Share, Share, Share] = (0.485, 0.456, 0.406)
-    std: tuple[Factor, Factor, Factor] = (0.229, 0.224, 0.225)
-    kind: Literal["mtmsa"] = "mtmsa"
 
 
 class MultiScaleAttention(nn.Module):
@@ -210,24 +176,6 @@ class MTMSA(AgeModel):
             estimate.logits.unsqueeze(1),
             torch.stack([gate.flip(-1) if flipped else gate for flipped, gate in gates]).mean(dim=0),
         )
-
-
-class GaussianError(nn.Module):
-    """The error model of a Gaussian head: E|y − a| for y ~ N(μ, σ²), the mean of a folded normal distribution,
-
-        σ √(2/π) exp(−d² / 2σ²) + d erf(d / σ√2),   d = μ − a.
-
-    It has the form of `cilf.model.correction.ErrorEnsemble` with one member and nothing to learn. It is smallest at a
-    = μ, so it finds nothing to correct; it only says how far off the estimate may be.
-    """
-
-    def forward(
-        self, evidence: Evidence, ages: Float[Tensor, "batch candidate"]
-    ) -> Float[Tensor, "1 batch candidate"]:
-        """Expected errors in years, ≥ 0, of each candidate age."""
-        away, spread = evidence.age.unsqueeze(1) - ages, evidence.spread.unsqueeze(1)
-        near = spread * math.sqrt(2 / math.pi) * torch.exp(-(away**2) / (2 * spread**2))
-        return (near + away * torch.erf(away / (spread * math.sqrt(2)))).unsqueeze(0)
 
 
 def _trunk(config: MTMSAConfig) -> Any:

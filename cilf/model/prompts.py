@@ -3,35 +3,13 @@
 METHOD 3 (prompts) and 5.1 (context-aware prompting).
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cilf.model.clip import ClipTowers
-from cilf.untrusted.bounds import Ages, CountFromZero, Number, Templates
-
-
-@dataclass(frozen=True)
-class PromptConfig:
-    """How the age prompts are made.
-
-    Attributes:
-        num_ages: K; ages are 0 … K−1 years.
-        context_tokens: learnable tokens before the age token.
-        anchors: learnable age tokens, evenly spaced over the ages; those between are interpolated (OrdinalCLIP), each
-            from its two neighbours ("hat" weights, METHOD 3).
-        templates: sentences with `{age}`, averaged in embedding space beside the learnable prompt.
-        gamma: initial gain of the context-aware part (DenseCLIP's 1e-4).
-    """
-
-    num_ages: Ages = 101
-    context_tokens: CountFromZero = 8
-    anchors: Ages = 11
-    templates: Templates = ("a photo of a {age} year old person.",)
-    gamma: Number = 1e-4
+from cilf.model.config import PromptConfig
 
 
 def hat_weights(num_ages: int, anchors: int) -> Float[Tensor, "age anchor"]:

@@ -1,7 +1,7 @@
-"""The model families that a checkpoint can hold, one entry each.
+"""The model families that a checkpoint can hold, one entry each. Imports no PyTorch.
 
-A family is told by the `kind` in its configuration. What training knows of it stands in `train.fit.recipe`,
-`train.fit.objective` and `train.release.card_texts`, by the same name.
+A family is told by the `kind` in its configuration. How its network is built stands in `cilf.model.build`, what
+training knows of it in `train.fit.recipe`, `train.fit.objective` and `train.release.card_texts`, by the same name.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,14 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from cilf.model.base import AgeModel
-from cilf.model.cilf import ModelConfig, build_model
-from cilf.model.correction import EnsembleConfig, ErrorEnsemble
-from cilf.model.lra_gnn import LRAGNN, LRAGNNConfig
-from cilf.model.mcgrl import MCGRL, MCGRLConfig
-from cilf.model.mtmsa import MTMSA, GaussianError, MTMSAConfig
-
-ErrorNetwork = ErrorEnsemble | GaussianError
+from cilf.model.config import LRAGNNConfig, MCGRLConfig, ModelConfig, MTMSAConfig
 
 
 @dataclass(frozen=True)
@@ -28,25 +21,20 @@ class Family:
         name: `kind` of its configurations.
         title: for people.
         summary: for the page: what it is, and what it cannot do.
-        build: configuration → network with random weights, or with published ones where the configuration names some.
-        without_published_weights: configuration → the same for weights that are at hand.
         bundled: name of its bundled checkpoint, for `AgeEstimator.from_pretrained`; empty where none comes with the
             package.
         compares_texts: it has a text tower, so faces can be compared with prompts.
         corrects: it has an error ensemble, by which an estimate can be corrected.
-        classify: (network, crop and its mirror image as (2, 3, S, S) pixels in [0, 1]) → label of each attribute; for
-            evaluation alone. None without heads for attributes.
+        without_published_weights: configuration → the same for weights that are at hand.
     """
 
     name: str
     title: str
     summary: str
-    build: Callable[[Any], AgeModel]
     bundled: str = ""
     compares_texts: bool = False
     corrects: bool = False
     without_published_weights: Callable[[Any], Any] = lambda config: config
-    classify: Callable[[Any, Any], dict[str, str]] | None = None
 
 
 def _without_published_clip(config: ModelConfig) -> ModelConfig:
@@ -63,7 +51,6 @@ FAMILIES: Mapping[str, Family] = {
             title="CILF compact",
             summary="CILF: fuses image and text; an error ensemble judges each estimate; compares faces with words",
             bundled="compact",
-            build=build_model,
             compares_texts=True,
             corrects=True,
             without_published_weights=_without_published_clip,
@@ -74,22 +61,18 @@ FAMILIES: Mapping[str, Family] = {
             summary="MTMSA: a ResNet34 with dilated multi-scale attention; its Gaussian says itself what error to "
             f"expect, so it never corrects; {NO_WORDS}",
             bundled="mtmsa",
-            build=MTMSA,
-            classify=MTMSA.classify,
         ),
         Family(
             name="lra-gnn",
             title="LRA-GNN (compact rebuild)",
             summary="LRA-GNN, a compact rebuild: graphs of latent relations between the parts of a face, and a walk "
             f"on a grid of decades and years; it never corrects; {NO_WORDS}",
-            build=LRAGNN,
         ),
         Family(
             name="mcgrl",
             title="MCGRL (compact rebuild)",
             summary="MCGRL, a compact rebuild: graph convolutions over the parts of a face, trained with masked parts "
             f"and by contrast; it never corrects; {NO_WORDS}",
-            build=MCGRL,
         ),
     )
 }
@@ -113,13 +96,3 @@ SystemConfig = Annotated[
 def family_of(config: AnyConfig) -> Family:
     """The family of a configuration."""
     return FAMILIES[config.kind]
-
-
-def build(config: AnyConfig) -> AgeModel:
-    """The network with random weights, or with published ones where its configuration names some."""
-    return family_of(config).build(config)
-
-
-def build_errors(config: EnsembleConfig | None) -> ErrorNetwork:
-    """The error model: an ensemble, or without a configuration the Gaussian's own expectation."""
-    return GaussianError() if config is None else ErrorEnsemble(config)

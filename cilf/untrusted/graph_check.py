@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cilf.errors import WeightsError
-from cilf.model.onnx_runtime import Graph
+from cilf.inference.onnx_runtime import Graph
 
 MAX_GRAPH_BYTES = 16 * 2**20  # thirty times the bundled ones
 

@@ -59,31 +59,3 @@ def test_cut_vocabulary_keeps_the_end_token_last_and_maps_the_rest_to_unknown() 
     assert ids[-1] == len(config.token_ids or ())
     assert (ids == 0).sum() >= 1
     assert towers.clip.token_embedding.num_embeddings == len(config.token_ids or ()) + 1
-
-
-def test_the_tokenizer_remembers_a_bounded_number_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cilf.model.clip.MAX_CACHED_WORDS", 10)
-    towers = tiny.model().towers
-    texts = [f"zzxq{chr(97 + first)}{chr(97 + second)}" for first in range(8) for second in range(8)]
-    first = [towers.tokenize([text]).tolist() for text in texts]
-    assert len(towers.tokenizer.bpe.cache) <= 10
-    assert [towers.tokenize([text]).tolist() for text in texts] == first
-
-
-def test_words_outside_the_captions_are_named_once_in_order() -> None:
-    towers = ClipTowers(read_recipe("compact").model.clip)
-    assert towers.unknown_words("A photo of a 34 year old Woman.") == []
-    assert towers.unknown_words("a freckled zebra, freckled woman") == ["freckled", "zebra"]
-    assert tiny.model().towers.unknown_words("anything at all") == []
-
-
-def test_the_nearest_known_words_are_offered_and_no_misspelled_ones() -> None:
-    towers = ClipTowers(read_recipe("compact").model.clip)
-    nearest = towers.nearest_words("a smilying personn with a qqzzqq")
-    assert list(nearest) == ["smilying", "personn", "qqzzqq"]
-    assert nearest["smilying"][0] == "smiling"
-    assert nearest["personn"][0] == "person"
-    assert nearest["qqzzqq"] == []
-    assert not {word for words in nearest.values() for word in words} & set(towers.config.misspelled)
-    assert towers.unknown_words("smileing") == []
-    assert tiny.model().towers.nearest_words("anything at all") == {}

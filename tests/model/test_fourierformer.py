@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from cilf.model.fourierformer import FourierFormerBlock, FourierFusion, FusionConfig, SpectralFilter
+from cilf.model.config import FusionConfig
+from cilf.model.fourierformer import FourierFormerBlock, FourierFusion, SpectralFilter
 
 SIDES = st.integers(min_value=2, max_value=9)
 

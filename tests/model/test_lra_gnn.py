@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cilf.model.config import LRAGNNConfig
 from cilf.model.lra_gnn import (
     LRAGNN,
     STAY,
@@ -16,7 +17,6 @@ from cilf.model.lra_gnn import (
     Ensemble,
     GridWalk,
     GroupHead,
-    LRAGNNConfig,
     ResidualGraphLayer,
     cell_of,
     initial_graph,

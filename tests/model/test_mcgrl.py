@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cilf.model.mcgrl import MCGRL, MCGRLConfig, StructuralBranch, nearest
+from cilf.model.config import MCGRLConfig
+from cilf.model.mcgrl import MCGRL, StructuralBranch, nearest
 from tests import tiny
 
 NODES, CHANNELS = 16, 24

@@ -13,11 +13,13 @@ from torch import nn
 
 from cilf import AgeEstimator, UsageError, WeightsError
 from cilf.checkpoint import CONFIG, WEIGHTS, load, read_config
-from cilf.model.base import Description
-from cilf.model.evidence import Evidence, evidence
+from cilf.inference.error_models import GaussianError
+from cilf.inference.evidence import Evidence, evidence
+from cilf.inference.outputs import CropOutputs
+from cilf.inference.predictive import PredictiveConfig
+from cilf.model.config import MTMSAConfig
 from cilf.model.head import AgeEstimate
-from cilf.model.mtmsa import MTMSA, GaussianError, GaussianHead, MTMSAConfig
-from cilf.model.predictive import PredictiveConfig
+from cilf.model.mtmsa import MTMSA, GaussianHead
 from tests import tiny
 
 YEARS = st.floats(0, 100)
@@ -118,7 +120,7 @@ def test_temperature_moves_the_width_alone(mean: float, spread: float, temperatu
 def test_the_expected_error_is_that_of_draws(mean: float, spread: float, age: float) -> None:
     """Against the quantiles of the normal distribution, a thousand of them evenly spaced."""
     estimate = head().summarise(torch.tensor([mean]), torch.tensor([spread]))
-    found = GaussianError()(first(estimate), torch.tensor([[age]])).item()
+    found = GaussianError()(first(estimate), np.array([[age]])).item()
     levels = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     draws = mean + spread * math.sqrt(2) * torch.erfinv(2 * levels - 1)
     assert found == pytest.approx((draws - age).abs().mean().item(), rel=0.01, abs=0.01)
@@ -126,17 +128,16 @@ def test_the_expected_error_is_that_of_draws(mean: float, spread: float, age: fl
 
 def first(estimate: AgeEstimate) -> Evidence:
     """The evidence of a first crop, with the age and the spread that the head says."""
-    count = len(estimate.age)
-    description = Description(
-        torch.ones(count, 4) / 2, estimate, estimate.logits[:, None], torch.zeros(count, 1, 1)
-    )
-    return evidence(description, PredictiveConfig())
+    count, logits = len(estimate.age), estimate.logits.numpy()
+    embedding, nothing = np.full((count, 4), 0.5, np.float32), np.zeros((count, 1, 1), np.float32)
+    moments = estimate.age.numpy(), estimate.spread.numpy()
+    return evidence(CropOutputs(embedding, logits, *moments, logits[:, None], nothing), PredictiveConfig())
 
 
 def test_nothing_is_smaller_than_the_error_at_the_mean() -> None:
     estimate = head().summarise(torch.tensor([31.0, 70.0]), torch.tensor([4.0, 9.0]))
-    ages = torch.arange(101.0).expand(2, -1)
-    assert GaussianError()(first(estimate), ages)[0].argmin(dim=1).tolist() == [31, 70]
+    ages = np.tile(np.arange(101.0), (2, 1))
+    assert GaussianError()(first(estimate), ages)[0].argmin(axis=1).tolist() == [31, 70]
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cilf.checkpoint import BUNDLED, GRAPH, bundled, read_config
 from cilf.errors import WeightsError
-from cilf.model.onnx_runtime import Graph
+from cilf.inference.onnx_runtime import Graph
 from cilf.untrusted.graph_check import MAX_GRAPH_BYTES, check_graph
 
 FLAG = helper.make_tensor_value_info("flag", TensorProto.BOOL, [])

@@ -11,7 +11,7 @@ import pytest
 from cilf import AgeEstimator
 from cilf.checkpoint import CONFIG, GRAPH, add_graph, bundled, is_bundled, load, read_config
 from cilf.errors import WeightsError
-from cilf.model.onnx_runtime import Graph
+from cilf.inference.onnx_runtime import Graph
 from cilf.untrusted import trial
 from cilf.untrusted.trial import require_success
 from cilf.untrusted.trial_child import compare

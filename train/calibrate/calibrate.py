@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
 from cilf.checkpoint import Checkpoint, CheckpointConfig
+from cilf.inference.error_models import EnsembleConfig, ErrorNetwork, GaussianError
+from cilf.inference.familiarity import Familiarity
+from cilf.inference.outputs import CropOutputs, Network
 from cilf.model.base import AgeModel
-from cilf.model.correction import EnsembleConfig
-from cilf.model.familiarity import Familiarity
 from cilf.model.head import AgeEstimate
-from cilf.model.onnx_runtime import Network
-from cilf.model.registry import ErrorNetwork, build_errors, family_of
+from cilf.model.registry import family_of
+from cilf.model.runtime import crop_outputs
 from train.calibrate.error_ensemble import (
     choose_correction,
     choose_views,
@@ -32,7 +33,7 @@ from train.calibrate.error_ensemble import (
     fit_predictive,
     fold_of,
     levels,
-    set_levels,
+    with_levels,
 )
 from train.calibrate.intervals import (
     Forecasts,
@@ -125,14 +126,14 @@ def calibrate(
     views = choose_views(known, predictive)
     known, cal = known.with_views(views), cal.with_views(views)
     ensemble = EnsembleConfig(embed_dim=model.embed_dim) if views else None
-    errors: ErrorNetwork = build_errors(None)
+    errors: ErrorNetwork = GaussianError()
     fold = fold_of([photos.groups.get(name, name) for name in known.names])
     folds = cross_fit(ensemble, known, fold, predictive, errors)
     if ensemble is not None:
         ensemble = replace(ensemble, levels=levels(folds, predictive))
-        for each in folds:
-            set_levels(each.errors, ensemble.levels)
-        errors = fit_ensemble(ensemble, known.states(predictive), known.truth)
+        folds = [replace(fold, errors=with_levels(fold.errors, ensemble.levels)) for fold in folds]
+        fitted = fit_ensemble(ensemble, known.states(predictive), known.truth)
+        errors = replace(fitted, config=ensemble)
     rule, chosen = choose_correction(folds, known, predictive)
     if rule.max_views == 1:
         views = ()
@@ -142,7 +143,7 @@ def calibrate(
     like_cal = [row for row, name in enumerate(known.names) if sets[name] == photos.cal[0].dataset]
     edges = choose_edges(chosen_on.at(np.array(like_cal, dtype=int)))
     familiarity = fit_familiarity(known, cal)
-    validation = torch.arange(len(held.names), len(known.names))
+    validation = np.arange(len(held.names), len(known.names))
     training = {
         "seed": recipe.fit.seed,
         "steps": step,
@@ -179,11 +180,17 @@ def recalibrate(
 
 
 def _plain_network(model: AgeModel, *, mirror: bool) -> Network:
-    return lambda pixels, age_text: model.describe(pixels, age_text, mirror=mirror)
+    with torch.inference_mode():
+        age_text = model.encode_ages()
+
+    def compute(crops: UInt8[np.ndarray, "batch side side 3"]) -> CropOutputs:
+        return crop_outputs(model, crops, age_text, mirror=mirror)
+
+    return compute
 
 
-def _error(forecasts: Forecasts, rows: Tensor) -> float:
-    return float(np.abs(forecasts.age - forecasts.truth)[rows.numpy()].mean())
+def _error(forecasts: Forecasts, rows: Int[np.ndarray, " row"]) -> float:
+    return float(np.abs(forecasts.age - forecasts.truth)[rows].mean())
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ folds, near-duplicates in one (METHOD 8.5). Calibration photos take no part.
 
 import itertools
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,16 +20,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cilf.face.views import View
-from cilf.model.correction import (
-    CorrectionConfig,
+from cilf.inference.correction import CorrectionConfig, ErrorModel, NextView, corrected_ages
+from cilf.inference.error_models import (
     EnsembleConfig,
     ErrorEnsemble,
-    ErrorModel,
-    NextView,
-    corrected_ages,
+    ensemble_inputs,
+    layer_shapes,
+    member_outputs,
 )
-from cilf.model.evidence import Evidence
-from cilf.model.predictive import Location, PredictiveConfig, calibrated, location
+from cilf.inference.evidence import Evidence
+from cilf.inference.predictive import Location, PredictiveConfig, calibrated, location
 from train.calibrate.predictions import ViewOutputs
 from train.metrics import gain
 
@@ -47,17 +49,17 @@ CAUTIONS, MARGINS = (0.0, 0.5), (0.0, 0.05)
 TRUSTS = (0.25, 0.5, 1.0)  # tried with the best of these rules, which have a trust of 0
 
 
-def fold_of(groups: Sequence[str], count: int = FOLDS) -> Int[Tensor, " photo"]:
+def fold_of(groups: Sequence[str], count: int = FOLDS) -> Int[np.ndarray, " photo"]:
     """The fold of each photo, the same for all of a group of near-duplicates."""
-    return torch.tensor([int(sha256(group.encode()).hexdigest(), 16) % count for group in groups])
+    return np.array([int(sha256(group.encode()).hexdigest(), 16) % count for group in groups])
 
 
 def log_likelihood(
-    probabilities: Float[Tensor, "photo age"], truth: Float[Tensor, " photo"]
-) -> Float[Tensor, " photo"]:
+    probabilities: Float[np.ndarray, "photo age"], truth: Float[np.ndarray, " photo"]
+) -> Float[np.ndarray, " photo"]:
     """log p of each true age, to the whole year; ages over the range count as its end."""
-    whole = truth.round().long().clamp(0, probabilities.shape[1] - 1)
-    return probabilities.gather(1, whole.unsqueeze(1))[:, 0].clamp(min=1e-12).log()
+    whole = truth.round().astype(int).clip(0, probabilities.shape[1] - 1)
+    return np.log(probabilities[np.arange(len(whole)), whole].clip(1e-12))
 
 
 def fit_predictive(outputs: ViewOutputs) -> PredictiveConfig:
@@ -75,7 +77,7 @@ def fit_predictive(outputs: ViewOutputs) -> PredictiveConfig:
     config = PredictiveConfig(max(TEMPERATURES, key=likelihood))
     probabilities = calibrated(logits, config)
     choices: tuple[Location, ...] = ("median", "mean")
-    errors = {name: float((location(probabilities, name) - outputs.truth).abs().mean()) for name in choices}
+    errors = {name: float(np.abs(location(probabilities, name) - outputs.truth).mean()) for name in choices}
     log.info("distribution at temperature %.1f: errors in years %s", config.temperature, errors)
     return replace(config, location=min(choices, key=errors.__getitem__))
 
@@ -97,13 +99,13 @@ def choose_views(outputs: ViewOutputs, predictive: PredictiveConfig) -> tuple[Vi
 
 
 def _mixture_error(outputs: ViewOutputs, predictive: PredictiveConfig) -> float:
-    return float((outputs.states(predictive)[-1].age - outputs.truth).abs().mean())
+    return float(np.abs(outputs.states(predictive)[-1].age - outputs.truth).mean())
 
 
 def fit_ensemble(
     config: EnsembleConfig,
     states: Sequence[Evidence],
-    truth: Float[Tensor, " photo"],
+    truth: Float[np.ndarray, " photo"],
     *,
     seed: int = 0,
 ) -> ErrorEnsemble:
@@ -115,40 +117,52 @@ def fit_ensemble(
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    ensemble = ErrorEnsemble(replace(config, levels=()))
-    optimizer = torch.optim.AdamW(ensemble.parameters(), lr=1e-3, weight_decay=0.1)
+    config = replace(config, levels=())
+    weights = _first_weights(config)
+    optimizer = torch.optim.AdamW(weights.values(), lr=1e-3, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=STEPS)
+    drop = torch.nn.Dropout(config.dropout)
     count = len(truth)
     drawn = torch.randint(count, (config.members, count), generator=generator)
     weight = torch.stack([torch.bincount(row, minlength=count) for row in drawn]).float()
     for _ in range(STEPS):
-        index = torch.randperm(count, generator=generator)[:256]
+        index = torch.randperm(count, generator=generator)[:256].numpy()
         evidence = states[int(torch.randint(len(states), (1,), generator=generator))].at(index)
         ages = _candidates(evidence, states[0].age[index], config.max_age, generator)
-        errors = ensemble.train()(evidence, ages)
-        real = (truth[index].unsqueeze(1) - ages).abs().expand_as(errors)
+        given = ensemble_inputs(evidence, ages, config)
+        inputs = SimpleNamespace(**{name: torch.from_numpy(value) for name, value in vars(given).items()})
+        errors = 10 * F.softplus(member_outputs(weights, inputs, drop) + inputs.offset)
+        real = torch.from_numpy(np.abs(truth[index, None] - ages)).expand_as(errors)
         loss = F.huber_loss(errors, real, reduction="none", delta=10.0).mean(dim=2) / 10
         optimizer.zero_grad()
         ((loss * weight[:, index]).sum() / weight[:, index].sum().clamp(min=1)).backward()
         optimizer.step()
         schedule.step()
-    set_levels(ensemble, config.levels)
-    return ensemble.eval()
+    return ErrorEnsemble(config, {name: value.detach().numpy() for name, value in weights.items()})
+
+
+def _first_weights(config: EnsembleConfig) -> dict[str, Tensor]:
+    weights = {}
+    for name, (members, inputs, outputs) in layer_shapes(config).items():
+        bound = 1 / math.sqrt(inputs)
+        weights[f"{name}.weight"] = torch.empty(members, inputs, outputs).uniform_(-bound, bound)
+        weights[f"{name}.bias"] = torch.zeros(members, 1, outputs)
+    return {name: value.requires_grad_() for name, value in weights.items()}
 
 
 def _candidates(
-    evidence: Evidence, first: Float[Tensor, " photo"], max_age: float, generator: torch.Generator
-) -> Float[Tensor, "photo 4"]:
-    near = evidence.age + 8 * torch.randn(len(first), generator=generator)
-    anywhere = max_age * torch.rand(len(first), generator=generator)
-    return torch.stack([first, evidence.age, near, anywhere], dim=1).clamp(0, max_age)
+    evidence: Evidence, first: Float[np.ndarray, " photo"], max_age: float, generator: torch.Generator
+) -> Float[np.ndarray, "photo 4"]:
+    near = evidence.age + 8 * torch.randn(len(first), generator=generator).numpy()
+    anywhere = max_age * torch.rand(len(first), generator=generator).numpy()
+    return np.stack([first, evidence.age, near, anywhere], axis=1).clip(0, max_age)
 
 
 @dataclass(frozen=True)
 class Fold:
     """Photos of one fold with all their views, and an error model that was fitted without them."""
 
-    rows: Int[Tensor, " row"]
+    rows: Int[np.ndarray, " row"]
     outputs: ViewOutputs
     errors: ErrorModel
 
@@ -156,14 +170,14 @@ class Fold:
 def cross_fit(
     config: EnsembleConfig | None,
     outputs: ViewOutputs,
-    fold: Int[Tensor, " photo"],
+    fold: Int[np.ndarray, " photo"],
     predictive: PredictiveConfig,
     without: ErrorModel | None = None,
 ) -> list[Fold]:
     """An ensemble for each fold, fitted to the other folds; or `without` one, that model for all."""
     folds = []
-    for number in fold.unique().tolist():
-        inside, outside = (fold == number).nonzero()[:, 0], (fold != number).nonzero()[:, 0]
+    for number in np.unique(fold).tolist():
+        inside, outside = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         errors = without
         if config is not None:
             states = [state.at(outside) for state in outputs.states(predictive)]
@@ -173,32 +187,32 @@ def cross_fit(
     return folds
 
 
-@torch.no_grad()
 def levels(folds: Sequence[Fold], predictive: PredictiveConfig) -> tuple[float, ...]:
     """For each number of views the mean real error of the evidence's own ages, divided by the mean estimated one. What
     one more view gains is far less than single errors scatter, so that an ensemble does not learn it by itself."""
-    real: list[list[Tensor]] = [[] for _ in range(1 + len(folds[0].outputs.views))]
-    estimated: list[list[Tensor]] = [[] for _ in real]
+    real: list[list[np.ndarray]] = [[] for _ in range(1 + len(folds[0].outputs.views))]
+    estimated: list[list[np.ndarray]] = [[] for _ in real]
     for fold in folds:
         for number, state in enumerate(fold.outputs.states(predictive)):
-            real[number].append((state.age - fold.outputs.truth).abs())
-            estimated[number].append(fold.errors(state, state.age.unsqueeze(1)).mean(dim=0)[:, 0])
+            real[number].append(np.abs(state.age - fold.outputs.truth))
+            estimated[number].append(fold.errors(state, state.age[:, None]).mean(axis=0)[:, 0])
     pairs = zip(real, estimated, strict=True)
-    return tuple(round(float(torch.cat(a).mean() / torch.cat(b).mean()), 4) for a, b in pairs)
+    return tuple(round(float(np.concatenate(a).mean() / np.concatenate(b).mean()), 4) for a, b in pairs)
 
 
-def set_levels(ensemble: ErrorModel, factors: tuple[float, ...]) -> None:
-    """Give an ensemble its levels."""
-    if isinstance(ensemble, ErrorEnsemble):
-        ensemble.config = replace(ensemble.config, levels=factors)
+def with_levels(errors: ErrorModel, factors: tuple[float, ...]) -> ErrorModel:
+    """An ensemble with these levels; an error model without levels as it is."""
+    if isinstance(errors, ErrorEnsemble):
+        return replace(errors, config=replace(errors.config, levels=factors))
+    return errors
 
 
 def stored_views(outputs: ViewOutputs, predictive: PredictiveConfig) -> NextView:
-    """Further views of stored photos, for `cilf.model.correction.correct`."""
+    """Further views of stored photos, for `cilf.inference.correction.correct`."""
     views = [outputs.evidence(number, predictive) for number in range(1 + len(outputs.views))]
 
     def next_view(number: int, rows: list[int]) -> Evidence:
-        return views[number].at(torch.tensor(rows))
+        return views[number].at(np.array(rows))
 
     return next_view
 
@@ -207,8 +221,8 @@ def stored_views(outputs: ViewOutputs, predictive: PredictiveConfig) -> NextView
 class Corrected:
     """What a rule makes of N photos: corrected ages in years and views taken, both (N,)."""
 
-    age: Float[Tensor, " photo"]
-    views: Float[Tensor, " photo"]
+    age: Float[np.ndarray, " photo"]
+    views: Float[np.ndarray, " photo"]
 
 
 def corrected(folds: Sequence[Fold], rule: CorrectionConfig, predictive: PredictiveConfig) -> Corrected:
@@ -226,19 +240,18 @@ def corrected(folds: Sequence[Fold], rule: CorrectionConfig, predictive: Predict
         ),
         strict=True,
     )
-    order = torch.cat([fold.rows for fold in folds]).argsort()
-    return Corrected(torch.cat(ages)[order], torch.cat(views)[order])
+    order = np.concatenate([fold.rows for fold in folds]).argsort()
+    return Corrected(np.concatenate(ages)[order], np.concatenate(views)[order])
 
 
-@torch.no_grad()
-def first_errors(folds: Sequence[Fold], predictive: PredictiveConfig) -> Float[Tensor, " photo"]:
+def first_errors(folds: Sequence[Fold], predictive: PredictiveConfig) -> Float[np.ndarray, " photo"]:
     """The estimated error of each photo's first estimate in years, in the photos' order."""
     errors = []
     for fold in folds:
         state = fold.outputs.evidence(0, predictive)
-        errors.append(fold.errors(state, state.age.unsqueeze(1)).mean(dim=0)[:, 0])
-    order = torch.cat([fold.rows for fold in folds]).argsort()
-    return torch.cat(errors)[order]
+        errors.append(fold.errors(state, state.age[:, None]).mean(axis=0)[:, 0])
+    order = np.concatenate([fold.rows for fold in folds]).argsort()
+    return np.concatenate(errors)[order]
 
 
 def view_variance(outputs: ViewOutputs, predictive: PredictiveConfig) -> float:
@@ -247,16 +260,16 @@ def view_variance(outputs: ViewOutputs, predictive: PredictiveConfig) -> float:
     return float((last.deviation**2).mean() / (first.spread**2).mean())
 
 
-def never_correct(first: Float[Tensor, " photo"]) -> CorrectionConfig:
+def never_correct(first: Float[np.ndarray, " photo"]) -> CorrectionConfig:
     """The rule that leaves every estimate as it is, and calls those with the largest expected errors uncertain."""
-    return CorrectionConfig(epsilon=float(first.quantile(MOSTLY_ACCEPTED)))
+    return CorrectionConfig(epsilon=float(np.quantile(first, MOSTLY_ACCEPTED)))
 
 
-def rules(first: Float[Tensor, " photo"], views: int, variance: float) -> Iterator[CorrectionConfig]:
+def rules(first: Float[np.ndarray, " photo"], views: int, variance: float) -> Iterator[CorrectionConfig]:
     """The rules that are tried."""
     for accepted, cost, caution, margin in itertools.product(ACCEPTED, COSTS, CAUTIONS, MARGINS):
         yield CorrectionConfig(
-            epsilon=float(first.quantile(accepted)),
+            epsilon=float(np.quantile(first, accepted)),
             max_views=views,
             cost=cost,
             variance=variance,
@@ -310,9 +323,9 @@ def effect(
     folds: Sequence[Fold], rule: CorrectionConfig, outputs: ViewOutputs, predictive: PredictiveConfig
 ) -> dict[str, float]:
     """What a rule changes: gain in years, and shares of the photos that ask for a view and that move by half a year."""
-    before, truth = outputs.evidence(0, predictive).age.numpy(), outputs.truth.numpy()
+    before, truth = outputs.evidence(0, predictive).age, outputs.truth
     result = corrected(folds, rule, predictive)
-    after, views = result.age.numpy(), result.views.numpy()
+    after, views = result.age, result.views
     return gain(truth, before, after) | {
         "share_asking": float((views > 1).mean()),
         "share_moved": float((np.abs(after - before) >= 0.5).mean()),

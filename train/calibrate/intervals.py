@@ -5,17 +5,16 @@ METHOD 9. The bands of true ages are chosen on held-out and validation photos; q
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from cilf.conformal import ConformalConfig, Forecast, enough, score
-from cilf.model.correction import CorrectionConfig, ErrorModel, correct
-from cilf.model.familiarity import Familiarity, FamiliarityConfig
-from cilf.model.predictive import PredictiveConfig, moved
+from cilf.inference.correction import CorrectionConfig, ErrorModel, correct
+from cilf.inference.familiarity import Familiarity, FamiliarityConfig
+from cilf.inference.predictive import PredictiveConfig, moved
 from train.calibrate.error_ensemble import Fold, stored_views
 from train.calibrate.predictions import ViewOutputs
 
@@ -74,14 +73,14 @@ def forecast(
     """What the estimator says of each photo, from its stored views."""
     first = outputs.evidence(0, predictive)
     corrections, state = correct(errors, first, rule, predictive, stored_views(outputs, predictive))
-    ages = torch.tensor([each.age for each in corrections])
+    ages = np.array([each.age for each in corrections], state.age.dtype)
     probabilities = state.probabilities
     if predictive.location != "head":
         probabilities = moved(probabilities, ages, predictive.location)
-    rows = zip(probabilities.numpy(), corrections, strict=True)
+    rows = zip(probabilities, corrections, strict=True)
     return Forecasts(
         tuple(Forecast(shares, each.age, each.estimated_error) for shares, each in rows),
-        outputs.truth.numpy(),
+        outputs.truth,
         outputs.names,
     )
 
@@ -94,7 +93,7 @@ def cross_forecast(folds: Sequence[Fold], rule: CorrectionConfig, predictive: Pr
         np.concatenate([part.truth for part in parts]),
         tuple(name for part in parts for name in part.names),
     )
-    return joined.at(torch.cat([fold.rows for fold in folds]).argsort().numpy())
+    return joined.at(np.concatenate([fold.rows for fold in folds]).argsort())
 
 
 def covered(
@@ -168,18 +167,16 @@ def _rounded(values: Float[np.ndarray, " photo"], digits: int) -> tuple[float, .
 def fit_familiarity(known: ViewOutputs, cal: ViewOutputs) -> Familiarity:
     """The embeddings of some known photos of faces, and how far calibration photos may lie from them."""
     faces = _embeddings(known, known.detected)
-    chosen = torch.randperm(len(faces), generator=torch.Generator().manual_seed(0))[:REFERENCES]
-    familiarity = Familiarity(FamiliarityConfig(len(chosen), faces.shape[1]))
-    familiarity.reference.copy_(faces[chosen])
+    chosen = torch.randperm(len(faces), generator=torch.Generator().manual_seed(0))[:REFERENCES].numpy()
+    config = FamiliarityConfig(len(chosen), faces.shape[1])
+    familiarity = Familiarity(config, faces[chosen])
     distance = familiarity.distance(_embeddings(cal, cal.detected))
-    config = FamiliarityConfig(
-        len(chosen), faces.shape[1], limit=round(float(distance.quantile(1 - STRANGE)), 6)
-    )
-    limited = Familiarity(config)
-    limited.reference.copy_(familiarity.reference)
-    return limited.eval()
+    limit = round(float(np.quantile(distance, 1 - STRANGE)), 6)
+    return replace(familiarity, config=replace(config, limit=limit))
 
 
-def _embeddings(outputs: ViewOutputs, detected: Bool[Tensor, " photo"]) -> Float[Tensor, "photo embed"]:
-    rows = detected if detected.any() else torch.ones_like(detected)
+def _embeddings(
+    outputs: ViewOutputs, detected: Bool[np.ndarray, " photo"]
+) -> Float[np.ndarray, "photo embed"]:
+    rows = detected if detected.any() else np.ones_like(detected)
     return outputs.embedding[rows, 0]

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float, UInt8
-from torch import Tensor
+from jaxtyping import Bool, Float, Int, UInt8
 from tqdm import tqdm
 
 from cilf.checkpoint import Checkpoint
@@ -24,11 +22,10 @@ from cilf.face.finder import FaceFinder
 from cilf.face.images import open_photo
 from cilf.face.pyramid import Pyramid
 from cilf.face.views import FIRST, View, crop_views
-from cilf.model.base import AgeModel, Description
-from cilf.model.evidence import Evidence, evidence
-from cilf.model.head import AgeEstimate
-from cilf.model.onnx_runtime import Network, network
-from cilf.model.predictive import PredictiveConfig
+from cilf.inference.evidence import Evidence, evidence
+from cilf.inference.outputs import CropOutputs, Network
+from cilf.inference.predictive import PredictiveConfig
+from cilf.model.base import AgeModel
 from train.data.datasets import DatasetError, Sample
 from train.data.prepare_crops import main_face
 from train.fit.provenance import weights_sha256
@@ -64,38 +61,33 @@ class ViewOutputs:
     """
 
     names: tuple[str, ...]
-    truth: Float[Tensor, " photo"]
-    detected: Bool[Tensor, " photo"]
-    embedding: Float[Tensor, "photo view embed"]
-    logits: Float[Tensor, "photo view age"]
-    age: Float[Tensor, "photo view"]
-    spread: Float[Tensor, "photo view"]
-    parts: Float[Tensor, "photo view part age"]
+    truth: Float[np.ndarray, " photo"]
+    detected: Bool[np.ndarray, " photo"]
+    embedding: Float[np.ndarray, "photo view embed"]
+    logits: Float[np.ndarray, "photo view age"]
+    age: Float[np.ndarray, "photo view"]
+    spread: Float[np.ndarray, "photo view"]
+    parts: Float[np.ndarray, "photo view part age"]
     views: tuple[View, ...]
 
-    def at(self, index: Tensor) -> "ViewOutputs":
+    def at(self, index: Int[np.ndarray, " row"]) -> "ViewOutputs":
         """The photos at these positions."""
-        tensors: dict[str, Any] = {name: getattr(self, name)[index] for name in _tensors()}
-        return replace(self, names=tuple(self.names[row] for row in index.tolist()), **tensors)
+        arrays: dict[str, Any] = {name: getattr(self, name)[index] for name in _arrays()}
+        return replace(self, names=tuple(self.names[row] for row in index.tolist()), **arrays)
 
     def with_views(self, chosen: Sequence[View]) -> "ViewOutputs":
         """The first crop and these further views, in their order."""
-        columns = torch.tensor([0, *(1 + self.views.index(view) for view in chosen)])
-        tensors: dict[str, Any] = {
-            name: getattr(self, name)[:, columns] for name in _tensors() - {"truth", "detected"}
+        columns = [0, *(1 + self.views.index(view) for view in chosen)]
+        arrays: dict[str, Any] = {
+            name: getattr(self, name)[:, columns] for name in _arrays() - {"truth", "detected"}
         }
-        return replace(self, views=tuple(chosen), **tensors)
+        return replace(self, views=tuple(chosen), **arrays)
 
     def evidence(self, number: int, predictive: PredictiveConfig) -> Evidence:
         """What view `number` of every photo shows; 0 = the first crop."""
-        logits = self.logits[:, number]
-        log_probabilities = logits.log_softmax(dim=1)
-        probabilities = log_probabilities.exp()
-        entropy = -(probabilities * log_probabilities).sum(dim=1)
-        estimate = AgeEstimate(logits, probabilities, self.age[:, number], self.spread[:, number], entropy)
-        parts = self.parts[:, number]
-        description = Description(self.embedding[:, number], estimate, parts, torch.zeros(len(logits), 0, 0))
-        return evidence(description, predictive)
+        names = ("embedding", "logits", "age", "spread", "parts")
+        of_view = {name: getattr(self, name)[:, number] for name in names}
+        return evidence(CropOutputs(**of_view, relevance=np.zeros((len(self.names), 0, 0))), predictive)
 
     def states(self, predictive: PredictiveConfig) -> list[Evidence]:
         """The evidence after 1, 2, … V views."""
@@ -105,16 +97,16 @@ class ViewOutputs:
         return states
 
 
-def _tensors() -> set[str]:
+def _arrays() -> set[str]:
     return {each.name for each in fields(ViewOutputs)} - {"names", "views"}
 
 
 def join(parts: Sequence[ViewOutputs]) -> ViewOutputs:
     """The photos of several, one after another."""
-    tensors: dict[str, Any] = {
-        name: torch.cat([getattr(part, name) for part in parts]) for name in _tensors()
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in _arrays()
     }
-    return replace(parts[0], names=tuple(name for part in parts for name in part.names), **tensors)
+    return replace(parts[0], names=tuple(name for part in parts for name in part.names), **arrays)
 
 
 def view_outputs(
@@ -130,8 +122,8 @@ def view_outputs(
     stored them.
 
     Args:
-        model: the network itself, for its size, its age prompts and its fingerprint.
-        compute: computes it (`cilf.model.onnx_runtime.network`, or the model's own `describe`).
+        model: the network itself, for its size and its fingerprint.
+        compute: computes it (`cilf.checkpoint.Checkpoint.network`, or the model's own `describe`).
         samples: labelled photos; those that cannot be read are left out with a warning.
         views: the further views.
         folder: where they are stored.
@@ -142,14 +134,14 @@ def view_outputs(
     """
     key = hashlib.sha256(weights_sha256(model.state_dict()).encode())
     key.update(repr([tuple(views), [(sample.name, sample.age) for sample in samples]]).encode())
-    stored = folder / f"{key.hexdigest()[:16]}.pt"
+    stored = folder / f"{key.hexdigest()[:16]}.npz"
     if stored.is_file():
-        values = torch.load(stored, weights_only=True)
-        return ViewOutputs(names=tuple(values.pop("names")), views=tuple(views), **values)
+        with np.load(stored) as values:
+            arrays: dict[str, Any] = {name: values[name] for name in _arrays()}
+            return ViewOutputs(names=tuple(values["names"].tolist()), views=tuple(views), **arrays)
     outputs = _computed(model, compute, samples, tuple(views), processes)
     folder.mkdir(parents=True, exist_ok=True)
-    values = {name: getattr(outputs, name) for name in _tensors()}
-    torch.save(values | {"names": list(outputs.names)}, stored)
+    np.savez(stored, names=np.array(outputs.names), **{name: getattr(outputs, name) for name in _arrays()})
     return outputs
 
 
@@ -157,39 +149,27 @@ def outputs_of_checkpoint(
     checkpoint: Checkpoint, samples: Sequence[Sample], folder: Path, *, processes: int = 1
 ) -> ViewOutputs:
     """What a checkpoint's network says of all its views of some photos, computed as the estimator computes it."""
-    model, config = checkpoint.model, checkpoint.config
-    compute = network(model, checkpoint.graph, torch.device("cpu"), mirror=config.mirror)
-    return view_outputs(model, compute, samples, config.views, folder, processes=processes)
+    views = checkpoint.config.views
+    return view_outputs(checkpoint.model, checkpoint.network(), samples, views, folder, processes=processes)
 
 
-@torch.inference_mode()
 def _computed(
     model: AgeModel, compute: Network, samples: Sequence[Sample], views: tuple[View, ...], processes: int
 ) -> ViewOutputs:
-    age_text = model.encode_ages()
     names: list[str] = []
-    columns: dict[str, list[Tensor]] = {name: [] for name in _tensors()}
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in _arrays()}
     for group in _batches(_cut_out(samples, (FIRST, *views), model.image_size, processes)):
-        crops = torch.from_numpy(np.concatenate([crop for _, crop, _ in group]))
-        description = compute(crops.permute(0, 3, 1, 2).float() / 255, age_text)
-        estimate, count = description.estimate, len(views) + 1
-        for name, value in {
-            "embedding": description.embedding,
-            "logits": estimate.logits,
-            "age": estimate.age,
-            "spread": estimate.spread,
-            "parts": description.parts,
-        }.items():
-            columns[name].append(value.float().unflatten(0, (-1, count)))
+        outputs = compute(np.concatenate([crop for _, crop, _ in group]))
+        for name in ("embedding", "logits", "age", "spread", "parts"):
+            value = getattr(outputs, name)
+            columns[name].append(value.reshape(len(group), len(views) + 1, *value.shape[1:]))
         names += [sample.name for sample, _, _ in group]
-        columns["truth"].append(torch.tensor([float(sample.age) for sample, _, _ in group]))
-        columns["detected"].append(torch.tensor([detected for _, _, detected in group]))
+        columns["truth"].append(np.array([sample.age for sample, _, _ in group], np.float32))
+        columns["detected"].append(np.array([detected for _, _, detected in group]))
     if not names:
         raise DatasetError(f"None of the {len(samples)} photos can be read.")
-    # Outside inference mode, so that what is fitted on them may keep them for its gradients.
-    with torch.inference_mode(False):
-        tensors = {name: torch.cat(parts).clone() for name, parts in columns.items()}
-    return ViewOutputs(names=tuple(names), views=views, **tensors)
+    arrays: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
+    return ViewOutputs(names=tuple(names), views=views, **arrays)
 
 
 Cut = tuple[Sample, UInt8[np.ndarray, "view side side 3"], bool]

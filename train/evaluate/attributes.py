@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cilf.checkpoint import Checkpoint
 from cilf.estimator import AgeEstimator
-from cilf.model.registry import family_of
+from cilf.model.build import CLASSIFIERS
 from cilf.prediction import FacePrediction
 from train.data.captions import RACES, article
 from train.metrics import share_range
@@ -46,7 +46,7 @@ def prompts(age: float) -> dict[str, dict[str, list[str]]]:
 
 def guesser(checkpoint: Checkpoint, estimator: AgeEstimator) -> Guess:
     """How these weights guess; `estimator` was made from `checkpoint`."""
-    classify = family_of(checkpoint.config.model).classify
+    classify = CLASSIFIERS.get(checkpoint.config.model.kind)
     if classify is not None:
         return _by_heads(partial(classify, checkpoint.model), checkpoint.model)
     return _by_prompts(estimator) if estimator.compares_texts else lambda face: {}

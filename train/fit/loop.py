@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from cilf.checkpoint import Checkpoint
 from cilf.errors import UsageError
 from cilf.model.base import AgeModel
-from cilf.model.registry import build
+from cilf.model.build import build
 from train.data.batches import Batch, Cached, Schedule, Source
 from train.data.crop_cache import Subset
 from train.data.shards import ShardSet, Streamed

@@ -9,13 +9,16 @@ from typing import Any, Literal
 import open_clip
 
 from cilf.errors import UsageError
-from cilf.model.cilf import ModelConfig
-from cilf.model.clip import WORD, ClipConfig
-from cilf.model.fourierformer import FusionConfig
-from cilf.model.lra_gnn import LRAGNNConfig
-from cilf.model.mcgrl import MCGRLConfig
-from cilf.model.mtmsa import MTMSAConfig
-from cilf.model.prompts import PromptConfig
+from cilf.inference.tokenizer import WORD
+from cilf.model.config import (
+    ClipConfig,
+    FusionConfig,
+    LRAGNNConfig,
+    MCGRLConfig,
+    ModelConfig,
+    MTMSAConfig,
+    PromptConfig,
+)
 from cilf.model.registry import AnyConfig, family_of
 from train.data.augmentation.augment import AugmentConfig
 from train.data.captions import TEMPLATES, general_words, misspellings, vocabulary

@@ -21,7 +21,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Int8
 from torch import Tensor
 
-from cilf.model.clip import ClipConfig, Tokenizer
+from cilf.inference.tokenizer import Tokenizer
+from cilf.model.config import ClipConfig
 from train.data.attributes import MESH, visible
 from train.data.batches import Batch
 from train.data.captions import Caption, agreement, caption, opposite
@@ -114,7 +115,7 @@ class Captioner:
         ]
         matches = agreement(samples, attributes, captions, self.sigma)
         age = torch.tensor([float(sample.age) for sample in samples])
-        ids = _tokenizer(self)([each.text for each in captions])
+        ids = torch.from_numpy(_tokenizer(self)([each.text for each in captions]))
         return TextTargets(age, captions, attributes, ids, matches.truth, matches.unknown)
 
     def __hash__(self) -> int:

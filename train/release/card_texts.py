@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cilf.checkpoint import CheckpointConfig
-from cilf.model.clip import ClipConfig
+from cilf.model.config import ClipConfig
 
 
 @dataclass(frozen=True)

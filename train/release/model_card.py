@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from cilf.checkpoint import CARD, NAME, REPORT, CheckpointConfig, read_config, read_report
 from cilf.conformal import ConformalConfig
 from cilf.errors import WeightsError
-from cilf.model.earlier import EarlierConformal
+from cilf.inference.earlier import EarlierConformal
 from cilf.model.registry import Family, family_of
 from train.data.datasets import DATASETS
 from train.evaluate import attributes

@@ -1,20 +1,25 @@
-"""From a checkpoint's network to the graph that ONNX Runtime computes (`cilf.model.onnx_runtime`).
+"""From a checkpoint's network to the graph that ONNX Runtime computes (`cilf.inference.onnx_runtime`).
 
-The graph holds no weights: they stay in the checkpoint's one file, and new ones of the same network need no new graph.
+The graph holds no weights: they stay in the checkpoint's one file. What depends on them in a checkpoint's own graph are
+the ages' texts (`with_ages`).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import onnx_ir
 import torch
+from jaxtyping import Float
 from onnx_ir.passes import Sequential
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
+from torch import Tensor, nn
 
 from cilf.checkpoint import add_graph, load
+from cilf.inference.onnx_runtime import AGE_TEXT, ESTIMATE, OUTPUTS, PIXELS, Graph
 from cilf.model.base import AgeModel
 from cilf.model.folding import fold_batch_norm
-from cilf.model.onnx_runtime import AGE_TEXT, OUTPUTS, PIXELS, Described, Graph
 from train.release.dft import as_products
 
 ANY = 10**9  # elements: constants are folded whatever their size
@@ -23,7 +28,35 @@ ANY = 10**9  # elements: constants are folded whatever their size
 def export(folder: Path) -> None:
     """Put the graph of its network beside a checkpoint's weights. Raises WeightsError."""
     checkpoint = load(folder)
-    add_graph(folder, graph(checkpoint.model, mirror=checkpoint.config.mirror))
+    made = graph(checkpoint.model, mirror=checkpoint.config.mirror)
+    with torch.no_grad():
+        add_graph(folder, with_ages(made, checkpoint.model.encode_ages()))
+
+
+def with_ages(made: Graph, age_text: Float[Tensor, "age embed"]) -> Graph:
+    """The graph with the ages' texts as what their input is where none is given: half a second less at each start."""
+    if not len(age_text):
+        return made
+    model = onnx.load_model_from_string(made.onnx)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(age_text.numpy(), AGE_TEXT))
+    return replace(made, onnx=model.SerializeToString())
+
+
+class Described(nn.Module):
+    """What a graph computes: `AgeModel.describe` as tensors in the order of `OUTPUTS`."""
+
+    def __init__(self, model: AgeModel, *, mirror: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.mirror = mirror
+
+    def forward(
+        self, pixels: Float[Tensor, "batch 3 height width"], age_text: Float[Tensor, "age embed"]
+    ) -> tuple[Tensor, ...]:
+        """See `AgeModel.describe`."""
+        description = self.model.describe(pixels, age_text, mirror=self.mirror)
+        estimate = (getattr(description.estimate, name) for name in ESTIMATE)
+        return description.embedding, *estimate, description.relevance, description.parts
 
 
 @torch.no_grad()

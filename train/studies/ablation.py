@@ -24,8 +24,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import trange
 
 from cilf.checkpoint import Checkpoint
+from cilf.inference.error_models import EnsembleConfig
 from cilf.model.cilf import CILF, build_model
-from cilf.model.correction import EnsembleConfig
 from cilf.model.head import AgeEstimate, CategoricalHead
 from train.calibrate.calibrate import Described
 from train.calibrate.error_ensemble import (
@@ -417,26 +417,29 @@ def _corrected(model: CILF, described: dict[str, list[Described]], seed: int) ->
     errors = {}
     for name in measured(outputs):
         part = outputs[name]
-        everyone = [Fold(torch.arange(len(part.names)), part, ensemble)]
-        errors[name] = corrected(everyone, rule, predictive).age - part.truth
+        everyone = [Fold(np.arange(len(part.names)), part, ensemble)]
+        errors[name] = torch.from_numpy(corrected(everyone, rule, predictive).age - part.truth)
     return errors
 
 
 def _outputs(views: list[Described]) -> ViewOutputs:
     """Photos as they are and mirrored, which stand second and third."""
     pair = views[1:]
-    estimates = [view.estimate for view in pair]
-    truth = pair[0].truth
-    logits = torch.stack([estimate.logits for estimate in estimates], dim=1)
+
+    def stacked(values: list[Tensor]) -> np.ndarray:
+        return torch.stack(values, dim=1).numpy()
+
+    truth = pair[0].truth.numpy()
+    logits = stacked([view.estimate.logits for view in pair])
     return ViewOutputs(
         names=tuple(map(str, range(len(truth)))),
         truth=truth,
-        detected=torch.ones(len(truth), dtype=torch.bool),
-        embedding=torch.stack([view.embedding for view in pair], dim=1),
+        detected=np.ones(len(truth), dtype=bool),
+        embedding=stacked([view.embedding for view in pair]),
         logits=logits,
-        age=torch.stack([estimate.age for estimate in estimates], dim=1),
-        spread=torch.stack([estimate.spread for estimate in estimates], dim=1),
-        parts=logits.unsqueeze(2),
+        age=stacked([view.estimate.age for view in pair]),
+        spread=stacked([view.estimate.spread for view in pair]),
+        parts=logits[:, :, None],
         views=(MIRRORED,),
     )
 

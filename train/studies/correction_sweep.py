@@ -11,14 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
 from cilf.checkpoint import Checkpoint
-from cilf.model.correction import CorrectionConfig
-from cilf.model.predictive import PredictiveConfig
+from cilf.inference.correction import CorrectionConfig
+from cilf.inference.predictive import PredictiveConfig, whole_ages
 from train.calibrate.error_ensemble import (
     Fold,
     choose_correction,
@@ -46,7 +45,7 @@ class Part:
     @property
     def truth(self) -> Ages:
         """True ages in years."""
-        return self.outputs.truth.double().numpy()
+        return self.outputs.truth.astype(np.float64)
 
 
 def sweep(
@@ -61,14 +60,14 @@ def sweep(
         test: the photos to report on.
     """
     config = checkpoint.config
-    predictive, everyone = config.predictive, torch.arange(len(test.names))
+    predictive, everyone = config.predictive, np.arange(len(test.names))
     folds = cross_fit(config.ensemble, known, fold_of(groups), predictive, checkpoint.ensemble)
     parts = {
         CHOSEN_ON: Part(known, folds),
         TEST: Part(test, [Fold(everyone, test, checkpoint.ensemble)]),
     }
     rule, _ = choose_correction(parts[CHOSEN_ON].folds, known, predictive)
-    first = first_errors(parts[CHOSEN_ON].folds, predictive).numpy()
+    first = first_errors(parts[CHOSEN_ON].folds, predictive)
     rows = []
     for epsilon in np.quantile(first, np.linspace(0, 1, THRESHOLDS)):
         for views in range(2, 2 + len(known.views)):
@@ -90,9 +89,9 @@ def sweep(
 
 
 def _effect(part: Part, rule: CorrectionConfig, predictive: PredictiveConfig) -> dict[str, Any]:
-    before = part.outputs.evidence(0, predictive).age.double().numpy()
+    before = part.outputs.evidence(0, predictive).age.astype(np.float64)
     result = corrected(part.folds, rule, predictive)
-    after = result.age.double().numpy()
+    after = result.age.astype(np.float64)
     fall = np.abs(before - part.truth) - np.abs(after - part.truth)
     return (
         {"mae": mean_absolute_error(part.truth, after)}
@@ -103,8 +102,8 @@ def _effect(part: Part, rule: CorrectionConfig, predictive: PredictiveConfig) ->
 
 def calibration(part: Part, predictive: PredictiveConfig, bins: int = 10) -> dict[str, Any]:
     """Estimated against real errors of the first estimate, in bins of as many photos each, ascending."""
-    estimated = first_errors(part.folds, predictive).double().numpy()
-    age = part.outputs.evidence(0, predictive).age.double().numpy()
+    estimated = first_errors(part.folds, predictive).astype(np.float64)
+    age = part.outputs.evidence(0, predictive).age.astype(np.float64)
     real = np.abs(age - part.truth)
     order = np.array_split(np.argsort(estimated), bins)
     return {
@@ -115,21 +114,20 @@ def calibration(part: Part, predictive: PredictiveConfig, bins: int = 10) -> dic
     }
 
 
-@torch.no_grad()
 def _smallest_error(part: Part, predictive: PredictiveConfig) -> Ages:
     """The whole age at which the ensemble expects the smallest error after the first crop."""
     ages = []
     for fold in part.folds:
         state = fold.outputs.evidence(0, predictive)
-        whole = torch.arange(state.probabilities.shape[1], dtype=torch.float32)
-        ages.append(fold.errors(state, whole.expand(len(state.age), -1)).mean(dim=0).argmin(dim=1))
-    order = torch.cat([fold.rows for fold in part.folds]).argsort()
-    return torch.cat(ages)[order].double().numpy()
+        whole = np.tile(whole_ages(state.probabilities), (len(state.age), 1))
+        ages.append(fold.errors(state, whole).mean(axis=0).argmin(axis=1))
+    order = np.concatenate([fold.rows for fold in part.folds]).argsort()
+    return np.concatenate(ages)[order].astype(np.float64)
 
 
 def controls_of(checkpoint: Checkpoint, outputs: ViewOutputs) -> dict[str, Any]:
     """The controls of a checkpoint's own rule on some photos, all read from their stored views."""
-    everyone = torch.arange(len(outputs.names))
+    everyone = np.arange(len(outputs.names))
     part = Part(outputs, [Fold(everyone, outputs, checkpoint.ensemble)])
     return controls(part, checkpoint.config.correction, checkpoint.config.predictive)
 
@@ -140,20 +138,20 @@ def controls(
     """MAE and gain over the base in years, mean views a face and share of moved ages: of the rule, and of what it must
     stand beside. Without `known` photos there is no monotone recalibration."""
     first = part.outputs.evidence(0, predictive)
-    truth, base = part.truth, first.age.double().numpy()
+    truth, base = part.truth, first.age.astype(np.float64)
     smallest, result = _smallest_error(part, predictive), corrected(part.folds, rule, predictive)
     everything = part.outputs.states(predictive)[-1]
     # age after it, and the mean number of views that it takes
     ways = {
         "base": (base, 1.0),
-        "correction": (result.age.double().numpy(), float(result.views.mean())),
-        "all views for every face": (everything.age.double().numpy(), float(everything.views.mean())),
+        "correction": (result.age.astype(np.float64), float(result.views.mean())),
+        "all views for every face": (everything.age.astype(np.float64), float(everything.views.mean())),
         "mean of base and ensemble": ((base + smallest) / 2, 1.0),
         "ensemble alone": (smallest, 1.0),
     }
     if known is not None:
         ways["monotone recalibration on held and tune"] = (_monotone(part, known, predictive), 1.0)
-    widest = first.spread.numpy() >= np.quantile(first.spread.numpy(), 2 / 3)
+    widest = first.spread >= np.quantile(first.spread, 2 / 3)
     rows = {}
     for name, (age, views) in ways.items():
         fall = np.abs(base - truth) - np.abs(age - truth)
@@ -166,17 +164,17 @@ def controls(
             "mean_views": views,
             "share_moved": float((np.abs(age - base) >= 0.5).mean()),
         }
-    rows["correction"]["share_asking"] = float((result.views > 1).float().mean())
+    rows["correction"]["share_asking"] = float((result.views > 1).mean())
     return rows
 
 
 def _monotone(part: Part, known: Part, predictive: PredictiveConfig) -> Ages:
     """First ages through a monotone curve, fitted to the known photos of other folds."""
-    age = part.outputs.evidence(0, predictive).age.double().numpy()
-    known_age = known.outputs.evidence(0, predictive).age.double().numpy()
+    age = part.outputs.evidence(0, predictive).age.astype(np.float64)
+    known_age = known.outputs.evidence(0, predictive).age.astype(np.float64)
     result = np.empty_like(age)
     for fold in part.folds:
-        rows = fold.rows.numpy()
+        rows = fold.rows
         others = np.ones(len(known_age), dtype=bool)
         if part is known:
             others[rows] = False

@@ -10,6 +10,7 @@ import asyncio
 import io
 import logging
 import math
+import sys
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -140,9 +141,11 @@ class LiveTab:
         A small crop gains little from a second thread, and where another program holds the core, each of PyTorch's many
         small steps waits for it: on two busy cores a frame took eight times as long with two threads.
         """
-        if self._single_threaded:
+        if (
+            self._single_threaded or "torch" not in sys.modules
+        ):  # where a graph computes, each call keeps to its thread
             return
-        import torch  # loaded by now
+        import torch
 
         usual = torch.get_num_threads()
         torch.set_num_threads(1)  # of this thread, and by default of all that begin later, so ...

@@ -28,7 +28,7 @@ def comparison(report: Mapping[str, Any] | None) -> str:
 
 def bundled_comparison() -> dict[str, Any] | None:
     """The report that comes with the program; None where there is none."""
-    from cilf import checkpoint as weights  # brings PyTorch, for which the page does not wait
+    from cilf import checkpoint as weights  # brings ONNX Runtime, for which the page does not wait
 
     try:
         path = weights.bundled().parent / SYSTEMS

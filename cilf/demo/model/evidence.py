@@ -12,6 +12,7 @@ from cilf.demo import texts
 from cilf.demo.charts import card, wide_table
 from cilf.demo.model.model_card import to_html
 from cilf.demo.server.model_host import Estimator
+from cilf.model.registry import FAMILIES
 
 Report = Mapping[str, Any]
 
@@ -50,8 +51,6 @@ def _of(estimator: Estimator, report: Report | None) -> Evidence:
 
 def _facts(estimator: Estimator, report: Report | None) -> str:
     """What is loaded and from where."""
-    from cilf.model.registry import FAMILIES  # brings PyTorch, for which the page does not wait
-
     body = f"""<p class="cilf-lead" id="in-use">{escape(estimator.source)}</p>
   <dl class="cilf-facts">
     <dt>System</dt><dd>{escape(FAMILIES[estimator.kind].summary)}</dd>

@@ -25,7 +25,7 @@ def side_by_side(reports: Mapping[str, Mapping[str, Any] | None]) -> str:
 
 def bundled_reports() -> dict[str, dict[str, Any] | None]:
     """Name → report of every checkpoint that this installation has."""
-    from cilf import checkpoint as weights  # brings PyTorch, for which the page does not wait
+    from cilf import checkpoint as weights  # brings ONNX Runtime, for which the page does not wait
 
     reports: dict[str, dict[str, Any] | None] = {}
     for name in weights.BUNDLED:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cilf.model.clip import WORD
+from cilf.inference.tokenizer import WORD
 from train.data.attributes import ATTRIBUTES, COLUMN
 from train.data.caption_words import Statement, caption_words
 from train.data.captions import (

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from cilf.checkpoint import CheckpointConfig
-from cilf.model.clip import ClipConfig
+from cilf.model.config import ClipConfig
 from tests import tiny
 from tests.stand_in import CountingEstimator, picture
 from train.__main__ import parser

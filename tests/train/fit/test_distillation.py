@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from cilf.checkpoint import Checkpoint
 from cilf.errors import UsageError
 from cilf.model.cilf import build_model
-from cilf.model.prompts import PromptConfig
+from cilf.model.config import PromptConfig
 from tests import tiny
 from tests.train.made_up import FIT, RECIPE, subset
 from train.data.batches import Batch
@@ -36,7 +36,7 @@ def teacher(seed: int, prompts: PromptConfig = tiny.MODEL.prompts) -> Checkpoint
     """A model with random weights."""
     torch.manual_seed(seed)
     config = replace(tiny.CHECKPOINT, model=replace(tiny.MODEL, prompts=prompts))
-    return Checkpoint(build_model(config.model).eval(), tiny.ensemble(), config, "a test")
+    return tiny.checkpoint(build_model(config.model), tiny.ensemble(), config)
 
 
 def pixels(count: int, seed: int = 0) -> torch.Tensor:

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cilf.checkpoint import Checkpoint
 from cilf.conformal import ConformalConfig
 from cilf.errors import UsageError
-from cilf.model.mtmsa import MTMSA, GaussianError, MTMSAPrediction
+from cilf.inference.error_models import GaussianError
+from cilf.model.mtmsa import MTMSA, MTMSAPrediction
 from tests import tiny
 from tests.train.fit.test_loop import weights
 from tests.train.made_up import FIT, photos, subset
@@ -154,8 +154,8 @@ def test_calibrating_again_gives_the_same(tmp_path: Path) -> None:
     """What was fitted before must not count twice."""
     made, model = photos(tmp_path), tiny.mtmsa()
     first = calibrate(model, RECIPE, made, tmp_path / "views", step=5)
-    checkpoint = Checkpoint(model, first.errors, first.config, "made up")
+    checkpoint = tiny.checkpoint(model, first.errors, first.config)
     again = recalibrate(checkpoint, RECIPE, made, tmp_path / "other views")
-    assert float(model.head.temperature) == 1
+    assert float(checkpoint.model.head.temperature) == 1
     assert isinstance(again.errors, GaussianError)
     assert again.config == first.config

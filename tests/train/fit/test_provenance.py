@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from cilf.checkpoint import Checkpoint
 from tests import tiny
 from train.data.datasets import DatasetError
 from train.fit import provenance
 
 
 def test_a_run_does_not_go_on_from_other_weights(tmp_path: Path) -> None:
-    start = Checkpoint(tiny.model(), tiny.ensemble(), tiny.CHECKPOINT, "tiny")
+    start = tiny.checkpoint(tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
     provenance.check_start(tmp_path, start)  # nothing has begun there
     begun = {"start_sha256": provenance.weights_sha256(start.model.state_dict())}
     provenance.write(begun, tmp_path, resumed=False)

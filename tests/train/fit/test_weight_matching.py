@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cilf.checkpoint import Checkpoint
 from cilf.errors import UsageError
+from cilf.inference.error_models import GaussianError
 from cilf.model.cilf import CILF, build_model
-from cilf.model.mtmsa import GaussianError
 from tests import tiny
 from tests.train.made_up import RECIPE, subset
 from train.calibrate.weight_averaging import blend
@@ -47,7 +46,7 @@ def test_a_run_of_another_recipe(tmp_path: Path) -> None:
 
 def test_a_start_of_another_system() -> None:
     with pytest.raises(UsageError, match=r"The checkpoint to start from is of another network.*--recipe"):
-        build_system(RECIPE, Checkpoint(tiny.mtmsa(), GaussianError(), tiny.MTMSA_CHECKPOINT, "another"))
+        build_system(RECIPE, tiny.checkpoint(tiny.mtmsa(), GaussianError(), tiny.MTMSA_CHECKPOINT))
     with pytest.raises(UsageError, match=r"The checkpoint to mix in is of another network.*--start"):
         blend(tiny.model(), OTHER, subset(4), mirror=True)
 

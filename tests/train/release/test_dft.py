@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cilf.model.fourierformer import PadMode, SpectralFilter
+from cilf.model.config import PadMode
+from cilf.model.fourierformer import SpectralFilter
 from tests import tiny
 from train.release.dft import DFTFilter, as_products
 

@@ -1,19 +1,23 @@
 """Exporting: the graph computes what the network does, holds no weights, and goes with its checkpoint."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from cilf import AgeEstimator
-from cilf.checkpoint import GRAPH, load
+from cilf.checkpoint import GRAPH, load, save, tensors_of
+from cilf.inference.error_models import GaussianError
+from cilf.inference.onnx_runtime import Graph, GraphNetwork
+from cilf.inference.text_tower import TextTower
 from cilf.model.base import AgeModel
-from cilf.model.onnx_runtime import Graph, GraphNetwork, network
+from cilf.model.runtime import crop_outputs
 from tests import tiny
-from tests.model.test_onnx_runtime import CPU, agree
+from tests.inference.test_onnx_runtime import agree, random_crops
 from train.__main__ import main
-from train.release.onnx_export import graph
+from train.release.onnx_export import export, graph
 
 
 def mixed(make: Callable[[], AgeModel], seed: int) -> AgeModel:
@@ -42,19 +46,31 @@ def exported(make: Callable[[], AgeModel]) -> Graph:
 def test_one_graph_serves_all_weights_of_a_network(make: Callable[[], AgeModel], exported: Graph) -> None:
     for seed in (1, 2):
         model = mixed(make, seed)
-        age_text = model.encode_ages()
-        batches = [torch.rand(count, 3, 64, 64) for count in (1, 5)]
-        wanted = [model.describe(pixels, age_text, mirror=True) for pixels in batches]
-        quick = network(model, exported, CPU, mirror=True)
-        for pixels, described in zip(batches, wanted, strict=True):
-            computed = quick(pixels, age_text)
-            agree(computed, described)
-            torch.testing.assert_close(computed.parts, described.parts, rtol=1e-3, atol=1e-3)
+        tensors, age_text = tensors_of(model, GaussianError()), model.encode_ages()
+        quick = GraphNetwork(exported, tensors, "test_resnet", age_text.numpy)
+        for count in (1, 5):
+            crops = random_crops(count, 64)
+            agree(quick(crops), crop_outputs(model, crops, age_text, mirror=True))
 
 
 def test_the_graph_tells_nothing_of_who_made_it(exported: Graph) -> None:
     assert str(Path(__file__).parents[3]).encode() not in exported.onnx
     assert b".py" not in exported.onnx
+
+
+@torch.no_grad()
+def test_a_checkpoints_graph_holds_the_texts_of_the_ages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_ages(_: TextTower) -> None:
+        raise AssertionError("the text tower ran")
+
+    save(tmp_path, tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
+    export(tmp_path)
+    checkpoint = load(tmp_path)
+    monkeypatch.setattr(TextTower, "encode_ages", no_ages)
+    quick, slow = checkpoint.network(), replace(checkpoint, graph=None).network()
+    agree(quick(random_crops(2, 64)), slow(random_crops(2, 64)))
 
 
 def test_the_command_puts_a_graph_beside_the_weights(tmp_path: Path) -> None:

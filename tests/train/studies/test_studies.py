@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from cilf.model.fourierformer import FourierFormerBlock, FourierFusion, FusionConfig
+from cilf.model.config import FusionConfig
+from cilf.model.fourierformer import FourierFormerBlock, FourierFusion
 from tests import tiny
 from tests.train.fit.test_loop import RECIPE, subset
 from train.data.captions import vocabulary

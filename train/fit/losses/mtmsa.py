@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from cilf.model.mtmsa import DECADE, MTMSAConfig, MTMSAPrediction
+from cilf.model.config import MTMSAConfig
+from cilf.model.mtmsa import DECADE, MTMSAPrediction
 from train.data.datasets import Sample
 from train.fit.targets import Labelled
 

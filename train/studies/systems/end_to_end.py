@@ -16,10 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cilf.checkpoint import CONFIG, Checkpoint, bundled, load
 from cilf.estimator import AgeEstimator
+from cilf.model.config import LRAGNNConfig
 from cilf.model.head import NormalHead
-from cilf.model.lra_gnn import GroupHead
-from cilf.model.onnx_runtime import network
-from cilf.model.registry import build
 from train.calibrate.checkpoint import save_run
 from train.data.datasets import Sample
 from train.data.run_data import RunData
@@ -86,26 +84,27 @@ def measured(source: str | Path, samples: list[Sample]) -> tuple[dict[str, pd.Da
 
 def without_walk(checkpoint: Checkpoint) -> Checkpoint | None:
     """The same with the age of its regression; None where there is no walk."""
-    head = checkpoint.model.head
-    if not isinstance(head, GroupHead) or head.walk is None:
+    model = checkpoint.config.model
+    if not isinstance(model, LRAGNNConfig) or model.head != "walk":
         return None
-    head.walk = None
-    return replace(checkpoint, graph=None)
+    config = replace(checkpoint.config, model=replace(model, head="regression"))
+    tensors = {name: value for name, value in checkpoint.tensors.items() if ".walk." not in name}
+    return replace(checkpoint, tensors=tensors, config=config, graph=None)
 
 
 @torch.no_grad()
 def costs(checkpoint: Checkpoint) -> dict[str, Any]:
     """Parameters, multiply-adds of one crop, milliseconds a crop on one thread, and photos that it learned from."""
-    model = build(checkpoint.config.model).eval()
+    model = checkpoint.model
     pixels, age_text = torch.rand(1, 3, model.image_size, model.image_size), model.encode_ages()
-    mirror = checkpoint.config.mirror
     with FlopCounterMode(display=False) as counter:
-        model.describe(pixels, age_text, mirror=mirror)
-    compute = network(model, checkpoint.graph, torch.device("cpu"), mirror=mirror)
+        model.describe(pixels, age_text, mirror=checkpoint.config.mirror)
+    count = sum(value.numel() for value in model.parameters())
+    compute, crops = checkpoint.network(), np.zeros((1, model.image_size, model.image_size, 3), np.uint8)
     return {
-        "parameters": sum(value.numel() for value in model.parameters()),
+        "parameters": count,
         "multiply_adds": counter.get_total_flops() // 2,
-        "milliseconds": _median_milliseconds(lambda: compute(pixels, age_text)),
+        "milliseconds": _median_milliseconds(lambda: compute(crops)),
         "graph": checkpoint.graph is not None,
         "data": list(checkpoint.config.training.get("data", ())),
         "weights_sha256": checkpoint.config.sha256,

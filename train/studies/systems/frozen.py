@@ -17,13 +17,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm import trange
 
-from cilf.checkpoint import Checkpoint, CheckpointConfig
+from cilf.checkpoint import Checkpoint, CheckpointConfig, tensors_of
+from cilf.inference.correction import CorrectionConfig
+from cilf.inference.error_models import GaussianError
 from cilf.model.cilf import build_model
-from cilf.model.correction import CorrectionConfig
 from cilf.model.head import LinearHead
 from cilf.model.lra_gnn import LRAGNN
 from cilf.model.nodes import GridModel, GridTrunk, as_nodes, laid_over
-from cilf.model.registry import build_errors
 from train.data.crop_cache import Subset
 from train.data.datasets import Sample
 from train.fit import provenance
@@ -232,7 +232,7 @@ def fit_cilf(
     own = model.towers.clip.visual.trunk
     own.load_state_dict(own.state_dict() | trunk.trunk.state_dict())
     config = CheckpointConfig(recipe.model, None, CorrectionConfig(epsilon=0.0))
-    start = Checkpoint(model, build_errors(None), config, "the control's trunk")
+    start = Checkpoint(tensors_of(model, GaussianError()), config, "the control's trunk")
     folder.mkdir(parents=True, exist_ok=True)
     trained, features = ablation.frozen_towers(recipe, parts, folder, epochs, start)
     rows = {name: row for name, (row, _) in CILF_ROWS.items()}

@@ -7,29 +7,26 @@ import pytest
 import torch
 
 from cilf import AgeEstimator, UsageError, WeightsError
-from cilf.checkpoint import Checkpoint, CheckpointConfig
+from cilf.checkpoint import CheckpointConfig
 from cilf.distribution import distribution_at
 from cilf.face.finder import FaceFinder
-from cilf.model.correction import CorrectionConfig
-from cilf.model.familiarity import Familiarity, FamiliarityConfig
-from cilf.model.predictive import PredictiveConfig
+from cilf.inference.correction import CorrectionConfig
+from cilf.inference.familiarity import Familiarity, FamiliarityConfig
+from cilf.inference.predictive import PredictiveConfig
 from tests import tiny
 
 
 def estimator(
     finder: FaceFinder, config: CheckpointConfig, familiarity: Familiarity | None = None
 ) -> AgeEstimator:
-    checkpoint = Checkpoint(
-        tiny.model(), tiny.ensemble(), config, "tiny", familiarity=familiarity or Familiarity()
-    )
-    return AgeEstimator(checkpoint, finder)
+    if familiarity is not None:
+        config = replace(config, familiarity=familiarity.config)
+    return AgeEstimator(tiny.checkpoint(tiny.model(), tiny.ensemble(), config, familiarity), finder)
 
 
 def strict() -> Familiarity:
     """To which everything is strange."""
-    familiarity = Familiarity(FamiliarityConfig(3, 16, limit=-1.0))
-    familiarity.reference.copy_(torch.eye(16)[:3])
-    return familiarity
+    return Familiarity(FamiliarityConfig(3, 16, limit=-1.0), np.eye(16, dtype=np.float32)[:3])
 
 
 def test_every_view_is_told_and_shown(finder: FaceFinder, grace_hopper: np.ndarray) -> None:
@@ -105,6 +102,6 @@ def test_nothing_is_sure_of_a_picture_without_a_face(finder: FaceFinder, shade: 
 def test_what_is_no_number_is_an_error(finder: FaceFinder, grace_hopper: np.ndarray) -> None:
     broken = tiny.model()
     torch.nn.init.constant_(broken.head.log_scale, float("nan"))
-    made = AgeEstimator(Checkpoint(broken, tiny.ensemble(), tiny.CHECKPOINT, "broken"), finder)
+    made = AgeEstimator(tiny.checkpoint(broken, tiny.ensemble(), tiny.CHECKPOINT), finder)
     with pytest.raises(WeightsError, match="no numbers"):
         made.predict(grace_hopper)

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from cilf import AgeEstimator, WeightsError
 from cilf.checkpoint import CONFIG, WEIGHTS, load, read_config, save
 from cilf.conformal import Forecast
-from cilf.model.correction import ErrorEnsemble
-from cilf.model.earlier import FEATURES_BEFORE, SUMMARY_BEFORE, EarlierConformal
+from cilf.inference.earlier import FEATURES_BEFORE, SUMMARY_BEFORE, EarlierConformal
+from cilf.inference.error_models import ErrorEnsemble
 from tests import tiny
 
 INTERVAL = {
@@ -53,15 +53,15 @@ def folder(tmp_path: Path) -> Path:
 def earlier_ensemble(ensemble: ErrorEnsemble, embedding: torch.Tensor, estimate: Any) -> torch.Tensor:
     """The errors of the estimates themselves, by the formula of that time."""
     summary = torch.stack([estimate.age / 100, estimate.spread / 10, estimate.entropy / 5], dim=1)
-    face_in, age_in = ensemble.face_in, ensemble.age_in
-    face = (
-        torch.cat([embedding * 4, summary], dim=1) @ face_in.weight[:, : 16 + SUMMARY_BEFORE] + face_in.bias
-    )
+    weights = {name: torch.from_numpy(value) for name, value in ensemble.weights.items()}
+    inputs = torch.cat([embedding * 4, summary], dim=1)
+    face = inputs @ weights["face_in.weight"][:, : 16 + SUMMARY_BEFORE] + weights["face_in.bias"]
     unit, nothing = estimate.age / 100, torch.zeros(len(estimate.age))
     waves = [wave(torch.pi * f * unit) for f in (1, 2, 4, 8) for wave in (torch.sin, torch.cos)]
     features = torch.stack([unit, nothing, nothing, *waves], dim=1)
-    x = torch.relu(face + features @ age_in.weight[:, :FEATURES_BEFORE] + age_in.bias)
-    x = ensemble.out(torch.relu(ensemble.hidden(x)))
+    x = torch.relu(face + features @ weights["age_in.weight"][:, :FEATURES_BEFORE] + weights["age_in.bias"])
+    x = torch.relu(x @ weights["hidden.weight"] + weights["hidden.bias"])
+    x = x @ weights["out.weight"] + weights["out.bias"]
     return 10 * torch.nn.functional.softplus(x).mean(dim=0)[:, 0]
 
 

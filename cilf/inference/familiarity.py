@@ -4,13 +4,12 @@ A picture is unlike them when its embedding lies further from its nearest neighb
 kind do from theirs (Sun et al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.nn import functional as F
 
+from cilf.inference.predictive import softmax
 from cilf.untrusted.bounds import Count, Factor, Rows, Years
 
 
@@ -32,29 +31,33 @@ class FamiliarityConfig:
     flatter: Factor = 4.0
 
 
-class Familiarity(nn.Module):
-    """Reference embeddings of unit length, and the distance of others from them."""
+@dataclass(frozen=True)
+class Familiarity:
+    """Reference embeddings of unit length, (N, D), and the distance of others from them."""
 
-    reference: Tensor
+    config: FamiliarityConfig = FamiliarityConfig()
+    reference: Float[np.ndarray, "photo embed"] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
-    def __init__(self, config: FamiliarityConfig | None = None) -> None:
-        super().__init__()
-        self.config = config or FamiliarityConfig()
-        self.register_buffer("reference", torch.zeros(self.config.photos, self.config.embed_dim))
-
-    def distance(self, embedding: Float[Tensor, "batch embed"]) -> Float[Tensor, " batch"]:
+    def distance(self, embedding: Float[np.ndarray, "batch embed"]) -> Float[np.ndarray, " batch"]:
         """Mean cosine distance from the nearest reference embeddings; 0 where there are none."""
         if not len(self.reference):
-            return torch.zeros(len(embedding), device=embedding.device)
-        cosines = F.normalize(embedding, dim=1) @ self.reference.T
-        nearest = cosines.topk(min(self.config.neighbours, len(self.reference)), dim=1).values
-        return 1 - nearest.mean(dim=1)
+            return np.zeros(len(embedding), embedding.dtype)
+        cosines = normalized(embedding) @ self.reference.T
+        count = min(self.config.neighbours, len(self.reference))
+        return 1 - np.partition(cosines, -count, axis=1)[:, -count:].mean(axis=1)
 
-    def forward(self, embedding: Float[Tensor, "batch embed"]) -> Bool[Tensor, " batch"]:
+    def __call__(self, embedding: Float[np.ndarray, "batch embed"]) -> Bool[np.ndarray, " batch"]:
         """Which embeddings are like the reference's."""
         return self.distance(embedding) <= self.config.limit
 
 
-def flattened(probabilities: Float[Tensor, "batch age"], flatter: float) -> Float[Tensor, "batch age"]:
+def normalized(vectors: Float[np.ndarray, "*rows embed"]) -> Float[np.ndarray, "*rows embed"]:
+    """The vectors at unit length; a vector of length 0 stays."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12)
+
+
+def flattened(
+    probabilities: Float[np.ndarray, "batch age"], flatter: float
+) -> Float[np.ndarray, "batch age"]:
     """The distributions at a temperature: above 1 flatter."""
-    return (probabilities.clamp(min=1e-12).log() / flatter).softmax(dim=1)
+    return softmax(np.log(probabilities.clip(1e-12)) / np.float32(flatter))

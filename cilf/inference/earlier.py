@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
-from torch.nn import functional as F
 
 from cilf.conformal import Answer, Forecast, check_question, decide
-from cilf.model.correction import EnsembleConfig, ErrorEnsemble
-from cilf.model.evidence import SUMMARY
+from cilf.inference.error_models import EnsembleConfig, layer_shapes
 from cilf.model.registry import SystemConfig
 from cilf.untrusted.bounds import (
     Count,
@@ -134,14 +131,26 @@ class EarlierConfig:
         return None if self.ensemble is None else EnsembleConfig(**vars(self.ensemble), explicit=False)
 
 
-def padded(tensors: dict[str, Tensor], config: EnsembleConfig) -> dict[str, Tensor]:
+def padded(tensors: dict[str, np.ndarray], config: EnsembleConfig) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint of format cilf-3, with weights of 0 for inputs that its ensemble did not have."""
-    tensors = dict(tensors)
-    for name, before, now in (
-        ("ensemble.face_in.weight", config.embed_dim + SUMMARY_BEFORE, config.embed_dim + SUMMARY),
-        ("ensemble.age_in.weight", FEATURES_BEFORE, ErrorEnsemble.FEATURES),
-    ):
-        weight = tensors.get(name)
-        if weight is not None and weight.ndim == 3 and weight.shape[1] == before:
-            tensors[name] = F.pad(weight, (0, 0, 0, now - before))
-    return tensors
+    shapes = with_padded_shapes({name: value.shape for name, value in tensors.items()}, config)
+    return {name: _with_inputs(value, shapes[name]) for name, value in tensors.items()}
+
+
+def _with_inputs(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if value.shape == shape:
+        return value
+    return np.pad(value, ((0, 0), (0, shape[1] - value.shape[1]), (0, 0)))
+
+
+def with_padded_shapes(
+    shapes: dict[str, tuple[int, ...]], config: EnsembleConfig
+) -> dict[str, tuple[int, ...]]:
+    """Shapes by name, those of a checkpoint of format cilf-3 as `padded` makes them."""
+    shapes = dict(shapes)
+    before = {"face_in": config.embed_dim + SUMMARY_BEFORE, "age_in": FEATURES_BEFORE}
+    for layer, (members, inputs, outputs) in layer_shapes(config).items():
+        name = f"ensemble.{layer}.weight"
+        if layer in before and shapes.get(name) == (members, before[layer], outputs):
+            shapes[name] = members, inputs, outputs
+    return shapes

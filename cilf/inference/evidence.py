@@ -9,12 +9,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int
-from torch import Tensor
 
-from cilf.model.base import Description
-from cilf.model.predictive import PredictiveConfig, calibrated, location
+from cilf.inference.outputs import CropOutputs
+from cilf.inference.predictive import PredictiveConfig, calibrated, location, mean, softmax, whole_ages
 
 SUMMARY = 7  # numbers in `Evidence.summary`
 
@@ -34,54 +33,54 @@ class Evidence:
             none.
     """
 
-    embedding: Float[Tensor, "batch embed"]
-    probabilities: Float[Tensor, "batch age"]
-    age: Float[Tensor, " batch"]
-    spread: Float[Tensor, " batch"]
-    views: Float[Tensor, " batch"]
-    mean_age: Float[Tensor, " batch"]
-    squares: Float[Tensor, " batch"]
-    gap: Float[Tensor, " batch"]
+    embedding: Float[np.ndarray, "batch embed"]
+    probabilities: Float[np.ndarray, "batch age"]
+    age: Float[np.ndarray, " batch"]
+    spread: Float[np.ndarray, " batch"]
+    views: Float[np.ndarray, " batch"]
+    mean_age: Float[np.ndarray, " batch"]
+    squares: Float[np.ndarray, " batch"]
+    gap: Float[np.ndarray, " batch"]
 
-    def at(self, index: Int[Tensor, " row"]) -> "Evidence":
+    def at(self, index: Int[np.ndarray, " row"]) -> "Evidence":
         """The faces at these positions."""
         return Evidence(**{name: value[index] for name, value in _values(self).items()})
 
-    def put(self, index: Int[Tensor, " row"], rows: "Evidence") -> "Evidence":
+    def put(self, index: Int[np.ndarray, " row"], rows: "Evidence") -> "Evidence":
         """The same with the faces at these positions replaced."""
-        changed = {
-            name: value.index_put((index,), getattr(rows, name)) for name, value in _values(self).items()
-        }
+        changed = {name: value.copy() for name, value in _values(self).items()}
+        for name, value in changed.items():
+            value[index] = getattr(rows, name)
         return Evidence(**changed)
 
     def joined(self, view: "Evidence", config: PredictiveConfig) -> "Evidence":
         """With one more view of every face."""
         count = self.views + 1
-        share = (1 / count).unsqueeze(1)
-        probabilities = self.probabilities.lerp(view.probabilities, share)
+        share = (1 / count)[:, None]
+        probabilities = self.probabilities + share * (view.probabilities - self.probabilities)
         change = view.age - self.mean_age
         mean_age = self.mean_age + change / count
         return Evidence(
-            self.embedding.lerp(view.embedding, share),
+            self.embedding + share * (view.embedding - self.embedding),
             probabilities,
             location(probabilities, config.location),
             _deviation(probabilities),
             count,
             mean_age,
             self.squares + change * (view.age - mean_age),
-            self.gap.lerp(view.gap, 1 / count),
+            self.gap + (view.gap - self.gap) / count,
         )
 
     @property
-    def deviation(self) -> Float[Tensor, " batch"]:
+    def deviation(self) -> Float[np.ndarray, " batch"]:
         """Standard deviation in years of the views' ages; 0 of one view."""
-        return (self.squares / (self.views - 1).clamp(min=1)).clamp(min=0).sqrt()
+        return np.sqrt((self.squares / (self.views - 1).clip(1)).clip(0))
 
-    def summary(self) -> Float[Tensor, "batch summary"]:
+    def summary(self) -> Float[np.ndarray, "batch summary"]:
         """Everything but embedding and distribution, each entry of about unit size."""
-        entropy = -(self.probabilities * self.probabilities.clamp(min=1e-12).log()).sum(dim=1)
-        apart = 1 - self.embedding.norm(dim=1)
-        return torch.stack(
+        entropy = -(self.probabilities * np.log(self.probabilities.clip(1e-12))).sum(axis=1)
+        apart = 1 - np.linalg.norm(self.embedding, axis=1)
+        return np.stack(
             [
                 self.age / 100,
                 self.spread / 10,
@@ -91,40 +90,38 @@ class Evidence:
                 10 * apart,
                 self.gap / 5,
             ],
-            dim=1,
+            axis=1,
         )
 
 
 def join(parts: Sequence[Evidence]) -> Evidence:
     """The faces of several, one after another."""
     names = [each.name for each in fields(Evidence)]
-    return Evidence(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+    return Evidence(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
-def evidence(description: Description, config: PredictiveConfig) -> Evidence:
+def evidence(outputs: CropOutputs, config: PredictiveConfig) -> Evidence:
     """The state after the first view, or what one further view brings."""
-    estimate = description.estimate
     if config.location == "head":
-        probabilities, age, spread = estimate.probabilities, estimate.age, estimate.spread
+        probabilities, age, spread = softmax(outputs.logits), outputs.age, outputs.spread
     else:
-        probabilities = calibrated(estimate.logits, config)
+        probabilities = calibrated(outputs.logits, config)
         age, spread = location(probabilities, config.location), _deviation(probabilities)
-    nothing = torch.zeros_like(age)
-    gap = _gap(description.parts)
-    return Evidence(description.embedding, probabilities, age, spread, nothing + 1, age, nothing, gap)
+    nothing = np.zeros_like(age)
+    gap = _gap(outputs.parts)
+    return Evidence(outputs.embedding, probabilities, age, spread, nothing + 1, age, nothing, gap)
 
 
-def _gap(parts: Float[Tensor, "batch part age"]) -> Float[Tensor, " batch"]:
+def _gap(parts: Float[np.ndarray, "batch part age"]) -> Float[np.ndarray, " batch"]:
     """Years between the lowest and the highest of the ages that the parts' logits say."""
-    ages = parts.float().softmax(dim=2) @ torch.arange(
-        parts.shape[2], dtype=torch.float32, device=parts.device
-    )
-    return ages.amax(dim=1) - ages.amin(dim=1)
+    probabilities = softmax(parts)
+    ages = probabilities @ whole_ages(probabilities)
+    return ages.max(axis=1) - ages.min(axis=1)
 
 
 def expected_gain(
-    evidence: Evidence, error: Float[Tensor, " batch"], variance: float, weight: float
-) -> Float[Tensor, " batch"]:
+    evidence: Evidence, error: Float[np.ndarray, " batch"], variance: float, weight: float
+) -> Float[np.ndarray, " batch"]:
     """By how many years one more view may be expected to lower the mean absolute error.
 
     The mean of t views with a variance v between them has a variance of v/t; one more takes v / t(t + 1) off. The error
@@ -138,14 +135,13 @@ def expected_gain(
     """
     count = evidence.views
     between = (weight * variance * evidence.spread**2 + evidence.squares) / (weight + count - 1)
-    return between / (math.pi * count * (count + 1) * error.clamp(min=0.1))
+    return between / (math.pi * count * (count + 1) * error.clip(0.1))
 
 
-def _deviation(probabilities: Float[Tensor, "batch age"]) -> Float[Tensor, " batch"]:
-    ages = torch.arange(probabilities.shape[1], dtype=probabilities.dtype, device=probabilities.device)
-    mean = probabilities @ ages
-    return (probabilities * (ages - mean.unsqueeze(1)) ** 2).sum(dim=1).clamp(min=1e-12).sqrt()
+def _deviation(probabilities: Float[np.ndarray, "batch age"]) -> Float[np.ndarray, " batch"]:
+    away = whole_ages(probabilities) - mean(probabilities)[:, None]
+    return np.sqrt((probabilities * away**2).sum(axis=1).clip(1e-12))
 
 
-def _values(evidence: Evidence) -> dict[str, Tensor]:
+def _values(evidence: Evidence) -> dict[str, np.ndarray]:
     return {each.name: getattr(evidence, each.name) for each in fields(evidence)}
