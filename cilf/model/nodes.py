@@ -54,12 +54,13 @@ class GridTrunk(nn.Module):
     small network of strided convolutions gives as many channels more, from the pixels alone.
     """
 
+    trunk: Any  # timm has no type information
     mean: Tensor
     std: Tensor
 
     def __init__(self, config: Any, stem: int = 0) -> None:
         super().__init__()
-        self.trunk: Any = timm.create_model(
+        self.trunk = timm.create_model(
             config.trunk, features_only=True, out_indices=(3, 4), drop_path_rate=config.drop_path
         )
         self.stem = _stem(stem) if stem else None
@@ -116,7 +117,7 @@ class GridNodes(nn.Module):
 
     def positions(self, side: int) -> Float[Tensor, "node width"]:
         """The positions of a grid of side × side."""
-        position = self.position_embedding
+        position: Tensor = self.position_embedding
         if side != position.shape[1]:
             position = F.interpolate(position[None], size=(side, side), mode="bilinear")[0]
         return position.flatten(1).T

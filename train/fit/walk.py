@@ -104,14 +104,14 @@ def fit_walk(
         reward = torch.where(ended, final_reward(cell, truth, rho[photo]) / RAREST, STEP_REWARD * nearer)
         features = faces.features[photo]
         with torch.no_grad():
-            after = [network(features, following.unsqueeze(1))[:, 0] for network in (walk, target)]
-            goal = double_target(reward, ended, *after, discount)
+            online, slow = (network(features, following.unsqueeze(1))[:, 0] for network in (walk, target))
+            goal = double_target(reward, ended, online, slow, discount)
         value = walk(features, cell.unsqueeze(1))[:, 0].gather(1, move.unsqueeze(1)).squeeze(1)
         optimizer.zero_grad()
         F.smooth_l1_loss(value, goal).backward()
         optimizer.step()
-        for slow, fast in zip(target.parameters(), walk.parameters(), strict=True):
-            slow.lerp_(fast.detach(), TARGET_RATE)
+        for follower, leader in zip(target.parameters(), walk.parameters(), strict=True):
+            follower.lerp_(leader.detach(), TARGET_RATE)
 
 
 def _fresh(faces: Faces, count: int) -> tuple[Tensor, Tensor]:
