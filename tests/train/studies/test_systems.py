@@ -21,13 +21,15 @@ from train.studies.systems import end_to_end, frozen
 from train.studies.systems.frozen import CONTROL, ROWS, Grids, HeadRow, Run, extract, fit_row
 from train.studies.systems.report import end_to_end_rows, frozen_rows
 
-SYSTEMS = ("control", "lra-gnn", "mcgrl", "cilf-one-stage")
+SYSTEMS = ("systems/control", "lra-gnn", "mcgrl", "systems/cilf-one-stage")
 
 
 def test_the_systems_share_photos_augmentation_and_schedule() -> None:
     recipes = [read_recipe(name) for name in SYSTEMS]
     first = recipes[0]
+    assert first.fit.sizes[-1][1] == first.model.image_size
     for recipe in recipes[1:]:
+        assert recipe.model.image_size == first.model.image_size
         assert recipe.shares == first.shares
         assert recipe.augment == first.augment
         assert recipe.trunk == first.trunk

@@ -16,7 +16,7 @@ from train.studies.systems import report as reports
 from train.studies.systems.end_to_end import measure_all, trained
 from train.studies.systems.frozen import fit_cilf, fit_rows
 
-CONTROL_RECIPE = "control"  # names the data sets
+CONTROL_RECIPE = "systems/control"  # names the data sets
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 CONTROL = "control: trunk and our head"
 REGRESSION, MASKED = "LRA-GNN, regression without the walk", "MCGRL"
-CILF_RECIPE = "cilf-one-stage"
+CILF_RECIPE = "systems/cilf-one-stage"
 OWN_PARTS = "CILF, prompts and head without fusion"
 
 
@@ -60,7 +60,7 @@ class HeadRow:
 
 
 ROWS = {
-    CONTROL: HeadRow("control", ""),
+    CONTROL: HeadRow("systems/control", ""),
     REGRESSION: HeadRow("lra-gnn", CONTROL, {"head": "regression"}),
     "LRA-GNN": HeadRow("lra-gnn", REGRESSION),
     "LRA-GNN, graph off": HeadRow("lra-gnn", REGRESSION, {"head": "regression", "graph": False}),
