@@ -27,7 +27,12 @@ from train.fit.recipe import read_recipe
 
 log = logging.getLogger(__name__)
 
-RECIPES = {"control": "systems/control", "LRA-GNN": "lra-gnn", "MCGRL": "mcgrl", "CILF": "systems/cilf-one-stage"}
+RECIPES = {
+    "control": "systems/control",
+    "LRA-GNN": "lra-gnn",
+    "MCGRL": "mcgrl",
+    "CILF": "systems/cilf-one-stage",
+}
 """What is trained where no checkpoint is given, one stage each, by recipes that differ in network and losses alone."""
 
 LOADED = {"MTMSA": "mtmsa", "CILF as shipped": "compact"}
