@@ -162,8 +162,9 @@ def _fit(row: HeadRow, grids: dict[str, Grids], seed: int, steps: int) -> Run:
         optimizer.step()
     model.eval()
     if isinstance(model, LRAGNN):
-        every = [model.features(cells) for cells in _cells(train)]
-        fit_walk_on(model, torch.cat(every), train.ages, recipe)
+        with torch.no_grad():
+            features = torch.cat([model.features(cells) for cells in _cells(train)])
+        fit_walk_on(model, features, train.ages, recipe)
     return Run(_errors(model, grids["tune"]), sum(value.numel() for value in fitted))
 
 
