@@ -229,10 +229,11 @@ def fit_cilf(
     rates = recipe.fit.rates | {visual: 0.0, f"{visual}.conv_head": 1.0, f"{visual}.bn2": 1.0}
     recipe = replace(recipe, fit=replace(recipe.fit, rates=rates, frozen_statistics=True, imagenet=False))
     torch.manual_seed(recipe.fit.seed)
-    model = build_model(recipe.model)
+    towers = ablation.towers_recipe(recipe, epochs).model
+    model = build_model(towers)
     own = model.towers.clip.visual.trunk
     own.load_state_dict(own.state_dict() | trunk.trunk.state_dict())
-    config = CheckpointConfig(recipe.model, None, CorrectionConfig(epsilon=0.0))
+    config = CheckpointConfig(towers, None, CorrectionConfig(epsilon=0.0))
     start = Checkpoint(tensors_of(model, GaussianError()), config, "the control's trunk")
     folder.mkdir(parents=True, exist_ok=True)
     trained, features = ablation.frozen_towers(recipe, parts, folder, epochs, start)
