@@ -10,6 +10,7 @@ from cilf import AgeEstimator
 from cilf.checkpoint import GRAPH, load
 from cilf.model.base import AgeModel
 from cilf.model.onnx_runtime import Graph, GraphNetwork, network
+from cilf.untrusted.graph_check import check_graph
 from tests import tiny
 from tests.model.test_onnx_runtime import CPU, agree
 from train.__main__ import main
@@ -50,6 +51,10 @@ def test_one_graph_serves_all_weights_of_a_network(make: Callable[[], AgeModel],
             computed = quick(pixels, age_text)
             agree(computed, described)
             torch.testing.assert_close(computed.parts, described.parts, rtol=1e-3, atol=1e-3)
+
+
+def test_the_graph_is_one_that_unknown_checkpoints_may_bring(exported: Graph) -> None:
+    check_graph(exported)
 
 
 def test_the_graph_tells_nothing_of_who_made_it(exported: Graph) -> None:
