@@ -20,7 +20,6 @@ OPERATORS = frozenset(
     "ReduceMax ReduceMean ReduceSum Relu Reshape Resize Round Shape Sigmoid Slice Softmax Softplus Split Sqrt "
     "Squeeze Sub Tanh TopK Transpose Unsqueeze Where".split()
 )
-)
 
 
 def check_graph(graph: Graph) -> None:
