@@ -23,7 +23,7 @@ from cilf.prediction import FacePrediction, NoFace
 
 log = logging.getLogger(__name__)
 
-# Predictions that may run side by side: PyTorch spreads one over all cores, so more would only wait for each other.
+# Predictions that may run side by side: each keeps a core busy, so more would only wait for each other.
 PREDICTIONS_AT_ONCE = 2
 
 # Choosing a face and scoring prompts are quick.
