@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -141,8 +141,8 @@ class AgeEstimator:
         return graph.sha256 if graph else None
 
     @property
-    def kind(self) -> Literal["cilf", "mtmsa"]:
-        """Which system the weights are of."""
+    def kind(self) -> str:
+        """Which system the weights are of: the name of its family (`cilf.model.registry`)."""
         return self._checkpoint.config.model.kind
 
     @property

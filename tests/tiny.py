@@ -21,7 +21,17 @@ from cilf.inference.familiarity import Familiarity
 from cilf.inference.predictive import PredictiveConfig
 from cilf.model.base import AgeModel
 from cilf.model.cilf import CILF, build_model
-from cilf.model.config import ClipConfig, FusionConfig, ModelConfig, MTMSAConfig, PromptConfig
+from cilf.model.config import (
+    ClipConfig,
+    FusionConfig,
+    LRAGNNConfig,
+    MCGRLConfig,
+    ModelConfig,
+    MTMSAConfig,
+    PromptConfig,
+)
+from cilf.model.lra_gnn import LRAGNN
+from cilf.model.mcgrl import MCGRL
 from cilf.model.mtmsa import MTMSA
 
 CLIP = ClipConfig(
@@ -67,6 +77,26 @@ MTMSA_CHECKPOINT = CheckpointConfig(
     correction=CorrectionConfig(epsilon=9.0),
     training={"data": ["utkface"]},
 )
+
+
+LRA_GNN_MODEL = LRAGNNConfig(
+    image_size=64, trunk="test_resnet", width=16, heads=2, key_width=8, layers=2, policy_width=16
+)
+MCGRL_MODEL = MCGRLConfig(
+    image_size=64, trunk="test_resnet", width=16, neighbours=(6, 4), dilations=(1, 2), embed=16
+)
+LRA_GNN_CHECKPOINT = replace(MTMSA_CHECKPOINT, model=LRA_GNN_MODEL)
+MCGRL_CHECKPOINT = replace(MTMSA_CHECKPOINT, model=MCGRL_MODEL)
+
+
+def lra_gnn() -> LRAGNN:
+    torch.manual_seed(0)
+    return LRAGNN(LRA_GNN_MODEL).eval()
+
+
+def mcgrl() -> MCGRL:
+    torch.manual_seed(0)
+    return MCGRL(MCGRL_MODEL).eval()
 
 
 def mtmsa() -> MTMSA:

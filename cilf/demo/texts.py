@@ -239,15 +239,12 @@ LOAD_LEAD = (
     "“clip:” and a name of open_clip's for a published CLIP that compares faces with words. The model in use stays "
     "until the new one works, and photos in view keep theirs."
 )
-SYSTEMS = {
-    "cilf": "CILF: fuses image and text; an error ensemble judges each estimate; compares faces with words",
-    "mtmsa": (
-        "MTMSA: a ResNet34 with dilated multi-scale attention; its Gaussian says itself what error to expect, so it "
-        "never corrects; it has no text tower, so it compares no words"
-    ),
-}
 SYSTEMS_LEAD = (
-    "Both come with the program. Their figures are from the same test photos, of which neither learned."
+    "They come with the program. Their figures are from the same test photos, of which none learned."
+)
+COMPARISON_LEAD = (
+    "All measured on the same photos; all but MTMSA and the shipped CILF also learned from the same ones, for about as "
+    "long. LRA-GNN and MCGRL are compact rebuilds: their figures say nothing about the originals."
 )
 NO_REPORT = "No measurements came with these weights: nobody can say how far to trust them."
 NO_CARD = "No model card came with these weights."

@@ -11,6 +11,8 @@ from cilf.untrusted.bounds import (
     Count,
     CountFromZero,
     Factor,
+    Few,
+    GridSide,
     Name,
     Names,
     Number,
@@ -155,3 +157,94 @@ class MTMSAConfig:
     mean: tuple[Share, Share, Share] = (0.485, 0.456, 0.406)
     std: tuple[Factor, Factor, Factor] = (0.229, 0.224, 0.225)
     kind: Literal["mtmsa"] = "mtmsa"
+
+
+@dataclass(frozen=True)
+class LRAGNNConfig:
+    """How to build the network.
+
+    Attributes:
+        image_size: side of the square input in pixels.
+        trunk: timm's name of the network whose grids at strides 16 and 32 are the nodes.
+        nodes: the cells that hold a key point of the mean face, or all.
+        width: C, channels of a node.
+        edges: share of all pairs of nodes that the initial graph joins, those of the greatest cosine.
+        walk_steps: of the random walk on the initial graph.
+        heads: M, latent graphs.
+        key_width: of queries and keys.
+        layers: L, graph convolutions of each branch; 0 pools the nodes as the trunk gives them.
+        shared: the branches share their weights.
+        graph: nodes exchange features; without it every layer hears each node alone.
+        head: "walk" estimates the age by steps on the grid, "regression" by decade and year within it; "distribution"
+            takes CILF's head, a distribution over the ages, in their place.
+        decades: R, rows of the grid.
+        policy_width: of the network that chooses the steps.
+        moves: most steps on the grid.
+        dropout: within the graph convolutions, in training alone.
+        drop_path: of the trunk's residual branches, in training alone.
+        num_ages: ages 0 … num_ages − 1 in the distribution.
+        mean, std: RGB normalisation of pixels in [0, 1].
+    """
+
+    image_size: GridSide = 128
+    trunk: Trunk = "tf_efficientnet_lite0"
+    nodes: Literal["template", "all"] = "template"
+    width: Width = 128
+    edges: Annotated[float, Field(gt=0, le=1)] = 0.15
+    walk_steps: Few = 5
+    heads: Few = 4
+    key_width: Width = 32
+    layers: CountFromZero = 8
+    shared: bool = True
+    graph: bool = True
+    head: Literal["walk", "regression", "distribution"] = "walk"
+    decades: Annotated[int, Field(ge=1, le=20)] = 12
+    policy_width: Width = 256
+    moves: Few = 24
+    dropout: Share = 0.1
+    drop_path: Share = 0.1
+    num_ages: Ages = 101
+    mean: tuple[Share, Share, Share] = (0.5, 0.5, 0.5)
+    std: tuple[Factor, Factor, Factor] = (0.5, 0.5, 0.5)
+    kind: Literal["lra-gnn"] = "lra-gnn"
+
+
+@dataclass(frozen=True)
+class MCGRLConfig:
+    """How to build the network.
+
+    Attributes:
+        image_size: side of the square input in pixels.
+        trunk: timm's name of the network whose grids at strides 16 and 32 are the semantic branch's input.
+        stem: what the structural branch starts from: the trunk's grid too, or convolutions of its own on the pixels.
+        width: channels of a node in the structural branch.
+        neighbours, dilations: k and d of each Grapher: every d-th of the k·d nearest nodes is a neighbour.
+        expansion: width of the feed-forward layers in widths of a node.
+        embed: width of the vectors that are contrasted, and of the age head's input.
+        readout: what is contrasted: each node, or their mean, a vector for each image.
+        mask: share of the nodes that are hidden in the second pass of training.
+        graph: nodes take in their neighbours; without it their messages are 0.
+        head: "years" learns the age itself; "distribution" takes CILF's head in its place.
+        stochastic_depth: of the Graphers, drop_path: of the trunk's residual branches, both in training alone.
+        num_ages: ages 0 … num_ages − 1 in the distribution.
+        mean, std: RGB normalisation of pixels in [0, 1].
+    """
+
+    image_size: GridSide = 128
+    trunk: Trunk = "tf_efficientnet_lite0"
+    stem: Literal["trunk", "pixels"] = "trunk"
+    width: Width = 192
+    neighbours: Several = (6, 8, 9)
+    dilations: Several = (1, 1, 2)
+    expansion: Few = 2
+    embed: Width = 256
+    readout: Literal["node", "image"] = "node"
+    mask: Share = 0.3
+    graph: bool = True
+    head: Literal["years", "distribution"] = "years"
+    stochastic_depth: Share = 0.05
+    drop_path: Share = 0.1
+    num_ages: Ages = 101
+    mean: tuple[Share, Share, Share] = (0.5, 0.5, 0.5)
+    std: tuple[Factor, Factor, Factor] = (0.5, 0.5, 0.5)
+    kind: Literal["mcgrl"] = "mcgrl"

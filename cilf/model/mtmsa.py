@@ -6,7 +6,6 @@ prompts, and no error ensemble: its head is a Gaussian, whose width says by itse
 for gender and race are there to teach the shared features; nothing outside training asks them about a visitor's face.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 
 from cilf.model.base import AgeModel, Description
 from cilf.model.config import MTMSAConfig
-from cilf.model.head import AgeEstimate, Head
+from cilf.model.head import NormalHead
 
 DECADE = 10.0  # years; the Gaussian is learned in decades, where residuals are of about unit size (METHOD 10)
 FIRST_AGE = 3.5  # decades, said by an untrained head: training need not begin by crossing half a life
@@ -53,24 +52,18 @@ class MultiScaleAttention(nn.Module):
         return x * gate, gate.squeeze(1)
 
 
-class GaussianHead(Head):
-    """p(age) = N(μ, σ²), with the age that is estimated at μ.
-
-    Temperature t multiplies σ² and leaves μ where it is. Starts as in KL-Loss (He et al., CVPR 2019): weights of
-    nearly 0, those of ln σ² the smaller.
-    """
-
-    ages: Tensor
+class GaussianHead(NormalHead):
+    """μ and σ² from two linear layers. Starts as in KL-Loss (He et al., CVPR 2019): weights of nearly 0, those of
+    ln σ² the smaller."""
 
     def __init__(self, width: int, num_ages: int) -> None:
-        super().__init__()
+        super().__init__(num_ages)
         self.mean = nn.Linear(width, 1)
         self.log_variance = nn.Linear(width, 1)
         nn.init.normal_(self.mean.weight, std=1e-3)
         nn.init.constant_(self.mean.bias, FIRST_AGE)
         nn.init.normal_(self.log_variance.weight, std=1e-4)
         nn.init.zeros_(self.log_variance.bias)
-        self.register_buffer("ages", torch.arange(num_ages, dtype=torch.float32), persistent=False)
 
     def forward(
         self, features: Float[Tensor, "batch width"]
@@ -78,20 +71,6 @@ class GaussianHead(Head):
         """μ and ln σ², both in decades. tanh keeps ln σ² in bounds and, unlike a cut, lets it come back."""
         mean, raw = self.mean(features).squeeze(1), self.log_variance(features).squeeze(1)
         return mean, WIDEST * torch.tanh(raw / WIDEST)
-
-    def summarise(self, mean: Float[Tensor, " batch"], spread: Float[Tensor, " batch"]) -> AgeEstimate:
-        """μ and σ in years → the distribution, cut to the range of ages and made discrete."""
-        age = mean.clamp(0, len(self.ages) - 1)
-        logits = -((self.ages - age.unsqueeze(1)) ** 2) / (2 * spread.unsqueeze(1) ** 2)
-        log_probabilities = logits.log_softmax(dim=1)
-        probabilities = log_probabilities.exp()
-        return AgeEstimate(
-            logits, probabilities, age, spread, -(probabilities * log_probabilities).sum(dim=1)
-        )
-
-    def tempered(self, estimate: AgeEstimate, temperature: float) -> AgeEstimate:
-        """The same μ with σ² times `temperature`."""
-        return self.summarise(estimate.age, estimate.spread * math.sqrt(temperature))
 
 
 @dataclass(frozen=True)

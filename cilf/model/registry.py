@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from cilf.model.config import ModelConfig, MTMSAConfig
+from cilf.model.config import LRAGNNConfig, MCGRLConfig, ModelConfig, MTMSAConfig
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ class Family:
     Attributes:
         name: `kind` of its configurations.
         title: for people.
-        bundled: name of its bundled checkpoint, for `AgeEstimator.from_pretrained`.
+        summary: for the page: what it is, and what it cannot do.
+        bundled: name of its bundled checkpoint, for `AgeEstimator.from_pretrained`; empty where none comes with the
+            package.
         compares_texts: it has a text tower, so faces can be compared with prompts.
         corrects: it has an error ensemble, by which an estimate can be corrected.
         without_published_weights: configuration → the same for weights that are at hand.
@@ -28,9 +30,10 @@ class Family:
 
     name: str
     title: str
-    bundled: str
-    compares_texts: bool
-    corrects: bool
+    summary: str
+    bundled: str = ""
+    compares_texts: bool = False
+    corrects: bool = False
     without_published_weights: Callable[[Any], Any] = lambda config: config
 
 
@@ -38,18 +41,39 @@ def _without_published_clip(config: ModelConfig) -> ModelConfig:
     return replace(config, clip=replace(config.clip, pretrained=None))
 
 
+NO_WORDS = "it has no text tower, so it compares no words"
+
 FAMILIES: Mapping[str, Family] = {
     family.name: family
     for family in (
         Family(
             name="cilf",
             title="CILF compact",
+            summary="CILF: fuses image and text; an error ensemble judges each estimate; compares faces with words",
             bundled="compact",
             compares_texts=True,
             corrects=True,
             without_published_weights=_without_published_clip,
         ),
-        Family(name="mtmsa", title="MTMSA", bundled="mtmsa", compares_texts=False, corrects=False),
+        Family(
+            name="mtmsa",
+            title="MTMSA",
+            summary="MTMSA: a ResNet34 with dilated multi-scale attention; its Gaussian says itself what error to "
+            f"expect, so it never corrects; {NO_WORDS}",
+            bundled="mtmsa",
+        ),
+        Family(
+            name="lra-gnn",
+            title="LRA-GNN (compact rebuild)",
+            summary="LRA-GNN, a compact rebuild: graphs of latent relations between the parts of a face, and a walk "
+            f"on a grid of decades and years; it never corrects; {NO_WORDS}",
+        ),
+        Family(
+            name="mcgrl",
+            title="MCGRL (compact rebuild)",
+            summary="MCGRL, a compact rebuild: graph convolutions over the parts of a face, trained with masked parts "
+            f"and by contrast; it never corrects; {NO_WORDS}",
+        ),
     )
 }
 
@@ -59,11 +83,16 @@ def _kind(stored: Any) -> Any:
     return stored.get("kind", "cilf") if isinstance(stored, dict) else getattr(stored, "kind", None)
 
 
+AnyConfig = ModelConfig | MTMSAConfig | LRAGNNConfig | MCGRLConfig
 SystemConfig = Annotated[
-    Annotated[ModelConfig, Tag("cilf")] | Annotated[MTMSAConfig, Tag("mtmsa")], Discriminator(_kind)
+    Annotated[ModelConfig, Tag("cilf")]
+    | Annotated[MTMSAConfig, Tag("mtmsa")]
+    | Annotated[LRAGNNConfig, Tag("lra-gnn")]
+    | Annotated[MCGRLConfig, Tag("mcgrl")],
+    Discriminator(_kind),
 ]
 
 
-def family_of(config: ModelConfig | MTMSAConfig) -> Family:
+def family_of(config: AnyConfig) -> Family:
     """The family of a configuration."""
     return FAMILIES[config.kind]

@@ -11,8 +11,10 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
 Side = Annotated[int, Field(ge=32, le=1024)]  # of a crop, in pixels
+GridSide = Annotated[int, Field(ge=32, le=448)]  # of a crop whose grid's cells are compared pair by pair
 Width = Annotated[int, Field(ge=1, le=4096)]
 Count = Annotated[int, Field(ge=1, le=64)]
+Few = Annotated[int, Field(ge=1, le=32)]
 CountFromZero = Annotated[int, Field(ge=0, le=64)]
 Ages = Annotated[int, Field(ge=2, le=201)]
 Rows = Annotated[int, Field(ge=0, le=100_000)]

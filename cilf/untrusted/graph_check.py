@@ -14,10 +14,11 @@ MAX_GRAPH_BYTES = 16 * 2**20  # thirty times the bundled ones
 
 # Those of `train.release.onnx_export`, and what attention of a vision transformer adds. None of them holds a graph.
 OPERATORS = frozenset(
-    "Add AveragePool BatchNormalization Cast Clip Concat Constant Conv Div Einsum Erf Exp Expand Flatten Gather Gelu "
-    "Gemm GlobalAveragePool Identity LayerNormalization LeakyRelu Log LogSoftmax MatMul Max MaxPool Min Mul Neg Pad "
-    "Pow ReduceL2 ReduceMax ReduceMean ReduceSum Relu Reshape Shape Sigmoid Slice Softmax Split Sqrt Squeeze Sub Tanh "
-    "Transpose Unsqueeze".split()
+    "Abs Add And ArgMax AveragePool BatchNormalization Cast CastLike Clip Concat Constant Conv Div Einsum Erf "
+    "Exp Expand Flatten Gather GatherElements GatherND Gelu Gemm GlobalAveragePool Greater GreaterOrEqual "
+    "Identity LayerNormalization LeakyRelu Log LogSoftmax MatMul Max MaxPool Min Mul Neg Pad Pow ReduceL2 "
+    "ReduceMax ReduceMean ReduceSum Relu Reshape Resize Round Shape Sigmoid Slice Softmax Softplus Split Sqrt "
+    "Squeeze Sub Tanh TopK Transpose Unsqueeze Where".split()
 )
 
 

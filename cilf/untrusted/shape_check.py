@@ -11,7 +11,7 @@ from cilf.inference.earlier import with_padded_shapes
 from cilf.inference.error_models import EnsembleConfig, layer_shapes
 from cilf.inference.familiarity import FamiliarityConfig
 from cilf.model.build import build
-from cilf.model.config import ModelConfig, MTMSAConfig
+from cilf.model.registry import AnyConfig
 
 MAX_PARAMETERS = 500_000_000  # the largest CLIP that is commonly used, ViT-L/14, has 428 million
 
@@ -20,7 +20,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 def require_fit(
     path: Path,
-    model: ModelConfig | MTMSAConfig,
+    model: AnyConfig,
     ensemble: EnsembleConfig | None,
     familiarity: FamiliarityConfig,
 ) -> None:

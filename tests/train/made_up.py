@@ -10,7 +10,7 @@ from train.calibrate.calibrate import Photos
 from train.data.augmentation.augment import AugmentConfig
 from train.data.crop_cache import CropCache, Subset
 from train.data.datasets import Sample
-from train.fit.losses import LossConfig
+from train.fit.losses.cilf import LossConfig
 from train.fit.recipe import FitConfig, Recipe
 
 FIT = FitConfig(

@@ -115,6 +115,39 @@ class TestConfiguration:
             load(mtmsa)
 
     @pytest.mark.parametrize(
+        ("model", "place", "value"),
+        [
+            (tiny.lra_gnn, "image_size", 1024),
+            (tiny.lra_gnn, "heads", HUGE),
+            (tiny.lra_gnn, "layers", HUGE),
+            (tiny.lra_gnn, "edges", 0.0),
+            (tiny.lra_gnn, "moves", HUGE),
+            (tiny.lra_gnn, "decades", HUGE),
+            (tiny.lra_gnn, "trunk", "hf-hub:somebody/model"),
+            (tiny.mcgrl, "neighbours", [1] * 1000),
+            (tiny.mcgrl, "expansion", HUGE),
+            (tiny.mcgrl, "embed", HUGE),
+            (tiny.mcgrl, "mask", 1.5),
+            (tiny.mcgrl, "trunk", "local-dir:/etc"),
+        ],
+    )
+    def test_so_is_one_of_a_graph_network(
+        self, model: Callable[[], Any], place: str, value: Any, tmp_path: Path
+    ) -> None:
+        network = model()
+        config = replace(tiny.MTMSA_CHECKPOINT, model=network.config)
+        save(tmp_path, network, tiny.GaussianError(), config)
+        change(tmp_path, f"model.{place}", value)
+        with pytest.raises(WeightsError, match="not a CILF configuration"):
+            load(tmp_path)
+
+    def test_more_neighbours_than_nodes_are_no_model(self, tmp_path: Path) -> None:
+        save(tmp_path, tiny.mcgrl(), tiny.GaussianError(), tiny.MCGRL_CHECKPOINT)
+        change(tmp_path, "model.dilations", [1, 9])
+        with pytest.raises(WeightsError, match="no model that can be built"):
+            load(tmp_path)
+
+    @pytest.mark.parametrize(
         ("place", "value"),
         [
             (f"{TEXT}.vocab_size", 40_000),

@@ -11,6 +11,7 @@ from train.calibrate.weight_averaging import blend
 from train.data.run_data import RunData
 from train.fit import provenance
 from train.fit.loop import averaged_model
+from train.fit.objective import finish
 from train.fit.recipe import AnyRecipe
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def save_run(
     """
     tune, photos = data.tune, _photos(data)
     model, step = averaged_model(recipe, run)
+    finish(model, recipe, data.train)
     share = blend(model, start.model.state_dict(), tune, mirror=recipe.mirror) if start else 0.0
     result = calibrate(model, recipe, photos, views, step, share, processes=processes)
     config = replace(result.config, training=result.config.training | provenance.read(run))

@@ -1,4 +1,5 @@
-"""The commands for research: `ablate`, `correction`, `stability`, `words`, `reproduce`, `cross-dataset`, `studies`."""
+"""The commands for research: `ablate`, `correction`, `stability`, `words`, `reproduce`, `cross-dataset`,
+`compare-systems`, `studies`."""
 
 import argparse
 import logging
@@ -77,6 +78,32 @@ def add(commands: Any) -> None:
         "--output", type=Path, required=True, help="folder of the run, report.json and predictions.csv"
     )
     cross.set_defaults(run=_cross_dataset)
+
+    systems = commands.add_parser(
+        "compare-systems",
+        help="train or load control, LRA-GNN, MCGRL, MTMSA and CILF, and measure all on the same photos",
+    )
+    systems.add_argument("--data", required=True, metavar="NAME=FOLDER", help="the data set to measure on")
+    add_cache(systems)
+    systems.add_argument(
+        "--run", dest="folder", type=Path, default=Path("runs/systems"), help="kept between calls"
+    )
+    systems.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="measure this checkpoint of a system instead of training one",
+    )
+    systems.add_argument("--output", type=Path, default=Path("checkpoints"), help="of SYSTEMS.json and .md")
+    systems.add_argument("--seeds", type=int, default=5, help="fits of each row on the frozen trunk")
+    systems.add_argument("--steps", type=int, default=600, help="of each of these fits")
+    systems.add_argument("--epochs", type=int, default=4, help="of CILF's towers on the frozen trunk")
+    systems.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that cut out faces")
+    systems.add_argument(
+        "--test", action="store_true", help="measure end to end on the test photos; without it on tune"
+    )
+    systems.set_defaults(run=_systems)
 
     studies = commands.add_parser("studies", help="write what the studies of a checkpoint measured")
     what = studies.add_subparsers(required=True, metavar="what")
@@ -212,6 +239,27 @@ def _cross_dataset(options: argparse.Namespace) -> int:
     write_json({"recipe": options.recipe, **report}, options.output / "report.json")
     rows.to_csv(options.output / "predictions.csv", index=False)
     logging.info("MAE %.2f, bias %+.2f on %d photos", report["mae"], report["bias"], report["photos"])
+    return 0
+
+
+def _systems(options: argparse.Namespace) -> int:
+    from train.data.datasets import read_splits, select
+    from train.studies.systems.comparison import Budget, Photos, compare_systems
+
+    part, samples = "test" if options.test else "tune", read_samples(options.data)
+    photos = Photos(
+        options.cache, tuple(options.split), select(samples, read_splits(options.split), part), part
+    )
+    print(
+        compare_systems(
+            dict(pair.split("=", 1) for pair in options.checkpoint),
+            photos,
+            Budget(options.seeds, options.steps, options.epochs),
+            options.folder,
+            options.output,
+            options.processes,
+        )
+    )
     return 0
 
 

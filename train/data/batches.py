@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from train.data.augmentation.augment import AugmentConfig, Draws, augment, draw, mix_amplitudes
+from train.data.augmentation.augment import AugmentConfig, Draws, augment, draw, mix_amplitudes, plain
 from train.data.crop_cache import Subset
 from train.data.datasets import DatasetError, Sample
 
@@ -295,3 +295,13 @@ def preference(counts: np.ndarray, balance: float) -> np.ndarray:
     """(MAX_AGE + 1,) relative frequency at which to draw a photo of each age, of which there are `counts`."""
     common = gaussian_filter1d(counts.astype(float), AGE_SMOOTHING)
     return np.where(counts > 0, common, 1.0) ** -balance
+
+
+def plain_batches(
+    subset: Subset, size: int, device: torch.device | str = "cpu", batch_size: int = 128
+) -> Iterator[Tensor]:
+    """(B, 3, size, size) unaugmented pixels in [0, 1] of a subset's crops, in their order, on `device`."""
+    for start in range(0, len(subset.rows), batch_size):
+        crops = torch.from_numpy(subset.cache.crops[subset.rows[start : start + batch_size]])
+        pixels = plain(crops.to(device), size, subset.cache.margin)
+        yield pixels.contiguous(memory_format=torch.channels_last)

@@ -21,7 +21,8 @@ PACKAGES = {
 
 
 def load_imagenet(trunk: nn.Module, name: str) -> None:
-    """Copy the published weights into timm's network `name` without its classifier.
+    """Copy the published weights into timm's network `name` without its classifier, or into as many of its first layers
+    as `trunk` has.
 
     Raises:
         WeightsError: the package with the weights is not installed, there is none for such a network, or the trunk is
@@ -34,6 +35,7 @@ def load_imagenet(trunk: nn.Module, name: str) -> None:
     published = torch.load(_weight_file(name), map_location="cpu", weights_only=True)
     source = [(key, value) for key, value in published.items() if not key.startswith("_fc.")]
     own = trunk.state_dict()
+    source = source[: len(own)]
     fits = len(source) == len(own) and all(
         value.shape == tensor.shape and key.rpartition(".")[2] == of.rpartition(".")[2]
         for (key, value), (of, tensor) in zip(source, own.items(), strict=True)

@@ -17,21 +17,28 @@ from cilf.checkpoint import Checkpoint
 from cilf.errors import UsageError
 from cilf.model.base import AgeModel
 from cilf.model.cilf import CILF, build_model
+from cilf.model.lra_gnn import LRAGNN
+from cilf.model.mcgrl import MCGRL
 from cilf.model.mtmsa import MTMSA
+from cilf.model.nodes import GridModel
 from train.data.attributes import ATTRIBUTES
-from train.data.augmentation.augment import Draws, plain, second_view
-from train.data.batches import Batch
+from train.data.augmentation.augment import Draws, second_view
+from train.data.batches import Batch, plain_batches
 from train.data.captions import agreement
 from train.data.crop_cache import Subset
 from train.data.photo_attributes import photo_attributes
 from train.fit.distillation import Teachers
 from train.fit.distributed import gather, gather_rows, single
 from train.fit.imagenet_weights import load_imagenet
-from train.fit.losses import AttributePairs, Texts, label_distribution, total_loss
-from train.fit.mtmsa_losses import Labels, MTMSALabels, multi_task_loss
+from train.fit.losses.ages import MixedAges, true_ages
+from train.fit.losses.cilf import AttributePairs, Texts, label_distribution, total_loss
+from train.fit.losses.lra_gnn import lra_gnn_loss
+from train.fit.losses.mcgrl import mcgrl_loss
+from train.fit.losses.mtmsa import Labels, MTMSALabels, multi_task_loss
 from train.fit.precision import autocast
-from train.fit.recipe import AnyRecipe, MTMSARecipe, Recipe
+from train.fit.recipe import AnyRecipe, GridRecipe, MTMSARecipe, Recipe
 from train.fit.targets import Captioner, Describe, TextTargets, labelled
+from train.fit.walk import learn_walk
 from train.fit.weight_matching import carried_over, check_weights
 
 
@@ -205,6 +212,39 @@ class MTMSASystem(System):
         return predict_ages(self.model, subset, size)
 
 
+GridLoss = Callable[[Any, Tensor, MixedAges, Any], dict[str, Tensor]]
+"""(network, cells of its trunk's grid, ages, weights) → terms of the loss, and their sum as `loss`."""
+
+
+class GridSystem(System):
+    """LRA-GNN and MCGRL, which learn from ages alone (METHOD 15 and 16)."""
+
+    def __init__(self, recipe: GridRecipe, model: GridModel, loss: GridLoss) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.model = model
+        self.loss = loss
+
+    @property
+    def describe(self) -> Describe:
+        """See `System.describe`."""
+        return true_ages
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """See `System.forward`."""
+        recipe, pixels, ages = self.recipe, batch.pixels, self.targets(batch)
+        chance = random.Random(f"{recipe.fit.seed}/{batch.step}")  # in all processes the same
+        if chance.random() < recipe.fit.mixup_share:
+            weight = chance.betavariate(recipe.fit.mixup, recipe.fit.mixup)
+            pixels, ages = _mixed(pixels, weight), ages.mixed(weight)
+        cells = self.model.cells(pixels.to(memory_format=torch.channels_last))
+        return self.loss(self.model, cells, ages, recipe.loss)
+
+    def predict_ages(self, subset: Subset, size: int) -> np.ndarray:
+        """See `System.predict_ages`; without the walk, which is fitted at the end."""
+        return predict_ages(self.model, subset, size)
+
+
 def _measured(attributes: Tensor | None, batch: Batch) -> tuple[Tensor, Tensor]:
     """Of each photo and attribute how clearly it is there, in [0, 1], and whether that is known."""
     if attributes is None:
@@ -232,10 +272,7 @@ def predict_ages(model: AgeModel, subset: Subset, size: int, batch_size: int = 1
     age_text = model.encode_ages()
     device = age_text.device
     ages = [torch.zeros(0, device=device)]
-    for start in range(0, len(subset.rows), batch_size):
-        crops = torch.from_numpy(subset.cache.crops[subset.rows[start : start + batch_size]])
-        pixels = plain(crops.to(device), size, subset.cache.margin)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+    for pixels in plain_batches(subset, size, device, batch_size):
         with autocast(device):
             ages.append(model.describe(pixels, age_text, mirror=False).estimate.age.float())
     return torch.cat(ages).cpu().numpy()
@@ -245,4 +282,15 @@ def predict_ages(model: AgeModel, subset: Subset, size: int, batch_size: int = 1
 SYSTEMS: dict[str, Callable[[Any, Sequence[Checkpoint]], System]] = {
     "cilf": lambda recipe, teachers: CilfSystem(recipe, build_model(recipe.model), teachers),
     "mtmsa": lambda recipe, teachers: MTMSASystem(recipe, MTMSA(recipe.model)),
+    "lra-gnn": lambda recipe, teachers: GridSystem(recipe, LRAGNN(recipe.model), lra_gnn_loss),
+    "mcgrl": lambda recipe, teachers: GridSystem(recipe, MCGRL(recipe.model), mcgrl_loss),
 }
+
+# What is fitted once the loop is through, on features of the whole network, in place.
+LAST_STAGES: dict[str, Callable[[Any, Any, Sequence[Subset]], None]] = {"lra-gnn": learn_walk}
+
+
+def finish(model: AgeModel, recipe: AnyRecipe, train: Sequence[Subset]) -> None:
+    """Fit what the loop leaves to a stage of its own, where the family has such a part."""
+    if recipe.model.kind in LAST_STAGES:
+        LAST_STAGES[recipe.model.kind](model, recipe, train)

@@ -10,12 +10,22 @@ import open_clip
 
 from cilf.errors import UsageError
 from cilf.inference.tokenizer import WORD
-from cilf.model.config import ClipConfig, FusionConfig, ModelConfig, MTMSAConfig, PromptConfig
-from cilf.model.registry import family_of
+from cilf.model.config import (
+    ClipConfig,
+    FusionConfig,
+    LRAGNNConfig,
+    MCGRLConfig,
+    ModelConfig,
+    MTMSAConfig,
+    PromptConfig,
+)
+from cilf.model.registry import AnyConfig, family_of
 from train.data.augmentation.augment import AugmentConfig
 from train.data.captions import TEMPLATES, general_words, misspellings, vocabulary
-from train.fit.losses import LossConfig
-from train.fit.mtmsa_losses import MTMSALossConfig
+from train.fit.losses.cilf import LossConfig
+from train.fit.losses.lra_gnn import LRAGNNLossConfig
+from train.fit.losses.mcgrl import MCGRLLossConfig
+from train.fit.losses.mtmsa import MTMSALossConfig
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -94,12 +104,12 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class MTMSARecipe:
-    """The same of MTMSA."""
+class TrunkRecipe:
+    """The same of a system that has no text tower and learns from no teacher."""
 
     shares: dict[str, float]
-    model: MTMSAConfig
-    loss: MTMSALossConfig
+    model: Any
+    loss: Any
     augment: AugmentConfig
     fit: FitConfig
     mirror: bool = True
@@ -107,7 +117,7 @@ class MTMSARecipe:
     @property
     def crop_size(self) -> int:
         """As of `Recipe`."""
-        return self.fit.crop_size or self.model.image_size
+        return self.fit.crop_size or int(self.model.image_size)
 
     @property
     def distils(self) -> bool:
@@ -117,10 +127,26 @@ class MTMSARecipe:
     @property
     def trunk(self) -> str:
         """As of `Recipe`."""
-        return self.model.trunk
+        return str(self.model.trunk)
 
 
-AnyRecipe = Recipe | MTMSARecipe
+@dataclass(frozen=True)
+class MTMSARecipe(TrunkRecipe):
+    """Of MTMSA."""
+
+    model: MTMSAConfig
+    loss: MTMSALossConfig
+
+
+@dataclass(frozen=True)
+class GridRecipe(TrunkRecipe):
+    """Of LRA-GNN or MCGRL."""
+
+    model: LRAGNNConfig | MCGRLConfig
+    loss: LRAGNNLossConfig | MCGRLLossConfig
+
+
+AnyRecipe = Recipe | MTMSARecipe | GridRecipe
 
 
 def read_recipe(name: str | Path) -> AnyRecipe:
@@ -145,9 +171,9 @@ def read_cilf_recipe(name: str | Path) -> Recipe:
     return recipe
 
 
-def stored_model(recipe: AnyRecipe) -> ModelConfig | MTMSAConfig:
+def stored_model(recipe: AnyRecipe) -> AnyConfig:
     """How to build the recipe's network for weights that are at hand, without published ones to start from."""
-    model: ModelConfig | MTMSAConfig = family_of(recipe.model).without_published_weights(recipe.model)
+    model: AnyConfig = family_of(recipe.model).without_published_weights(recipe.model)
     return model
 
 
@@ -196,12 +222,15 @@ def _captions_vocabulary() -> tuple[tuple[int, ...], tuple[str, ...]]:
     )
 
 
-def _mtmsa_config(table: dict[str, Any]) -> MTMSAConfig:
-    return MTMSAConfig(**_with_tuples(table["model"]))
+def _plain(config: Any) -> Callable[[dict[str, Any]], Any]:
+    """What reads a network's configuration where the table `model` is all of it."""
+    return lambda table: config(**_with_tuples(table["model"]))
 
 
 # By the name in `cilf.model.registry`: the recipe, what reads its network's configuration, and its loss.
 FAMILIES: dict[str, tuple[Any, Callable[[dict[str, Any]], Any], Any]] = {
     "cilf": (Recipe, _model_config, LossConfig),
-    "mtmsa": (MTMSARecipe, _mtmsa_config, MTMSALossConfig),
+    "mtmsa": (MTMSARecipe, _plain(MTMSAConfig), MTMSALossConfig),
+    "lra-gnn": (GridRecipe, _plain(LRAGNNConfig), LRAGNNLossConfig),
+    "mcgrl": (GridRecipe, _plain(MCGRLConfig), MCGRLLossConfig),
 }

@@ -109,6 +109,41 @@ def _mtmsa(config: CheckpointConfig) -> str:
     )
 
 
+REBUILD = (
+    "A compact rebuild from incomplete sources on a small trunk: what it reaches says nothing about the original at "
+    "full size. It has no text tower, so it compares no prompts, and no error ensemble, so it never corrects; an "
+    "estimate whose distribution expects an error above "
+)
+
+
+def _lra_gnn(config: CheckpointConfig) -> str:
+    model: Any = config.model
+    return (
+        f"Age from one aligned face of {model.image_size} px after LRA-GNN: cells of the trunk's grid at key points "
+        f"are nodes, {model.heads} latent graphs join all of them, {model.layers} residual graph convolutions follow, "
+        "and a classifier of decades with a regression of years gives the age, from which a walk on the grid of both "
+        f"goes on. {REBUILD}ε = {config.correction.epsilon:.2f} years is marked as of low confidence.\n"
+    )
+
+
+def _mcgrl(config: CheckpointConfig) -> str:
+    model: Any = config.model
+    return (
+        f"Age from one aligned face of {model.image_size} px after MCGRL: a structural branch of "
+        f"{len(model.neighbours)} graph convolutions over the cells of the trunk's grid, trained with masked nodes and "
+        "by contrast with a semantic branch. It says one age; how wide the distribution around it is was fitted "
+        f"afterwards. {REBUILD}"
+        f"ε = {config.correction.epsilon:.2f} years is marked as of low confidence.\n"
+    )
+
+
+def _grid_start(config: CheckpointConfig) -> str:
+    model: Any = config.model
+    return IMAGENET.get(model.trunk, "Every weight started from a random one. ")
+
+
+AGES_ALONE = "Of the labels it learned the age alone."
+
 CARD_TEXTS: Mapping[str, CardTexts] = {
     "cilf": CardTexts(
         tag="clip",
@@ -123,5 +158,19 @@ CARD_TEXTS: Mapping[str, CardTexts] = {
         start=lambda config: "Every weight started from a random one. ",
         labels=lambda config: ATTRIBUTE_HEADS,
         pipeline=lambda config: "mtmsa",
+    ),
+    "lra-gnn": CardTexts(
+        tag="graph-neural-network",
+        description=_lra_gnn,
+        start=_grid_start,
+        labels=lambda config: AGES_ALONE,
+        pipeline=lambda config: "lra-gnn",
+    ),
+    "mcgrl": CardTexts(
+        tag="graph-neural-network",
+        description=_mcgrl,
+        start=_grid_start,
+        labels=lambda config: AGES_ALONE,
+        pipeline=lambda config: "mcgrl",
     ),
 }

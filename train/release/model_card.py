@@ -61,7 +61,7 @@ def card(config: CheckpointConfig, report: dict[str, Any], swept: dict[str, Any]
         f"# {family.title}\n",
         CARD_TEXTS[family.name].description(config),
         _results(config, report, swept),
-        USE.replace("SOURCE", "" if family.bundled == NAME else f'"{family.bundled}"'),
+        USE.replace("SOURCE", "" if family.bundled == NAME else f'"{family.bundled or family.name}"'),
         _data(config),
         PARTS,
         _limits(config, report),

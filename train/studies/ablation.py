@@ -9,7 +9,7 @@ The captions were made from the labels, so "prompt-only" is not zero-shot: these
 
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,10 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import trange
 
+from cilf.checkpoint import Checkpoint
 from cilf.inference.error_models import EnsembleConfig
 from cilf.model.cilf import CILF, build_model
-from cilf.model.head import AgeEstimate
+from cilf.model.head import AgeEstimate, CategoricalHead
 from train.calibrate.calibrate import Described
 from train.calibrate.error_ensemble import (
     Fold,
@@ -41,7 +42,7 @@ from train.data.captions import agreement, caption
 from train.data.crop_cache import Subset
 from train.fit import provenance
 from train.fit.loop import averaged_model, fit
-from train.fit.losses import Texts, label_distribution, total_loss
+from train.fit.losses.cilf import Texts, label_distribution, total_loss
 from train.fit.optimizer import cosine_rate
 from train.fit.precision import autocast
 from train.fit.recipe import Recipe
@@ -103,11 +104,16 @@ def towers_recipe(recipe: Recipe, epochs: int) -> Recipe:
 
 
 def frozen_towers(
-    recipe: Recipe, parts: dict[str, list[Subset]], folder: Path, epochs: int
+    recipe: Recipe,
+    parts: dict[str, list[Subset]],
+    folder: Path,
+    epochs: int,
+    start: Checkpoint | None = None,
 ) -> tuple[CILF, dict[str, Features]]:
-    """The model whose towers alone are trained, and their outputs for the parts train, held, tune and test."""
+    """The model whose towers alone are trained, from the weights of `start` where there is one, and their outputs for
+    each part of the photos."""
     towers = towers_recipe(recipe, epochs)
-    fit(towers, parts["train"], parts["tune"][0], folder / "towers", resume=True)
+    fit(towers, parts["train"], parts["tune"][0], folder / "towers", resume=True, start=start)
     trained, _ = averaged_model(towers, folder / "towers")
     assert isinstance(trained, CILF)  # of a recipe of CILF
     return trained, {
@@ -127,15 +133,9 @@ def ablate(
     """Fit every row with every seed and compare. What is done already is read from `folder`."""
     templates = recipe.model.prompts.templates
     plain = mean_text(trained, lambda age: [template.format(age=age) for template in templates])
-    table = {PROMPT_ONLY: [prompt_only(trained, plain, features)]}
-    counts = {PROMPT_ONLY: 0}
-    for name, row in ROWS.items():
-        for seed in range(seeds):
-            run = fit_row(recipe, trained, name, row, features, folder, seed, steps)
-            counts[name] = run["parameters"]
-            table.setdefault(name, []).append(run["errors"])
-            if "corrected" in run:
-                table.setdefault(CORRECTED, []).append(run["corrected"])
+    table, counts = fit_rows(recipe, trained, features, folder, ROWS, seeds, steps)
+    table = {PROMPT_ONLY: [prompt_only(trained, plain, features)]} | table
+    counts[PROMPT_ONLY] = 0
     versus = {name: row.versus for name, row in ROWS.items()} | {CORRECTED: FULL}
     return {
         "steps": steps,
@@ -145,14 +145,45 @@ def ablate(
     }
 
 
+Errors = dict[str, Tensor]
+"""Part of the photos → signed errors in years."""
+
+
+def fit_rows(
+    recipe: Recipe,
+    trained: CILF,
+    features: dict[str, Features],
+    folder: Path,
+    rows: Mapping[str, Row],
+    seeds: int,
+    steps: int,
+) -> tuple[dict[str, list[Errors]], dict[str, int]]:
+    """Errors of every row, one entry a seed, and how many parameters were fitted; `CORRECTED` follows `FULL`."""
+    table: dict[str, list[Errors]] = {}
+    counts: dict[str, int] = {}
+    for name, row in rows.items():
+        for seed in range(seeds):
+            run = fit_row(recipe, trained, name, row, features, folder, seed, steps)
+            counts[name] = run["parameters"]
+            table.setdefault(name, []).append(run["errors"])
+            if "corrected" in run:
+                table.setdefault(CORRECTED, []).append(run["corrected"])
+    return table, counts
+
+
+def measured(features: Mapping[str, Any]) -> list[str]:
+    """The parts on which errors are measured: validation photos, and test photos where they are given."""
+    return [part for part in ("tune", "test") if part in features]
+
+
 def prompt_only(
     model: CILF, text: Float[Tensor, "age embed"], features: dict[str, Features]
 ) -> dict[str, Tensor]:
-    """Errors (years) on tune and test of fixed age prompts against the image tower's own embedding."""
+    """Errors (years) on the measured parts of fixed age prompts against the image tower's own embedding."""
     with torch.inference_mode():
         logits = {
             part: model.scale * F.normalize(features[part].image, dim=-1).mean(dim=0) @ text.T
-            for part in ("tune", "test")
+            for part in measured(features)
         }
     return _errors(model, logits, features)
 
@@ -217,8 +248,9 @@ def _fit(
             loss.backward()
             nn.utils.clip_grad_norm_(trainable, 5.0)
             optimizer.step()
-    described = {part: _describe(model, row, features[part], fixed) for part in ("held", "tune", "test")}
-    logits = {part: described[part][0].estimate.logits for part in ("tune", "test")}
+    parts = ["held", *measured(features)]
+    described = {part: _describe(model, row, features[part], fixed) for part in parts}
+    logits = {part: described[part][0].estimate.logits for part in measured(features)}
     run: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in trainable),
         "errors": _errors(model, logits, features),
@@ -353,17 +385,18 @@ def _describe(
     ]
 
 
-def _temperature(model: CILF, logits: Tensor, truth: np.ndarray) -> float:
+def best_temperature(head: CategoricalHead, logits: Tensor, truth: np.ndarray) -> float:
+    """The temperature whose expectations have the smallest mean error."""
     errors = [
-        mean_absolute_error(truth, model.head.summarise(logits / float(t)).age.double().numpy())
+        mean_absolute_error(truth, head.summarise(logits / float(t)).age.double().numpy())
         for t in TEMPERATURES
     ]
     return float(TEMPERATURES[int(np.argmin(errors))])
 
 
 def _errors(model: CILF, logits: dict[str, Tensor], features: dict[str, Features]) -> dict[str, Tensor]:
-    """Signed errors in years on tune and test, at the temperature that is best on tune."""
-    temperature = _temperature(model, logits["tune"], features["tune"].truth)
+    """Signed errors in years on the measured parts, at the temperature that is best on tune."""
+    temperature = best_temperature(model.head, logits["tune"], features["tune"].truth)
     return {
         part: (
             model.head.summarise(value / temperature).age - torch.from_numpy(features[part].truth).float()
@@ -375,14 +408,15 @@ def _errors(model: CILF, logits: dict[str, Tensor], features: dict[str, Features
 def _corrected(model: CILF, described: dict[str, list[Described]], seed: int) -> dict[str, Tensor]:
     """Errors on tune and test after correction, whose further view is the mirror image: the rule is chosen on held and
     tune by cross-fitting."""
-    held, tune, test = (_outputs(described[part]) for part in ("held", "tune", "test"))
-    known = join([held, tune])
+    outputs = {name: _outputs(views) for name, views in described.items()}
+    known = join([outputs["held"], outputs["tune"]])
     predictive, config = fit_predictive(known), EnsembleConfig(embed_dim=known.embedding.shape[2])
     folds = cross_fit(config, known, fold_of(known.names), predictive)
     rule, _ = choose_correction(folds, known, predictive)
     ensemble = fit_ensemble(config, known.states(predictive), known.truth, seed=seed)
     errors = {}
-    for name, part in (("tune", tune), ("test", test)):
+    for name in measured(outputs):
+        part = outputs[name]
         everyone = [Fold(np.arange(len(part.names)), part, ensemble)]
         errors[name] = torch.from_numpy(corrected(everyone, rule, predictive).age - part.truth)
     return errors
@@ -414,7 +448,7 @@ def summary(
     name: str, table: dict[str, list[dict[str, Tensor]]], parameters: int, versus: str | None
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name, "parameters": parameters}
-    for part in ("tune", "test"):
+    for part in measured(table[name][0]):
         errors = _stack(table[name], part)
         means = errors.mean(axis=1)
         row[part] = {

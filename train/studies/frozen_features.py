@@ -1,16 +1,17 @@
 """What a frozen image tower gives for some photos, kept in memory: fitting what comes after it is then cheap."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from cilf.model.cilf import CILF
-from train.data.augmentation.augment import plain
+from train.data.batches import plain_batches
 from train.data.crop_cache import Subset
 from train.data.datasets import DatasetError, Sample
 from train.fit.precision import autocast
@@ -46,35 +47,56 @@ class Features:
 def extract(model: CILF, subsets: list[Subset], stored: Path, batch_size: int = 64) -> Features:
     """Run the image tower over the subsets' crops, one subset after another; or read what an earlier call stored.
 
-    Raises DatasetError when that is of other photos or of another tower.
+    Raises DatasetError as `outputs`.
     """
-    samples = [subset.cache.samples[row] for subset in subsets for row in subset.rows]
-    of = [*(subset.fingerprint() for subset in subsets), weights_sha256(model.towers.state_dict())]
+    towers = model.towers
+    image, grid = outputs(towers, towers.encode_raw, towers.config.image_size, subsets, stored, batch_size)
+    return Features(image, grid, photos(subsets))
+
+
+def photos(subsets: list[Subset]) -> list[Sample]:
+    """The labelled photos of the subsets, one subset after another."""
+    return [sample for subset in subsets for sample in subset.samples]
+
+
+Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def outputs(
+    network: nn.Module,
+    encode: Encode,
+    size: int,
+    subsets: list[Subset],
+    stored: Path,
+    batch_size: int = 64,
+) -> tuple[Tensor, Tensor]:
+    """(2, N, …) what `encode`, a part of a network, gives for crops of `size` pixels and their mirror images; read from
+    `stored` where an earlier call has stored it. Grids in half precision.
+
+    Raises DatasetError when that is of other photos or of another network.
+    """
+    of = [*(subset.fingerprint() for subset in subsets), weights_sha256(network.state_dict())]
     if not stored.is_file():
-        torch.save((*of, *_run(model, subsets, batch_size)), stored)
-    *stored_of, image, grid = torch.load(stored, weights_only=True)
+        network.eval()
+        torch.save((*of, *_run(encode, size, subsets, batch_size)), stored)
+    *stored_of, first, second = torch.load(stored, weights_only=True)
     if stored_of != of:
         raise DatasetError(
             f"The features in {stored} are of other photos, other labels or another image tower; give another "
             "folder, or the same data and tower."
         )
-    return Features(image, grid, samples)
+    return first, second
 
 
 @torch.inference_mode()
-def _run(model: CILF, subsets: list[Subset], batch_size: int) -> tuple[Tensor, Tensor]:
-    """`image` and `grid` of `Features`."""
-    model.eval()
-    size = model.towers.config.image_size
-    images, grids = [], []
-    rows = [(subset, row) for subset in subsets for row in subset.rows]
-    for start in tqdm(range(0, len(rows), batch_size), desc="features", unit="batch"):
-        chunk = rows[start : start + batch_size]
-        crops = torch.from_numpy(np.stack([subset.cache.crops[row] for subset, row in chunk]))
-        pixels = plain(crops, size, subsets[0].cache.margin)
-        both = torch.cat([pixels, pixels.flip(-1)]).to(memory_format=torch.channels_last)
-        with autocast(torch.device("cpu")):
-            image, grid = model.towers.encode_raw(both)
-        images.append(image.float().unflatten(0, (2, -1)))
-        grids.append(grid.half().unflatten(0, (2, -1)))
-    return torch.cat(images, dim=1).clone(), torch.cat(grids, dim=1).clone()
+def _run(encode: Encode, size: int, subsets: list[Subset], batch_size: int) -> tuple[Tensor, ...]:
+    parts: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for subset in subsets:
+        batches = plain_batches(subset, size, batch_size=batch_size)
+        for pixels in tqdm(batches, desc="features", unit="batch"):
+            both = torch.cat([pixels, pixels.flip(-1)]).to(memory_format=torch.channels_last)
+            with autocast(torch.device("cpu")):
+                pair = encode(both)
+            for part, value in zip(parts, pair, strict=True):
+                part.append((value.half() if value.ndim == 4 else value.float()).unflatten(0, (2, -1)))
+    return tuple(torch.cat(part, dim=1).clone() for part in parts)

@@ -12,6 +12,7 @@ from cilf.demo import texts
 from cilf.demo.charts import card, wide_table
 from cilf.demo.model.model_card import to_html
 from cilf.demo.server.model_host import Estimator
+from cilf.model.registry import FAMILIES
 
 Report = Mapping[str, Any]
 
@@ -52,7 +53,7 @@ def _facts(estimator: Estimator, report: Report | None) -> str:
     """What is loaded and from where."""
     body = f"""<p class="cilf-lead" id="in-use">{escape(estimator.source)}</p>
   <dl class="cilf-facts">
-    <dt>System</dt><dd>{escape(texts.SYSTEMS[estimator.kind])}</dd>
+    <dt>System</dt><dd>{escape(FAMILIES[estimator.kind].summary)}</dd>
     <dt>Off by</dt><dd>{_headline(report)}</dd>
     <dt>Interval</dt><dd>{_interval(report)}</dd>
     <dt>SHA-256</dt><dd><code>{escape(estimator.sha256)}</code></dd>

@@ -1,4 +1,4 @@
-"""The two systems that come with the program, side by side, in the figures of their reports."""
+"""The systems that come with the program, side by side, in the figures of their reports."""
 
 from collections.abc import Mapping
 from html import escape
@@ -20,7 +20,7 @@ def side_by_side(reports: Mapping[str, Mapping[str, Any] | None]) -> str:
     rows = "".join(_row(name, report) for name, report in reports.items())
     headings = ("Weights", "Typical error, years", "Within 5 years", "Interval holds")
     body = wide_table("systems", "Measured errors of the bundled systems", headings, rows)
-    return card("systems", "Two systems", body, texts.SYSTEMS_LEAD)
+    return card("systems", "Systems", body, texts.SYSTEMS_LEAD)
 
 
 def bundled_reports() -> dict[str, dict[str, Any] | None]:

@@ -10,6 +10,7 @@ import gradio as gr
 from cilf.demo import texts
 from cilf.demo.charts import card, message, model_state, waiting
 from cilf.demo.model import evidence
+from cilf.demo.model.comparison import bundled_comparison, comparison
 from cilf.demo.model.side_by_side import bundled_reports, side_by_side
 from cilf.demo.panel import panel
 from cilf.demo.server.model_host import Estimator, ModelHost
@@ -161,7 +162,7 @@ class ModelTab:
         pieces = evidence.of(estimator)
         return {
             self.facts: pieces.facts,
-            self.systems: side_by_side(bundled_reports()),
+            self.systems: side_by_side(bundled_reports()) + comparison(bundled_comparison()),
             self.limits: pieces.limits,
             self.measured: pieces.measured,
             self.adult: pieces.adult,

@@ -169,8 +169,10 @@ COMPACT = replace(tiny.CHECKPOINT, model=replace(tiny.MODEL, clip=replace(tiny.C
         (tiny.CHECKPOINT, {"correction"}),
         (COMPACT, {"correction", "ablate"}),
         (tiny.MTMSA_CHECKPOINT, set()),
+        (tiny.LRA_GNN_CHECKPOINT, set()),
+        (tiny.MCGRL_CHECKPOINT, set()),
     ],
-    ids=["vit-b-16", "compact", "mtmsa"],
+    ids=["vit-b-16", "compact", "mtmsa", "lra-gnn", "mcgrl"],
 )
 def test_the_commands_of_a_card_are_understood(checkpoint: CheckpointConfig, also: set[str]) -> None:
     """Each by the real command line, and each pipeline is there."""
@@ -185,7 +187,7 @@ def test_the_commands_of_a_card_are_understood(checkpoint: CheckpointConfig, als
     assert (names[0], names[-1]) == ("run", "card")
     assert set(names) == {"run", "evaluate", "card", *also}
     assert "--rival" in said
-    assert ("--predictions cilf.csv" in said) == (checkpoint is tiny.MTMSA_CHECKPOINT)
+    assert ("--predictions cilf.csv" in said) == (checkpoint.model.kind != "cilf")
 
 
 def test_only_what_prompts_can_name_counts_against_them() -> None:

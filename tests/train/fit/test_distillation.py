@@ -23,7 +23,7 @@ from train.data.datasets import DatasetError
 from train.fit import provenance
 from train.fit.distillation import Teachers
 from train.fit.loop import Interrupted, fit
-from train.fit.losses import LossConfig
+from train.fit.losses.cilf import LossConfig
 from train.fit.objective import build_system
 from train.fit.recipe import Recipe
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from train.fit.losses import (
+from train.fit.losses.cilf import (
     AttributePairs,
     Texts,
     attribute_loss,

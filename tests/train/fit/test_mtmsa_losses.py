@@ -21,7 +21,7 @@ from train.calibrate.calibrate import Described, calibrate, describe, fit_temper
 from train.data.augmentation.augment import AugmentConfig
 from train.data.datasets import Sample
 from train.fit.loop import Interrupted, averaged_model, fit
-from train.fit.mtmsa_losses import (
+from train.fit.losses.mtmsa import (
     Labels,
     MTMSALossConfig,
     dirac_to_gaussian,

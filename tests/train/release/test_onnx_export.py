@@ -14,6 +14,7 @@ from cilf.inference.onnx_runtime import Graph, GraphNetwork
 from cilf.inference.text_tower import TextTower
 from cilf.model.base import AgeModel
 from cilf.model.runtime import crop_outputs
+from cilf.untrusted.graph_check import check_graph
 from tests import tiny
 from tests.inference.test_onnx_runtime import agree, random_crops
 from train.__main__ import main
@@ -31,7 +32,7 @@ def mixed(make: Callable[[], AgeModel], seed: int) -> AgeModel:
     return model
 
 
-@pytest.fixture(scope="module", params=[tiny.model, tiny.bounded_model, tiny.mtmsa])
+@pytest.fixture(scope="module", params=[tiny.model, tiny.bounded_model, tiny.mtmsa, tiny.lra_gnn, tiny.mcgrl])
 def make(request: pytest.FixtureRequest) -> Callable[[], AgeModel]:
     function: Callable[[], AgeModel] = request.param
     return function
@@ -51,6 +52,10 @@ def test_one_graph_serves_all_weights_of_a_network(make: Callable[[], AgeModel],
         for count in (1, 5):
             crops = random_crops(count, 64)
             agree(quick(crops), crop_outputs(model, crops, age_text, mirror=True))
+
+
+def test_the_graph_is_one_that_unknown_checkpoints_may_bring(exported: Graph) -> None:
+    check_graph(exported)
 
 
 def test_the_graph_tells_nothing_of_who_made_it(exported: Graph) -> None:

@@ -1,0 +1,175 @@
+"""The comparison of systems: rows that share everything but what is compared, and a document that types no figure."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cilf.model.nodes import GridTrunk
+from tests import tiny
+from tests.train.made_up import subset
+from tests.train.test_grid_pipeline import MODELS, RECIPE
+from tests.train.test_pipeline import RECIPE as CILF_RECIPE
+from tests.train.test_pipeline import work  # noqa: F401 - a fixture
+from train.__main__ import main
+from train.fit.recipe import read_recipe
+from train.studies.systems import end_to_end, frozen
+from train.studies.systems.frozen import CONTROL, ROWS, Grids, HeadRow, Run, extract, fit_row
+from train.studies.systems.report import end_to_end_rows, frozen_rows
+
+SYSTEMS = ("systems/control", "lra-gnn", "mcgrl", "systems/cilf-one-stage")
+
+
+def test_the_systems_share_photos_augmentation_and_schedule() -> None:
+    recipes = [read_recipe(name) for name in SYSTEMS]
+    first = recipes[0]
+    assert first.fit.sizes[-1][1] == first.model.image_size
+    for recipe in recipes[1:]:
+        assert recipe.model.image_size == first.model.image_size
+        assert recipe.shares == first.shares
+        assert recipe.augment == first.augment
+        assert recipe.trunk == first.trunk
+        assert recipe.mirror == first.mirror
+        # As many minutes, so perhaps not as many epochs.
+        assert replace(recipe.fit, rates={}, epochs=0) == replace(first.fit, rates={}, epochs=0)
+        assert not recipe.distils
+        rates = [rate for name, rate in recipe.fit.rates.items() if "trunk" in name]
+        assert rates == [0.5]
+
+
+def test_every_row_is_compared_with_one_before_it() -> None:
+    earlier: set[str] = {""}
+    for name, row in ROWS.items():
+        assert row.versus in earlier
+        earlier.add(name)
+        assert asdict(frozen._recipe(row).model)
+
+
+def grids(count: int = 12) -> Grids:
+    generator = torch.Generator().manual_seed(0)
+    fine, coarse = (
+        torch.randn(2, count, channels, side, side, generator=generator).half()
+        for channels, side in ((192, 4), (96, 2))
+    )
+    return Grids(fine, coarse, subset(count).samples)
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> dict[str, str]:
+    files = {}
+    for kind, options in MODELS.items():
+        path = tmp_path / f"{kind}.toml"
+        path.write_text(f'{RECIPE}kind = "{kind}"\n{options}')
+        files[kind] = str(path)
+    control = tmp_path / "control.toml"
+    model = 'kind = "lra-gnn"\nwidth = 16\nlayers = 0\nnodes = "all"\nhead = "distribution"\n[loss]\n'
+    control.write_text(RECIPE + model)
+    cilf = tmp_path / "cilf.toml"
+    cilf.write_text(CILF_RECIPE)
+    return files | {"control": str(control), "cilf": str(cilf)}
+
+
+@pytest.mark.training
+def test_a_row_is_fitted_once_and_its_seed_decides(recipes: dict[str, str], tmp_path: Path) -> None:
+    data = {"train": grids(), "tune": grids()}
+    row = HeadRow(recipes["lra-gnn"])
+    first = fit_row(row, data, 0, 2, tmp_path / "0.pt")
+    stored = (tmp_path / "0.pt").stat().st_mtime_ns
+    again = fit_row(row, data, 0, 2, tmp_path / "0.pt")
+    same, other = (fit_row(row, data, seed, 2, tmp_path / f"{seed}-.pt") for seed in (0, 1))
+    assert (tmp_path / "0.pt").stat().st_mtime_ns == stored
+    assert (first.errors == again.errors).all()
+    assert (first.errors == same.errors).all()
+    assert first.errors.shape == (12,)
+    assert not (first.errors == other.errors).all()
+
+
+@torch.no_grad()
+def test_stored_grids_are_the_cells_of_the_trunk(tmp_path: Path) -> None:
+    model, data = tiny.lra_gnn(), subset(5)
+    assert isinstance(model.grid, GridTrunk)
+    stored = extract(model.grid, 64, {"tune": [data]}, tmp_path)["tune"]
+    crops = torch.from_numpy(data.cache.crops[:, 8:-8, 8:-8].copy()).permute(0, 3, 1, 2).float() / 255
+    photo = torch.arange(5)
+    for view, pixels in ((0, crops), (1, crops.flip(-1))):
+        cells = stored.cells(torch.full_like(photo, view), photo)
+        torch.testing.assert_close(cells, model.cells(pixels), atol=0.05, rtol=0.05)
+
+
+def test_the_frozen_table_knows_a_gain_from_chance() -> None:
+    generator = np.random.default_rng(0)
+    hard = generator.exponential(5, 300)
+    noise = [Run(hard + generator.normal(0, 0.3, 300), 10) for _ in range(3)]
+    runs = {CONTROL: noise, "better": [Run(run.errors * 0.8, 20) for run in noise]}
+    units = [f"group {index // 2}" for index in range(300)]
+    control, better = frozen_rows(runs, {CONTROL: "", "better": CONTROL}, units)
+    assert "gain" not in control
+    assert better["gain"]["units"] == 150
+    assert 0 < better["gain"]["gain_range"][0] < better["gain"]["gain"]
+    assert better["mae"] == pytest.approx(0.8 * control["mae"])
+
+
+def test_end_to_end_rows_are_compared_on_the_same_photos() -> None:
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"name": list("abcd"), "truth": [10.0, 20, 30, 70], "age": [12.0, 22, 32, 72]})
+    cost: dict[str, Any] = {"reading": "", "minutes": None}
+    measured = [
+        {"name": "control", **cost, "predictions": table},
+        {"name": "LRA-GNN", **cost, "predictions": table[::-1].assign(age=table["truth"] + 1)},
+    ]
+    _, row = end_to_end_rows(measured, {})
+    assert row["mae"] == pytest.approx(1)
+    assert row["gain_over_control"]["gain"] == pytest.approx(1)
+    assert row["bands"]["0–12"] == {"count": 1, "mae": pytest.approx(1)}
+
+
+@pytest.fixture
+def small(recipes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tiny systems and few rows."""
+    own = {"control": "control", "LRA-GNN": "lra-gnn", "MCGRL": "mcgrl", "CILF": "cilf"}
+    monkeypatch.setattr(end_to_end, "RECIPES", {name: recipes[kind] for name, kind in own.items()})
+    monkeypatch.setattr(end_to_end, "LOADED", {})
+    rows = {
+        CONTROL: HeadRow(recipes["control"], ""),
+        "LRA-GNN": HeadRow(recipes["lra-gnn"]),
+        "MCGRL, graph off": HeadRow(recipes["mcgrl"], CONTROL, {"graph": False}),
+    }
+    monkeypatch.setattr(frozen, "ROWS", rows)
+    monkeypatch.setattr(frozen, "CILF_RECIPE", recipes["cilf"])
+    monkeypatch.setattr("train.studies.systems.comparison.CONTROL_RECIPE", recipes["control"])
+    return
+
+
+@pytest.mark.training
+@pytest.mark.slow
+@pytest.mark.usefixtures("small", "quick_calibration")
+def test_one_command_makes_the_table(work: Path) -> None:  # noqa: F811
+    cache, split = ["--cache", str(work / "crops")], ["--split", str(work / "split.csv")]
+    data = ["--data", f"utkface={work / 'UTKFace'}"]
+    assert main(["prepare", *data, *cache, "--size", "48", "--margin", "6", "--processes", "1"]) == 0
+    output = work / "output"
+    output.mkdir()
+    command = ["compare-systems", *data, *cache, *split, "--run", str(work / "runs"), "--output", str(output)]
+    command += ["--seeds", "2", "--steps", "2", "--epochs", "1", "--processes", "1"]
+    assert main(command) == 0
+    text = (output / "SYSTEMS.md").read_text()
+    for name in (
+        "control",
+        "LRA-GNN (compact rebuild), without the walk",
+        "MCGRL (compact rebuild)",
+        "CILF, without correction",
+        "MCGRL (compact rebuild), graph off",
+    ):
+        assert f"| {name} |" in text
+    written = (output / "SYSTEMS.json").stat().st_mtime_ns
+    checkpoints = {path: path.stat().st_mtime_ns for path in (work / "runs").rglob("model.safetensors")}
+    assert len(checkpoints) == 4
+    assert main(command) == 0
+    assert (output / "SYSTEMS.json").stat().st_mtime_ns > written
+    assert checkpoints == {
+        path: path.stat().st_mtime_ns for path in (work / "runs").rglob("model.safetensors")
+    }

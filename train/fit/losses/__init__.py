@@ -1,0 +1,1 @@
+"""What each model family learns from: its losses, a file a family."""

@@ -1,0 +1,156 @@
+"""Every system trained end to end, or loaded, and measured through the public API on the same photos."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from cilf.checkpoint import CONFIG, Checkpoint, bundled, load
+from cilf.estimator import AgeEstimator
+from cilf.model.config import LRAGNNConfig
+from cilf.model.head import NormalHead
+from train.calibrate.checkpoint import save_run
+from train.data.datasets import Sample
+from train.data.run_data import RunData
+from train.evaluate.report import predict
+from train.fit.loop import fit
+from train.fit.recipe import read_recipe
+
+log = logging.getLogger(__name__)
+
+RECIPES = {
+    "control": "systems/control",
+    "LRA-GNN": "lra-gnn",
+    "MCGRL": "mcgrl",
+    "CILF": "systems/cilf-one-stage",
+}
+"""What is trained where no checkpoint is given, one stage each, by recipes that differ in network and losses alone."""
+
+LOADED = {"MTMSA": "mtmsa", "CILF as shipped": "compact"}
+"""Bundled checkpoints that are measured beside them; neither has the others' budget."""
+
+MINUTES = "minutes.json"
+RUNS = 20  # of one crop, of which the median counts
+
+
+def trained(name: str, cache: Path, splits: Sequence[Path], folder: Path, processes: int) -> Path:
+    """The folder of a system's checkpoint, which is trained and calibrated where it is not there yet."""
+    recipe, run, checkpoint = read_recipe(RECIPES[name]), folder / "run", folder / "checkpoint"
+    data = RunData.open(cache, splits, recipe.shares, recipe.crop_size)
+    if not (checkpoint / CONFIG).is_file():
+        with _timed(folder):
+            fit(recipe, data.train, data.tune, run, resume=True)
+        save_run(recipe, data, run, checkpoint, folder / "views", processes)
+    return checkpoint
+
+
+@contextmanager
+def _timed(folder: Path) -> Iterator[None]:
+    """Add to the minutes that training in `folder` has taken, also when it is interrupted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    before, start = minutes(folder) or 0.0, time.monotonic()
+    try:
+        yield
+    finally:
+        spent = before + (time.monotonic() - start) / 60
+        (folder / MINUTES).write_text(json.dumps(spent), encoding="utf-8")
+
+
+def minutes(folder: Path) -> float | None:
+    """Minutes that training in `folder` took; None where nobody counted."""
+    path = folder / MINUTES
+    return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def measured(source: str | Path, samples: list[Sample]) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+    """Predictions of a checkpoint, one table for each reading of it, and what it costs.
+
+    A checkpoint that can correct is also read without its correction, one with a walk without its walk.
+    """
+    checkpoint = load(source)
+    cost = costs(checkpoint)
+    rows = predict(AgeEstimator(checkpoint), samples)
+    tables = {"": rows}
+    if checkpoint.config.ensemble is not None:
+        tables["without correction"] = rows.assign(age=rows["initial_age"])
+    if (plain := without_walk(load(source))) is not None:
+        tables["without the walk"] = predict(AgeEstimator(plain), samples)
+    return tables, cost
+
+
+def without_walk(checkpoint: Checkpoint) -> Checkpoint | None:
+    """The same with the age of its regression; None where there is no walk."""
+    model = checkpoint.config.model
+    if not isinstance(model, LRAGNNConfig) or model.head != "walk":
+        return None
+    config = replace(checkpoint.config, model=replace(model, head="regression"))
+    tensors = {name: value for name, value in checkpoint.tensors.items() if ".walk." not in name}
+    return replace(checkpoint, tensors=tensors, config=config, graph=None)
+
+
+@torch.no_grad()
+def costs(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Parameters, multiply-adds of one crop, milliseconds a crop on one thread, and photos that it learned from."""
+    model = checkpoint.model
+    pixels, age_text = torch.rand(1, 3, model.image_size, model.image_size), model.encode_ages()
+    with FlopCounterMode(display=False) as counter:
+        model.describe(pixels, age_text, mirror=checkpoint.config.mirror)
+    count = sum(value.numel() for value in model.parameters())
+    compute, crops = checkpoint.network(), np.zeros((1, model.image_size, model.image_size, 3), np.uint8)
+    return {
+        "parameters": count,
+        "multiply_adds": counter.get_total_flops() // 2,
+        "milliseconds": _median_milliseconds(lambda: compute(crops)),
+        "graph": checkpoint.graph is not None,
+        "data": list(checkpoint.config.training.get("data", ())),
+        "weights_sha256": checkpoint.config.sha256,
+        "distribution": "normal" if isinstance(model.head, NormalHead) else "categorical",
+    }
+
+
+def _median_milliseconds(call: Any) -> float:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    times = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    torch.set_num_threads(threads)
+    return 1000 * float(np.median(times))
+
+
+def measure_all(
+    given: Mapping[str, str],
+    samples: list[Sample],
+    cache: Path,
+    splits: Sequence[Path],
+    folder: Path,
+    processes: int,
+) -> list[dict[str, Any]]:
+    """All systems: name, reading, costs, minutes, and predictions as a table under `predictions`."""
+    rows = []
+    for name in (*RECIPES, *LOADED):
+        own = folder / name.lower().replace(" ", "-")
+        if name in given:
+            source: str | Path = given[name]
+        elif name in LOADED:
+            source = bundled(LOADED[name])
+        else:
+            source = trained(name, cache, splits, own, processes)
+        tables, cost = measured(source, samples)
+        log.info("%s: measured", name)
+        rows += [
+            {"name": name, "reading": reading, **cost, "minutes": minutes(own), "predictions": table}
+            for reading, table in tables.items()
+        ]
+    return rows

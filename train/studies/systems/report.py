@@ -1,0 +1,209 @@
+"""SYSTEMS.md: the table of all systems, written from SYSTEMS.json, so that no figure is typed."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from train.data.datasets import Sample
+from train.formatting import signed, signed_span, span, write_json
+from train.metrics import (
+    WIDE_BANDS,
+    bootstrap_range,
+    cumulative_curve,
+    mean_absolute_error,
+    paired_bootstrap,
+    within,
+)
+from train.studies.systems.frozen import CONTROL, Run
+
+JSON, MARKDOWN = "SYSTEMS.json", "SYSTEMS.md"
+Groups = Mapping[str, str]
+
+HEAD = """\
+# Systems side by side
+
+Written by `python -m train compare-systems` from [SYSTEMS.json](SYSTEMS.json). Errors in years, ranges at 95 %
+(bootstrap over groups of near-duplicates). **LRA-GNN and MCGRL are compact rebuilds: readings of incomplete sources on
+a small trunk** ([METHOD 15 and 16](../cilf/METHOD.md)). What they reach says nothing about the originals at full size.
+"""
+END_TO_END = """\
+## End to end
+
+UTKFace `{part}`, {photos} photos, each through the public API. Control, LRA-GNN, MCGRL and CILF: one stage from the
+same ImageNet weights, with the same photos, augmentation and schedule. MTMSA starts from random weights, and the
+shipped CILF, below the line, took three stages and a teacher: neither has the others' budget. A range of the
+difference that does not hold 0 is one that chance alone seldom gives.
+
+{table}
+
+{curves}
+"""
+FROZEN = """\
+## What earns what: one frozen trunk
+
+The trunk of the control above, frozen; what follows it fitted {seeds} times for {steps} steps of {batch} photos, all on
+the same ones in the same order, judged on `tune` ({photos} photos). ± is over seeds; a gain is against the row named,
+its range over groups of near-duplicates. "Graph off": the same layers, but no node hears another. "Our head": a
+distribution over the ages, as CILF has it. The trunk learned under our head, which favours the rows that have it.
+
+{table}
+"""
+
+
+def groups_of(samples: Sequence[Sample], groups: Groups) -> list[str]:
+    """The group of near-duplicates of each photo, which may be the photo alone."""
+    return [groups.get(sample.name, sample.name) for sample in samples]
+
+
+def frozen_rows(
+    runs: Mapping[str, Sequence[Run]], versus: Mapping[str, str], units: Sequence[str]
+) -> list[dict[str, Any]]:
+    """JSON values of the rows on the frozen trunk."""
+    errors = {name: np.stack([np.abs(run.errors) for run in each]) for name, each in runs.items()}
+    rows = []
+    for name, error in errors.items():
+        means = error.mean(axis=1)
+        row: dict[str, Any] = {
+            "name": name,
+            "parameters": runs[name][0].parameters,
+            "mae": float(means.mean()),
+            "sd_over_seeds": float(means.std(ddof=1)) if len(means) > 1 else 0.0,
+            "cs5": float((error <= 5).mean()),
+        }
+        if versus[name]:
+            before = errors[versus[name]].mean(axis=0)
+            difference = paired_bootstrap(before, error.mean(axis=0), units)
+            row |= {"versus": versus[name], "gain": difference}
+        rows.append(row)
+    return rows
+
+
+def end_to_end_rows(measured: Sequence[dict[str, Any]], groups: Groups) -> list[dict[str, Any]]:
+    """JSON values of the rows that were trained end to end; differences are against the control."""
+    control = next(row["predictions"] for row in measured if row["name"] == "control").set_index("name")
+    rows = []
+    for row in measured:
+        table: pd.DataFrame = row["predictions"]
+        truth, age = (table[column].to_numpy(dtype=np.float64) for column in ("truth", "age"))
+        error, units = np.abs(age - truth), [groups.get(name, name) for name in table["name"]]
+        reference = control.loc[table["name"]]
+        before = np.abs(reference["age"] - reference["truth"]).to_numpy(dtype=np.float64)
+        bands = {
+            name: {"count": int(part.sum()), "mae": float(error[part].mean())}
+            for name, ages in WIDE_BANDS.items()
+            if (part := within(truth, *ages)).any()
+        }
+        rows.append(
+            {
+                **{key: value for key, value in row.items() if key != "predictions"},
+                "count": len(table),
+                "mae": mean_absolute_error(truth, age),
+                "mae_range": bootstrap_range(error, units),
+                "cs_curve": cumulative_curve(truth, age),
+                "bands": bands,
+                "gain_over_control": paired_bootstrap(before, error, units),
+            }
+        )
+    return rows
+
+
+def write(report: dict[str, Any], folder: Path) -> None:
+    """Store the report and the document that is made of it."""
+    write_json(report, folder / JSON)
+    (folder / MARKDOWN).write_text(markdown(json.loads((folder / JSON).read_text("utf-8"))), encoding="utf-8")
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The document."""
+    whole, frozen = report["end_to_end"], report["frozen"]
+    parts = [HEAD]
+    parts.append(
+        END_TO_END.format(
+            part=report["part"], photos=whole[0]["count"], table=_end_to_end(whole), curves=_curves(whole)
+        )
+    )
+    parts.append(FROZEN.format(**report["budget"], photos=report["tune_photos"], table=_frozen(frozen)))
+    return "\n".join(parts)
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    return _named(f"{row['name']}, {row['reading']}" if row["reading"] else row["name"])
+
+
+def _named(name: str) -> str:
+    """What is a compact rebuild is called one."""
+    return re.sub("^(LRA-GNN|MCGRL)", r"\1 (compact rebuild)", name)
+
+
+def _end_to_end(rows: Sequence[Mapping[str, Any]]) -> str:
+    bands = list(WIDE_BANDS)
+    head = [
+        "",
+        "MAE (range)",
+        "gain over the control (range)",
+        *bands,
+        "parameters",
+        "multiply-adds",
+        "ms a crop",
+    ]
+    head += ["training, minutes", "learned from"]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for row in rows:
+        if row["name"] == "CILF as shipped" and not row["reading"]:
+            lines.append(_line(["—"] * len(head)))
+        gain = row["gain_over_control"]
+        lines.append(
+            _line(
+                [
+                    _title(row),
+                    f"{row['mae']:.2f} ({span(row['mae_range'], '.2f')})",
+                    f"{signed(gain['gain'], 2)} ({signed_span(gain['gain_range'], 2)})",
+                    *(f"{row['bands'][name]['mae']:.2f}" if name in row["bands"] else "–" for name in bands),
+                    f"{row['parameters'] / 1e6:.2f} M",
+                    f"{row['multiply_adds'] / 1e6:.0f} M",
+                    f"{row['milliseconds']:.1f}{'' if row['graph'] else ' (no graph)'}",
+                    "not counted" if row["minutes"] is None else f"{row['minutes']:.0f}",
+                    ", ".join(row["data"]),
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
+    years = list(rows[0]["cs_curve"])
+    lines = [_line(["share within years", *years]), _line(["---"] * (1 + len(years)))]
+    lines += [_line([_title(row), *(f"{row['cs_curve'][year]:.1%}" for year in years)]) for row in rows]
+    return "\n".join(lines)
+
+
+def _frozen(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        "| | fitted parameters | tune MAE | CS@5 | against | gain (range) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        gain = row.get("gain")
+        written = f"{signed(gain['gain'], 3)} ({signed_span(gain['gain_range'], 3)})" if gain else ""
+        lines.append(
+            _line(
+                [
+                    _named(row["name"]),
+                    f"{row['parameters']:,}",
+                    f"{row['mae']:.3f} ± {row['sd_over_seeds']:.3f}",
+                    f"{row['cs5']:.1%}",
+                    row.get("versus", "").replace(CONTROL, "control"),
+                    written,
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
