@@ -20,7 +20,7 @@ import safehttpx
 from fastapi.testclient import TestClient
 
 from cilf import AgeEstimator
-from cilf.checkpoint import CONFIG, REPORT, Checkpoint, read_config, read_report
+from cilf.checkpoint import CONFIG, REPORT, Checkpoint, read_config, read_report, tensors_of
 from cilf.demo import texts
 from cilf.demo.api import Endpoints
 from cilf.demo.live.streams import Streams
@@ -178,7 +178,7 @@ class Targets:
 
     @cached_property
     def _tiny(self) -> AgeEstimator:
-        checkpoint = Checkpoint(tiny.model(), tiny.ensemble(), tiny.SEEKING, "tiny")
+        checkpoint = Checkpoint(tensors_of(tiny.model(), tiny.ensemble()), tiny.SEEKING, "tiny")
         return AgeEstimator(checkpoint, FaceFinder())
 
     @cached_property

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cilf import AgeEstimator, FacePrediction
-from cilf.checkpoint import Checkpoint, load
+from cilf.checkpoint import Checkpoint, load, tensors_of
 from cilf.face.finder import Face, FaceFinder
 from cilf.face.pyramid import Pyramid
 from tests import tiny
@@ -53,7 +53,7 @@ def face_places(draw: st.DrawFn) -> Face:
 
 @pytest.fixture(scope="module")
 def estimator() -> AgeEstimator:
-    checkpoint = Checkpoint(tiny.model(), tiny.ensemble(), tiny.SEEKING, "tiny")
+    checkpoint = Checkpoint(tensors_of(tiny.model(), tiny.ensemble()), tiny.SEEKING, "tiny")
     return AgeEstimator(checkpoint, GivenFaces())
 
 

@@ -53,7 +53,7 @@ def test_kinds_and_places_stay(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_visitor_s_file_name_stays_out_of_a_set_s_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("cilf.demo.photo_set.tab.predict_photos", fail)
+    monkeypatch.setattr("cilf.demo.photo_set.tab.predict_photo", fail)
     answer = Visitor(PhotoSets(hosting(FakeEstimator()))).photo(NAME, png(1), 0)
     assert answer["code"] == 500
     assert "a photo set could not be handled" in caplog.text
