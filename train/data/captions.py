@@ -187,8 +187,8 @@ def attribute_pair(column: int, chance: random.Random) -> tuple[str, str]:
     texts = []
     for sign in (1, -1):
         statements = [each for each in _by_literal().get((column, sign), ()) if len(each.literals) == 1]
-        said = (chance.choice(statements),) if statements else ()
-        texts.append(_text(Draft(noun, None, None, None, said, dice)))
+        named = (chance.choice(statements),) if statements else ()
+        texts.append(_text(Draft(noun, None, None, None, named, dice)))
     return texts[0], texts[1]
 
 
