@@ -16,6 +16,7 @@ from playwright.sync_api import Page, Route, expect
 from skimage.data import astronaut
 
 from cilf import AgeEstimator
+from cilf.demo.photo_set.views import SENDERS
 from cilf.photo_set.results import COLUMNS
 from tests.browser.running import HOPPER, PATIENCE_S, Site, findings
 
@@ -207,17 +208,18 @@ def test_a_call_that_fails_ends_the_set_for_all_senders(visit: Visit, album: lis
     held: list[Route] = []
 
     def answer(route: Route) -> None:
-        """The first photo waits until the second one's call has failed."""
+        """The others wait until the last sender's call has failed."""
         held.append(route)
-        if len(held) == 2:
+        if len(held) == SENDERS:
             route.fulfill(status=500, json={"problem": "Out of order."})
-            held[0].continue_()
+            for other in held[:-1]:
+                other.continue_()
 
     page.route("**/photo-set/*/photo", answer)
     give(page, album)
     expect(page.locator("#photo-set [data-part=message]")).to_have_text("Out of order.")
-    expect(page.locator("#photo-set [data-part=count]")).to_have_text("1 of 6 photos")
-    assert len(held) == 2
+    expect(page.locator("#photo-set [data-part=count]")).to_have_text(f"{SENDERS - 1} of 6 photos")
+    assert len(held) == SENDERS
     page.unroute("**/photo-set/*/photo")
     give(page, [HOPPER])  # the page goes on
     expect(page.locator("#photo-set [data-part=message]")).to_contain_text("1 face in 1 photo")
