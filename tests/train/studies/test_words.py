@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cilf.checkpoint import save
 from cilf.demo.photo.prompt_presets import PAIRS
-from cilf.model.clip import WORD
+from cilf.inference.tokenizer import WORD
 from tests import tiny
 from tests.train.made_up import subset
 from train.__main__ import main
