@@ -97,7 +97,7 @@ def open_pyramid_bytes(data: bytes, name: str) -> Pyramid:
 
 
 def count_pixels(data: bytes) -> int:
-    """Pixels that a picture file's header tells of; 0 where it cannot be read."""
+    """Number of pixels by a picture file's header; 0 where it cannot be read."""
     try:
         with _open(io.BytesIO(data)) as image:
             return image.width * image.height

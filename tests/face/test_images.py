@@ -235,7 +235,7 @@ def test_wrong_types_are_named(dtype: type) -> None:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that promises so many pixels and holds none: whoever decodes it finds it damaged."""
+    """A PNG that promises so many pixels and holds none: a decoder finds it damaged."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (

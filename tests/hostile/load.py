@@ -84,7 +84,7 @@ class Client:
         self._figures = figures
 
     async def visit(self) -> None:
-        """A visitor's photo: uploaded, predicted, looked at, removed."""
+        """A visitor's photo: uploaded, predicted, shown, removed."""
         session, began = secrets.token_hex(8), time.monotonic()
         answer = await self._upload(HOPPER.read_bytes(), "me.jpg")
         [path] = answer.json()

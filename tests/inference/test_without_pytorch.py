@@ -1,4 +1,4 @@
-"""Estimates from the bundled graph import neither PyTorch nor what stands on it: it would take seconds and memory.
+"""Estimates from the bundled graph import neither PyTorch nor libraries that depend on it: they would take seconds and memory.
 
 `open_clip` and `timm` import PyTorch themselves.
 """
@@ -14,7 +14,7 @@ from gradio_client import Client, handle_file
 
 from tests.browser.running import HOPPER, ROOT, serve
 
-# Found before the real one. It leaves a sign, since whoever imports it may do without.
+# Found before the real one. It leaves a sign, since some importers do without.
 STAND_IN = """
 import pathlib
 
