@@ -1,4 +1,4 @@
-"""Estimates from the bundled graph import neither PyTorch nor libraries that need it: that would take seconds and memory.
+"""Estimates from the bundled graph import neither PyTorch nor libraries that need it, which take seconds and memory.
 
 `open_clip` and `timm` import PyTorch themselves.
 """
