@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from cilf.inference.tokenizer import Tokenizer
 from cilf.model.config import ClipConfig
 
+TINY = 1e-5  # variance of a channel that does not vary: its square root still has a derivative
+
 
 class ClipTowers(nn.Module):
     """Images and texts → embeddings of width D (not normalised)."""
@@ -34,6 +36,10 @@ class ClipTowers(nn.Module):
             channels = self.clip.visual.trunk.feature_info[-config.grid_stage]["num_chs"]
             self.grid_projection = nn.Conv2d(channels, config.embed_dim, kernel_size=1)
             self.image_norm = nn.BatchNorm1d(config.embed_dim, affine=False)
+        self.style: Style | None = None
+        if config.style:
+            stages = self.clip.visual.trunk.feature_info[: self._grid_index + 1]
+            self.style = Style(sum(stage["num_chs"] for stage in stages), config.embed_dim)
 
     @property
     def embed_dim(self) -> int:
@@ -60,11 +66,13 @@ class ClipTowers(nn.Module):
         # Not `indices=grid_stage`: open_clip would read an integer as "the last n" and return n of them.
         features = visual.forward_intermediates(
             (pixels - self.mean) / self.std,
-            indices=[self._grid_index],
+            indices=list(range(self._grid_index + 1)) if self.style else [self._grid_index],
             normalize_intermediates=self._projects_tokens,
         )
-        image, grid = features["image_features"], features["image_intermediates"][0]
-        return image if self._projects_tokens else self.image_norm(image), grid
+        image, stages = features["image_features"], features["image_intermediates"]
+        if not self._projects_tokens:
+            image = self.image_norm(image)
+        return image + self.style(stages) if self.style else image, stages[-1]
 
     def project_grid(
         self, grid: Float[Tensor, "batch channel rows columns"]
@@ -118,6 +126,32 @@ class ClipTowers(nn.Module):
             len(visual.transformer.resblocks) if self._projects_tokens else len(visual.trunk.feature_info)
         )
         return stages - self.config.grid_stage
+
+
+class Style(nn.Module):
+    """Means and deviations of the trunk's stages → what they add to the global embedding, at first nothing.
+
+    The last stage has forgotten tone, light and sharpness, which are no help for the age; the earlier ones know them.
+    Such statistics are what style transfer takes for a picture's style (Huang and Belongie, ICCV 2017).
+    """
+
+    def __init__(self, channels: int, embed_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2 * channels, affine=False)
+        self.projection = nn.Linear(2 * channels, embed_dim, bias=False)
+        nn.init.zeros_(self.projection.weight)
+
+    def forward(self, stages: list[Float[Tensor, "batch _ _ _"]]) -> Float[Tensor, "batch embed"]:
+        """Feature maps of the stages → (B, D)."""
+        values = [stage.float().flatten(2) for stage in stages]
+        means = [value.mean(dim=2) for value in values]
+        squares = [
+            (value - mean.unsqueeze(2)).square().mean(dim=2)
+            for value, mean in zip(values, means, strict=True)
+        ]
+        deviations = [(square + TINY).sqrt() for square in squares]
+        style: Tensor = self.projection(self.norm(torch.cat([*means, *deviations], dim=1)))
+        return style
 
 
 def _build_clip(config: ClipConfig) -> nn.Module:

@@ -41,6 +41,7 @@ class ClipConfig:
         misspelled: those of `words` that are misspellings: the tower knows them, nobody is to be offered them.
         pretrained: open_clip's `name/tag` of published weights to start from; None in a stored checkpoint.
         mean, std: RGB normalisation of pixels in [0, 1]; CLIP's own statistics (METHOD 2).
+        style: whether the global embedding also sees the style of a photo (METHOD 2); of a convolutional tower alone.
     """
 
     architecture: Architecture
@@ -51,6 +52,7 @@ class ClipConfig:
     pretrained: Name | None = None
     mean: tuple[Share, Share, Share] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[Factor, Factor, Factor] = (0.26862954, 0.26130258, 0.27577711)
+    style: bool = False
 
     @property
     def image_size(self) -> int:

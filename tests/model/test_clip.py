@@ -59,3 +59,24 @@ def test_cut_vocabulary_keeps_the_end_token_last_and_maps_the_rest_to_unknown() 
     assert ids[-1] == len(config.token_ids or ())
     assert (ids == 0).sum() >= 1
     assert towers.clip.token_embedding.num_embeddings == len(config.token_ids or ()) + 1
+
+
+@torch.no_grad()
+def test_style_adds_nothing_at_first_and_then_tells_tone_and_contrast() -> None:
+    config = replace(tiny.CLIP, style=True)
+    torch.manual_seed(0)
+    towers = ClipTowers(config).eval()
+    pixels = torch.rand(4, 3, 64, 64)
+    with_style, _ = towers.encode_image(pixels)
+    style, towers.style = towers.style, None
+    without, _ = towers.encode_image(pixels)
+    torch.testing.assert_close(with_style, without)
+    assert style is not None
+    torch.nn.init.normal_(style.projection.weight)
+    towers.style = style
+    changed = torch.cat(
+        [pixels[:1], pixels[:1].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1), pixels[:1] / 2]
+    )
+    image, grid = towers.encode_image(changed)
+    assert (image[0] - image[1:]).norm(dim=1).min() > 0.1
+    torch.testing.assert_close(grid[0], towers.encode_image(pixels)[1][0])

@@ -10,18 +10,19 @@ from cilf.model.clip import ClipConfig
 
 TOKENS = "towers.clip.token_embedding.weight"
 POSITIONS = "towers.clip.positional_embedding"
-GAIN = "fusion.gain"  # networks from before it was bounded have none
+# What networks of earlier checkpoints have not: a bound of what the fusion adds, and a photo's style.
+LATER = ("fusion.gain", "towers.style.")
 
 
 def carried_over(
     weights: Mapping[str, Tensor], network: Mapping[str, Tensor], old: ClipConfig, new: ClipConfig
 ) -> dict[str, Tensor]:
-    """Fit weights to a network that knows other words, more of them at once, or bounds what the fusion adds.
+    """Fit weights to a network that knows other words, more of them at once, or has parts that came later.
 
     Args:
         weights: of the network with the text tower `old`.
-        network: the weights that a network with the text tower `new` begins with; those of words, places and the gain
-            that `weights` lack stay as they are.
+        network: the weights that a network with the text tower `new` begins with; those of words, places and later
+            parts that `weights` lack stay as they are.
     """
     merged = dict(weights)
     if old.token_ids != new.token_ids and TOKENS in network:
@@ -39,9 +40,8 @@ def carried_over(
     if POSITIONS in network and weights[POSITIONS].shape != network[POSITIONS].shape:
         places = min(len(weights[POSITIONS]), len(network[POSITIONS]))
         merged[POSITIONS] = torch.cat([weights[POSITIONS][:places], network[POSITIONS][places:]])
-    if GAIN in network and GAIN not in weights:
-        merged[GAIN] = network[GAIN]
-    return merged
+    later = {name: value for name, value in network.items() if name.startswith(LATER)}
+    return later | merged
 
 
 def check_weights(

@@ -14,7 +14,6 @@ from train.data.captions import Caption
 from train.fit import text_pretraining
 from train.fit.text_pretraining import LENGTH, TextPlaces, random_captions, teach_words
 
-
 # The tiny model in a space with room for all attributes.
 WIDE = replace(tiny.MODEL, clip=replace(tiny.CLIP, architecture={**tiny.CLIP.architecture, "embed_dim": 96}))
 
@@ -85,7 +84,7 @@ def test_it_learns_the_places_and_keeps_the_ages(monkeypatch: pytest.MonkeyPatch
 
     teach_words(model, replace(RECIPE, model=WIDE, fit=replace(RECIPE.fit, text_steps=2)))
     words_at_first, ages_at_first = closeness()
-    teach_words(model, replace(RECIPE, model=WIDE, fit=replace(RECIPE.fit, text_steps=30)))
+    teach_words(model, replace(RECIPE, model=WIDE, fit=replace(RECIPE.fit, text_steps=160)))
     words, kept = closeness()
     assert words > words_at_first + 0.2
     assert kept > ages_at_first + 0.2

@@ -15,7 +15,7 @@ from tests.train.made_up import RECIPE, subset
 from train.calibrate.weight_averaging import blend
 from train.fit.loop import averaged_model
 from train.fit.objective import build_system
-from train.fit.weight_matching import GAIN, POSITIONS, TOKENS, carried_over, check_weights
+from train.fit.weight_matching import POSITIONS, TOKENS, carried_over, check_weights
 
 OTHER = tiny.mtmsa().state_dict()
 
@@ -69,5 +69,5 @@ def test_a_start_that_knows_other_words() -> None:
     )
     torch.testing.assert_close(carried[TOKENS], expected)
     torch.testing.assert_close(carried[POSITIONS], torch.cat([start[POSITIONS], fresh[POSITIONS][24:]]))
-    assert carried[GAIN] is fresh[GAIN]
+    assert carried["fusion.gain"] is fresh["fusion.gain"]
     assert all(carried[name] is start[name] for name in start if name not in (TOKENS, POSITIONS))
