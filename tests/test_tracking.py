@@ -15,8 +15,8 @@ from tests.stand_in import face as any_face
 HERE = (100.0, 80.0, 180.0, 160.0)
 THERE = (300.0, 80.0, 380.0, 160.0)
 
-# A busy machine is no failure.
-patient = settings(deadline=None, max_examples=50)
+# Each example is played frame by frame. A busy machine is no failure.
+patient = settings(deadline=None, max_examples=25)
 
 rates = st.floats(6, 30)
 ages = st.floats(5, 90)

@@ -85,10 +85,8 @@ def test_the_api_page_shows_how_to_call_the_endpoints(visit: Visit) -> None:
     expect(page.locator(".api-docs")).to_contain_text("gradio_client")
 
 
-def test_wrong_weights_leave_the_old_ones_in_use(
-    own_page: Callable[[], Page], shoot: Shoot, tmp_path: Path
-) -> None:
-    page = own_page()
+def test_wrong_weights_leave_the_old_ones_in_use(visit: Visit, shoot: Shoot, tmp_path: Path) -> None:
+    page = visit()
     show(page)
     (tmp_path / "empty").mkdir()
     load(page, tmp_path / "empty")

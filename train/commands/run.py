@@ -36,6 +36,7 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from cilf.checkpoint import read_config
     from train.data.prepare_crops import prepare
     from train.evaluate.measurement import full_table, measure
     from train.evaluate.report import write
@@ -61,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
         data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
         checkpoints[stage.name] = output if stage is pipeline.stages[-1] else run / "checkpoint"
         _train(stage, recipe, data, run, checkpoints, options.processes)
-    if pipeline.export:
+    if pipeline.export and read_config(output).graph is None:
         onnx_export.export(output)
     dataset, part = next(iter(recipe.shares)), "test" if options.test else "tune"
     _, report = measure(output, select(photos[dataset], splits, part), part)

@@ -83,6 +83,12 @@ def fitted(outputs: ViewOutputs, predictive: PredictiveConfig = MEDIAN) -> list[
     return [replace(fold, errors=with_levels(fold.errors, factors)) for fold in folds]
 
 
+@pytest.fixture
+def quick_calibration(quick_calibration: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As elsewhere, with as many steps as the error ensemble needs to learn something."""
+    monkeypatch.setattr("train.calibrate.error_ensemble.STEPS", 60)
+
+
 def test_near_duplicates_lie_in_one_fold() -> None:
     fold = fold_of([f"g{index // 2}" for index in range(200)])
     assert (fold[::2] == fold[1::2]).all()

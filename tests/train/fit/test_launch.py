@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.train.made_up import subset
-from tests.train.test_pipeline import RECIPE
+from tests.train.recipes import RECIPES
 from train.fit import provenance
 from train.fit.logger import read_log
 from train.fit.loop import averaged_model
@@ -41,7 +41,7 @@ def cached(folder: Path) -> None:
 def test_torchrun_starts_two_processes_that_make_one_run(tmp_path: Path) -> None:
     cached(tmp_path / "crops" / "utkface")
     recipe, run = tmp_path / "tiny.toml", tmp_path / "run"
-    recipe.write_text(RECIPE.replace("epochs = 2", "epochs = 1"))
+    recipe.write_text(RECIPES["cilf"].replace("epochs = 2", "epochs = 1"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
