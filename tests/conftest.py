@@ -18,6 +18,7 @@ settings.register_profile("cilf", deadline=None)
 settings.load_profile("cilf")
 
 BROWSER = Path(__file__).with_name("browser")
+LONG_FIRST = ("training", "browser", "slow")
 
 
 def pytest_configure() -> None:
@@ -28,10 +29,17 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of `tests/browser`; the other marks stand with their tests."""
+    """Mark the tests of `tests/browser`; the other marks stand with their tests. Files that train, drive a browser or
+    hold slow tests come first, so that no process has a long one left when the others are through."""
     for item in items:
         if BROWSER in item.path.parents:
             item.add_marker(pytest.mark.browser)
+    rank: dict[Path, int] = {}
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        own = next((place for place, name in enumerate(LONG_FIRST) if name in marks), len(LONG_FIRST))
+        rank[item.path] = min(own, rank.get(item.path, own))
+    items.sort(key=lambda item: rank[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from cilf import AgeEstimator
+from cilf.checkpoint import load
 from cilf.demo import texts
 from cilf.demo.model import evidence
 from cilf.demo.model.side_by_side import bundled_reports, side_by_side
@@ -25,7 +26,7 @@ ROW = {"mae": 4.6437, "mae_range": [4.44, 4.83], "cs5": 0.661, "interval": {"cov
 
 @pytest.fixture(scope="module")
 def estimator(tmp_path_factory: pytest.TempPathFactory) -> AgeEstimator:
-    return AgeEstimator.from_pretrained(tiny.mtmsa_checkpoint(tmp_path_factory.mktemp("mtmsa")))
+    return AgeEstimator(load(tiny.mtmsa_checkpoint(tmp_path_factory.mktemp("mtmsa"))))
 
 
 @pytest.fixture

@@ -269,7 +269,7 @@ class TestWorkers:
 def test_ages_are_those_of_single_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "FEW", 0)
     estimator = cilf.AgeEstimator.from_pretrained()
-    photos = list(generated_photos(24, broken=(7,)))
+    photos = list(generated_photos(12, broken=(7,)))
     for name, content in photos:
         (tmp_path / name).write_bytes(content)
     prompts = ["a child", "an old woman"]

@@ -9,7 +9,7 @@ from cilf.checkpoint import load
 from tests.train.recipes import RECIPES
 from train.__main__ import main
 
-pytestmark = [pytest.mark.training, pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("quick_calibration"), pytest.mark.training, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("kind", ["lra-gnn", "mcgrl"])

@@ -10,7 +10,7 @@ from cilf.checkpoint import load
 from tests.train.recipes import RECIPES
 from train.__main__ import main
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.usefixtures("quick_calibration"), pytest.mark.training]
 
 
 def test_from_photos_to_a_model_card(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

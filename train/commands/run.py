@@ -51,9 +51,11 @@ def _run(options: argparse.Namespace) -> int:
     output = options.output or folder / "checkpoint"
     photos, splits = dict(read_data(options.data)), read_splits(options.split)
     recipes = {stage.name: read_recipe(stage.recipe) for stage in pipeline.stages}
-    for name in dict.fromkeys(name for recipe in recipes.values() for name in recipe.shares):
+    names = dict.fromkeys(name for recipe in recipes.values() for name in recipe.shares)
+    for name in names:
         if name not in photos:
             raise UsageError(f"the pipeline {pipeline.name} learns from {name} too; give it as --data")
+    for name in names:
         cache = options.cache / name
         prepare(photos[name], cache, pipeline.crop_size, pipeline.margin, options.processes)
     checkpoints: dict[str, Path] = {}

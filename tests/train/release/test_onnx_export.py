@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,15 @@ def make(request: pytest.FixtureRequest) -> Callable[[], AgeModel]:
     return function
 
 
-@pytest.fixture(scope="module")
-def exported(make: Callable[[], AgeModel]) -> Graph:
+@cache
+def graph_of(make: Callable[[], AgeModel]) -> Graph:
+    """Exported once: that takes seconds."""
     return graph(mixed(make, 1), mirror=True)
+
+
+@pytest.fixture
+def exported(make: Callable[[], AgeModel]) -> Graph:
+    return graph_of(make)
 
 
 @torch.no_grad()
@@ -71,6 +78,7 @@ def test_a_checkpoints_graph_holds_the_texts_of_the_ages(
         raise AssertionError("the text tower ran")
 
     save(tmp_path, tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
+    monkeypatch.setattr("train.release.onnx_export.graph", lambda model, *, mirror: graph_of(tiny.model))
     export(tmp_path)
     checkpoint = load(tmp_path)
     monkeypatch.setattr(TextTower, "encode_ages", no_ages)
