@@ -14,7 +14,8 @@ from PIL import Image
 from cilf.face.finder import FaceFinder
 
 # A busy machine may take a second for what takes a millisecond; no test of time.
-settings.register_profile("cilf", deadline=None)
+settings.register_profile("cilf", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("cilf")
 
 BROWSER = Path(__file__).with_name("browser")

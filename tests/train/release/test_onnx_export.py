@@ -33,7 +33,10 @@ def mixed(make: Callable[[], AgeModel], seed: int) -> AgeModel:
     return model
 
 
-@pytest.fixture(scope="module", params=[tiny.model, tiny.bounded_model, tiny.mtmsa, tiny.lra_gnn, tiny.mcgrl])
+UNBOUNDED = pytest.param(tiny.model, marks=pytest.mark.long)  # as checkpoints were trained before
+
+
+@pytest.fixture(scope="module", params=[UNBOUNDED, tiny.bounded_model, tiny.mtmsa, tiny.lra_gnn, tiny.mcgrl])
 def make(request: pytest.FixtureRequest) -> Callable[[], AgeModel]:
     function: Callable[[], AgeModel] = request.param
     return function
@@ -77,8 +80,11 @@ def test_a_checkpoints_graph_holds_the_texts_of_the_ages(
     def no_ages(_: TextTower) -> None:
         raise AssertionError("the text tower ran")
 
-    save(tmp_path, tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
-    monkeypatch.setattr("train.release.onnx_export.graph", lambda model, *, mirror: graph_of(tiny.model))
+    config = replace(tiny.CHECKPOINT, model=tiny.BOUNDED)
+    save(tmp_path, tiny.bounded_model(), tiny.ensemble(), config)
+    monkeypatch.setattr(
+        "train.release.onnx_export.graph", lambda model, *, mirror: graph_of(tiny.bounded_model)
+    )
     export(tmp_path)
     checkpoint = load(tmp_path)
     monkeypatch.setattr(TextTower, "encode_ages", no_ages)
