@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,7 +18,7 @@ from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
 from tests import tiny
-from tests.demo.conftest import request, send
+from tests.demo.conftest import blocks, request, send
 
 ROW = {"mae": 4.6437, "mae_range": [4.44, 4.83], "cs5": 0.661, "interval": {"coverage": 0.888}}
 
@@ -34,7 +33,7 @@ def tab(estimator: AgeEstimator) -> Iterator[PhotoTab]:
     host = ModelHost(lambda: estimator)
     host.start()
     host.get()
-    with gr.Blocks(analytics_enabled=False):
+    with blocks():
         yield PhotoTab(host, Visits())
 
 

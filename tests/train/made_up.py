@@ -1,6 +1,5 @@
 """A training set whose ages can be seen, and a recipe that is through in a second: what tests of the loop share."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +38,6 @@ def subset(count: int = 32, folder: Path = Path()) -> Subset:
         for i, age in enumerate(ages)
     ]
     return Subset(CropCache(samples, crops, 8, np.ones(count, dtype=bool)), np.arange(count))
-
-
-def repeated(data: Subset, times: int) -> Subset:
-    """The same photos so many times in an epoch. At its end a run is measured and put down, which takes as long as
-    several of its steps."""
-    return replace(data, rows=np.tile(data.rows, times))
 
 
 def photos(folder: Path, count: int = 32) -> Photos:
