@@ -37,14 +37,21 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The weights of a run that nothing stops."""
+    return weights(fit(RECIPE, [subset()], subset(), tmp_path_factory.mktemp("whole")))
+
+
 @pytest.mark.parametrize("stop", [1, 3, 4, 6])
-def test_stopping_and_resuming_gives_the_same_weights(tmp_path: Path, stop: int) -> None:
+def test_stopping_and_resuming_gives_the_same_weights(
+    whole: dict[str, torch.Tensor], tmp_path: Path, stop: int
+) -> None:
     """In mid-epoch, at its end, and across a change of picture size."""
     data = subset()
-    whole = weights(fit(RECIPE, [data], data, tmp_path / "whole"))
     with pytest.raises(Interrupted):
-        fit(RECIPE, [data], data, tmp_path / "parts", stop_at=stop)
-    resumed = weights(fit(RECIPE, [data], data, tmp_path / "parts", resume=True))
+        fit(RECIPE, [data], data, tmp_path, stop_at=stop)
+    resumed = weights(fit(RECIPE, [data], data, tmp_path, resume=True))
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
