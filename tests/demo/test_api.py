@@ -183,6 +183,7 @@ class TestBounds:
         assert visitors.isdisjoint(each.concurrency_id for each in programs)
 
 
+@pytest.mark.slow
 class TestGradioClient:
     def test_predict(self, client: Client, site: Site, family: Path, faces: list[FacePrediction]) -> None:
         records = json.loads(client.predict(handle_file(family), PROMPTS, api_name="/predict"))
@@ -305,6 +306,7 @@ def run(work: Coroutine[Any, Any, Answer]) -> Answer:
         return pool.submit(asyncio.run, work).result()
 
 
+@pytest.mark.slow
 class TestMcp:
     def call(self, site: Site, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         async def called() -> CallToolResult:

@@ -153,6 +153,7 @@ def paths(tmp_path: Path, grace_hopper: np.ndarray) -> list[Path]:
     return [tmp_path / name for name in ("0.jpg", "1.png", "2.jpg", "3.jpg", "4.jpg")]
 
 
+@pytest.mark.slow
 class TestWorkers:
     @pytest.fixture(autouse=True)
     def at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ from tests.inference.test_onnx_runtime import agree, random_crops
 from train.__main__ import main
 from train.release.onnx_export import export, graph
 
+pytestmark = pytest.mark.slow
+
 
 def mixed(make: Callable[[], AgeModel], seed: int) -> AgeModel:
     """A model with weights, and statistics of its batches, that no other seed gives."""
