@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from cilf.checkpoint import CARD, CONFIG, REPORT, WEIGHTS, bundled
-from tests.browser.running import PATIENCE_S, Site, findings, keep_to, open_page, serve
+from tests.browser.running import PATIENCE_S, SCHEMES, Site, findings, keep_to, open_page, serve
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 
@@ -141,7 +141,7 @@ def test_a_page_for_all_leaves_the_weights_to_its_owner(
     shoot(page)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_model_tab_in_a_narrow_window(visit: Visit, shoot: Shoot, scheme: str) -> None:
     page = visit(viewport={"width": 360, "height": 740}, color_scheme=scheme)
     show(page)

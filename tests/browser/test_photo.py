@@ -14,7 +14,7 @@ from skimage.data import astronaut
 
 from cilf.demo import texts
 from cilf.demo.photo.prompt_presets import PAIRS
-from tests.browser.running import HOPPER, Site, keep_to, open_page, serve, upload, wait_until
+from tests.browser.running import HOPPER, SCHEMES, Site, keep_to, open_page, serve, upload, wait_until
 
 Visit = Callable[..., Page]
 Shoot = Callable[..., None]
@@ -250,7 +250,7 @@ def test_emptying_the_photo(visit: Visit) -> None:
     expect(page.locator("#nothing-yet")).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_narrow_window_needs_no_sideways_scrolling(
     visit: Visit, shoot: Shoot, family: Path, scheme: str
 ) -> None:

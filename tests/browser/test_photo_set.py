@@ -18,7 +18,7 @@ from skimage.data import astronaut
 from cilf import AgeEstimator
 from cilf.demo.photo_set.views import SENDERS
 from cilf.photo_set.results import COLUMNS
-from tests.browser.running import HOPPER, PATIENCE_S, Site, findings
+from tests.browser.running import HOPPER, PATIENCE_S, SCHEMES, Site, findings
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 
@@ -251,7 +251,7 @@ def test_dropping(visit: Visit) -> None:
     expect(page.locator("#photo-set [data-part=failure-list]")).to_contain_text("dropped.png")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_narrow_window_needs_no_sideways_scrolling(
     visit: Visit, shoot: Shoot, album: list[Path], scheme: str
 ) -> None:
