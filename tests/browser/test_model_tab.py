@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from cilf.checkpoint import CARD, CONFIG, REPORT, WEIGHTS, bundled
+from cilf.checkpoint import CARD, CONFIG, GRAPH, REPORT, WEIGHTS, bundled
 from tests.browser.running import PATIENCE_S, SCHEMES, Site, findings, keep_to, open_page, serve
 
 expect.set_options(timeout=1000 * PATIENCE_S)
@@ -44,7 +44,7 @@ def weights(tmp_path: Path) -> Path:
     """A copy of the bundled weights, with a card that tries to fetch and to run something."""
     folder = tmp_path / "my-weights"
     folder.mkdir()
-    for name in (CONFIG, WEIGHTS, REPORT):
+    for name in (CONFIG, WEIGHTS, GRAPH, REPORT):
         shutil.copy(bundled() / name, folder / name)
     (folder / CARD).write_text(
         "---\nlicense: other\n---\n# My <b>weights</b>\n\n![a face](https://example.org/face.png)\n\n"
