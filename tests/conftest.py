@@ -1,5 +1,6 @@
 """What all tests share: the two public-domain portraits, and one face finder."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -18,6 +19,8 @@ settings.register_profile("cilf", deadline=None, max_examples=50)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("cilf")
 
+gc.disable()  # while everything is imported, see `pytest_collection_finish`
+
 BROWSER = Path(__file__).with_name("browser")
 LONG_FIRST = ("training", "browser", "slow")
 
@@ -27,6 +30,12 @@ def pytest_configure() -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ["OMP_NUM_THREADS"] = "1"
         torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """What the imports have left lives as long as the process: no use in going through it for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

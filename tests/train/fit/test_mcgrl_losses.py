@@ -102,7 +102,7 @@ def test_it_can_learn_16_pictures_by_heart(tmp_path: Path) -> None:
     data = subset(16)
     still = AugmentConfig(0, 0, 0, brightness=0, contrast=0, erase=0, noise=0)
     config = replace(
-        FIT, epochs=100, mixup_share=0.0, sizes=((0.0, 64),), ema_decay=0.9, batch_size=16, learning_rate=1e-2
+        FIT, epochs=120, mixup_share=0.0, sizes=((0.0, 64),), ema_decay=0.9, batch_size=16, learning_rate=1e-2
     )
     model = replace(tiny.MCGRL_MODEL, stochastic_depth=0.0, drop_path=0.0)
     fitted = fit(replace(RECIPE, model=model, fit=config, augment=still), [data], subset(2), tmp_path)
