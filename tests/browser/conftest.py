@@ -14,6 +14,9 @@ from tests.browser.running import PATIENCE_S, Site, find_chromium, keep_to, laun
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 
+# A window is as wide in the dark: that it looks well there a picture alone shows.
+SCHEMES = ("light", pytest.param("dark", marks=pytest.mark.long))
+
 SCREENSHOTS = Path(__file__).with_name("screenshots")
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 from matplotlib.cbook import get_sample_data
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Request
@@ -37,9 +36,6 @@ CHROMIUM_FLAGS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
-
-# A window is as wide in the dark: that it looks well there a picture alone shows.
-SCHEMES = ("light", pytest.param("dark", marks=pytest.mark.long))
 
 # How long anything may take before a test gives up on it: generous, since a busy machine is no failure.
 PATIENCE_S = 120

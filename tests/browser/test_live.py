@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
-from tests.browser.conftest import visits
+from tests.browser.conftest import SCHEMES, visits
 from tests.browser.live_clip import beside, numbered, swaying, write_y4m
-from tests.browser.running import PATIENCE_S, SCHEMES, Site, findings, launch_browser, wait_until
+from tests.browser.running import PATIENCE_S, Site, findings, launch_browser, wait_until
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from cilf.checkpoint import CARD, CONFIG, GRAPH, REPORT, WEIGHTS, bundled
-from tests.browser.running import PATIENCE_S, SCHEMES, Site, findings, keep_to, open_page, serve
+from tests.browser.conftest import SCHEMES
+from tests.browser.running import PATIENCE_S, Site, findings, keep_to, open_page, serve
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 

@@ -14,7 +14,8 @@ from skimage.data import astronaut
 
 from cilf.demo import texts
 from cilf.demo.photo.prompt_presets import PAIRS
-from tests.browser.running import HOPPER, SCHEMES, Site, keep_to, open_page, serve, upload, wait_until
+from tests.browser.conftest import SCHEMES
+from tests.browser.running import HOPPER, Site, keep_to, open_page, serve, upload, wait_until
 
 Visit = Callable[..., Page]
 Shoot = Callable[..., None]

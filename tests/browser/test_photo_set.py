@@ -18,7 +18,8 @@ from skimage.data import astronaut
 from cilf import AgeEstimator
 from cilf.demo.photo_set.views import SENDERS
 from cilf.photo_set.results import COLUMNS
-from tests.browser.running import HOPPER, PATIENCE_S, SCHEMES, Site, findings
+from tests.browser.conftest import SCHEMES
+from tests.browser.running import HOPPER, PATIENCE_S, Site, findings
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 
