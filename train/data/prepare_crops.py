@@ -29,7 +29,8 @@ from train.data.shards import write_shards
 
 log = logging.getLogger(__name__)
 
-Job, Result = TypeVar("Job"), TypeVar("Result")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 PIECE = 2048  # crops that a process measures with one mesh
 

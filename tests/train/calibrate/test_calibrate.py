@@ -207,7 +207,10 @@ def test_outputs_are_those_of_the_model_for_each_view(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_calibration")
-def test_a_sweep_reads_every_control_from_the_same_outputs(tmp_path: Path) -> None:
+def test_a_sweep_reads_every_control_from_the_same_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.studies.correction_sweep.THRESHOLDS", 4)
     known, test = faces(300, 10), faces(200, 11)
     config = replace(
         tiny.CHECKPOINT,
