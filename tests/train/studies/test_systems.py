@@ -14,6 +14,7 @@ from tests import tiny
 from tests.train.made_up import subset
 from tests.train.recipes import RECIPES
 from train.__main__ import main
+from train.data.datasets import Sample
 from train.fit.recipe import read_recipe
 from train.studies.systems import end_to_end, frozen
 from train.studies.systems.frozen import CONTROL, ROWS, Grids, HeadRow, Run, extract, fit_row
@@ -122,10 +123,20 @@ def test_end_to_end_rows_are_compared_on_the_same_photos() -> None:
 
 @pytest.fixture
 def small(recipes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Tiny systems and few rows."""
+    """Tiny systems and few rows; each checkpoint is measured once, however often a test asks for the table."""
     own = {"control": "control", "LRA-GNN": "lra-gnn", "MCGRL": "mcgrl", "CILF": "cilf"}
     monkeypatch.setattr(end_to_end, "RECIPES", {name: recipes[kind] for name, kind in own.items()})
     monkeypatch.setattr(end_to_end, "LOADED", {})
+    monkeypatch.setattr(end_to_end, "RUNS", 1)
+    measured = end_to_end.measured
+    results: dict[Path, Any] = {}
+
+    def measured_once(source: Path, samples: list[Sample]) -> Any:
+        if source not in results:
+            results[source] = measured(source, samples)
+        return results[source]
+
+    monkeypatch.setattr(end_to_end, "measured", measured_once)
     rows = {
         CONTROL: HeadRow(recipes["control"], ""),
         "LRA-GNN": HeadRow(recipes["lra-gnn"]),
