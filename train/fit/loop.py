@@ -144,7 +144,7 @@ def fit(
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:
         system.model = convert_sync_batchnorm(system.model)
     if config.text_steps and not (resume and state_file.is_file()):
-        teach_words(system.model, config)
+        teach_words(system.model, recipe)
     optimizer = make_optimizer(system.model, config)
     learner, optimizer = accelerator.prepare(system, optimizer)
     run = Run(system.model, snapshot(system.model), optimizer)
