@@ -126,7 +126,7 @@ class ConformalConfig:
         return np.array((self.truth, self.age, self.spread), np.float64)
 
     @cached_property
-    def _scores(self) -> list[Float[np.ndarray, " photo"]]:
+    def _scores(self) -> list[Float[np.ndarray, " _"]]:
         """The scores of each band of true ages, ascending."""
         scores, band = np.array(self.score, np.float64), np.digitize(self.truth, self.edges)
         return [np.sort(scores[band == index]) for index in range(len(self.edges) + 1)]

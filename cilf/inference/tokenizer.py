@@ -95,9 +95,8 @@ def _vocabulary() -> tuple[dict[tuple[str, ...], int], dict[str, int]]:
     """Each merge's rank, and each piece's id."""
     merges, letters = _merges(), list(_letters().values())
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]
-    return {merge: rank for rank, merge in enumerate(merges)}, {
-        piece: id_ for id_, piece in enumerate(pieces)
-    }
+    ranks = {merge: rank for rank, merge in enumerate(merges)}
+    return ranks, {piece: number for number, piece in enumerate(pieces)}
 
 
 def _merges() -> list[tuple[str, ...]]:
