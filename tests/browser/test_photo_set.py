@@ -266,9 +266,9 @@ def test_a_narrow_window_needs_no_sideways_scrolling(
     shoot(page)
 
 
-def test_dark_mode(visit: Visit, shoot: Shoot, holiday: Path) -> None:
+def test_dark_mode(visit: Visit, shoot: Shoot, album: list[Path]) -> None:
     page = opened(visit, color_scheme="dark")
-    page.set_input_files("#photo-set [data-part=folder]", holiday)
+    give(page, album[:2])
     wait_for_end(page)
     for area in ("body", "#photo-set .cilf-card"):
         colour = page.locator(area).first.evaluate("e => getComputedStyle(e).backgroundColor")
