@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.cbook
@@ -19,8 +20,6 @@ settings.register_profile("cilf", deadline=None, max_examples=50)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("cilf")
 
-gc.disable()  # while everything is imported, see `pytest_collection_finish`
-
 BROWSER = Path(__file__).with_name("browser")
 LONG_FIRST = ("training", "browser", "slow")
 
@@ -32,10 +31,15 @@ def pytest_configure() -> None:
         torch.set_num_threads(1)
 
 
-def pytest_collection_finish() -> None:
-    """What the imports have left lives as long as the process: no use in going through it for garbage."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect no garbage meanwhile, nor of what the imports leave: they live as long as the process."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
