@@ -12,6 +12,7 @@ division at 60 years 17.9 years 90 % of all.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal, Protocol, runtime_checkable
 
@@ -88,9 +89,8 @@ class ConformalConfig:
         level = self.coverage if coverage is None else coverage
         last = float(len(forecast.probabilities) - 1)
         reached = [(forecast.age, forecast.age)]
-        scores, band = np.array(self.score), np.digitize(self.truth, self.edges)
-        for index, (start, end) in enumerate(pairwise((0.0, *self.edges, last))):
-            reach = min(conformal_quantile(scores[band == index], level), 1.0)
+        for scores, (start, end) in zip(self._scores, pairwise((0.0, *self.edges, last)), strict=True):
+            reach = min(conformal_quantile(scores, level), 1.0)
             low, high = (quantile_age(forecast.probabilities, (1 + side * reach) / 2) for side in (-1, 1))
             if reach == 1.0:
                 low, high = start, end
@@ -116,9 +116,20 @@ class ConformalConfig:
         """
         check_question(limit, confidence)
         distance = (forecast.age - limit) / forecast.spread
-        distances = (np.array(self.age) - limit) / np.array(self.spread)
-        answer = decide(np.array(self.truth), distances, distance, limit, confidence)
+        truth, age, spread = self._photos
+        answer = decide(truth, (age - limit) / spread, distance, limit, confidence)
         return "unsure" if answer == ("yes" if distance < 0 else "no") else answer
+
+    @cached_property
+    def _photos(self) -> Float[np.ndarray, "3 photo"]:
+        """True age, estimated age and spread of the calibration photos."""
+        return np.array((self.truth, self.age, self.spread), np.float64)
+
+    @cached_property
+    def _scores(self) -> list[Float[np.ndarray, " _"]]:
+        """The scores of each band of true ages, ascending."""
+        scores, band = np.array(self.score, np.float64), np.digitize(self.truth, self.edges)
+        return [np.sort(scores[band == index]) for index in range(len(self.edges) + 1)]
 
 
 def score(probabilities: Float[np.ndarray, " whole_age"], truth: float) -> float:

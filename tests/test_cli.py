@@ -412,6 +412,7 @@ def cilf_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
+@pytest.mark.slow
 def test_portraits_and_bad_files_through_the_bundled_model(
     tmp_path: Path, grace_hopper: np.ndarray, eileen_collins: np.ndarray
 ) -> None:
@@ -451,6 +452,7 @@ def test_portraits_and_bad_files_through_the_bundled_model(
     assert left["x1"] < grace_hopper.shape[1] < right["x0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "value", "complaint"),
     [("--weights", "nobody/nothing", "'nobody/nothing'"), ("--device", "abacus", "'abacus'")],

@@ -1,6 +1,7 @@
 """Distributional conformal prediction (METHOD 9, 14)."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def people(seed: int, count: int, error: float = 1.0) -> tuple[np.ndarray, list[
     ]
 
 
+@cache
 def calibrated(seed: int, count: int, edges: tuple[float, ...] = (), error: float = 1.0) -> ConformalConfig:
     truth, rows = people(seed, count, error)
     return ConformalConfig(

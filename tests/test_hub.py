@@ -290,6 +290,7 @@ class TestRefusals:
             load(revision="v1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("address", "sentence"), [("", "has no revision 'v9'"), ("http://127.0.0.1:9", "cannot be reached")]
 )

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 Ages = Float[np.ndarray, " photo"]
 
 OLDEST = 200  # years, no age is above
+MOST_DRAWN = 100_000  # units of resamples that are drawn together
 # Bands of true ages in every report and card: name → first and last age in whole years.
 BANDS = {
     "0–12": (0, 12),
@@ -110,11 +111,11 @@ def _resampled_means(
     _, unit = np.unique(np.arange(len(values)) if units is None else np.array(units), return_inverse=True)
     sums, counts = np.bincount(unit, weights=values), np.bincount(unit)
     generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for number in range(resamples):
-        drawn = generator.integers(len(sums), size=len(sums))
-        means[number] = sums[drawn].sum() / counts[drawn].sum()
-    return means, len(sums)
+    means = []
+    for first in range(0, resamples, at_once := max(1, MOST_DRAWN // len(sums))):
+        drawn = generator.integers(len(sums), size=(min(at_once, resamples - first), len(sums)))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    return np.concatenate(means), len(sums)
 
 
 def area_under_curve(

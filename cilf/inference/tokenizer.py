@@ -41,13 +41,9 @@ class Tokenizer:
     """Texts → token ids of a text tower; needs no tower, so that a worker process can use it."""
 
     def __init__(self, config: ClipConfig, context_length: int) -> None:
-        merges = _merges()
-        letters = list(_letters().values())
-        vocabulary = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]
         self._context_length = context_length
-        self._ranks = {merge: rank for rank, merge in enumerate(merges)}
-        self._ids = {piece: number for number, piece in enumerate(vocabulary)}
-        self._map = _token_map(config, len(vocabulary))
+        self._ranks, self._ids = _vocabulary()
+        self._map = _token_map(config, len(self._ids))
         self.ids_of_word = lru_cache(MAX_CACHED_WORDS)(self._ids_of_word)
 
     def __call__(self, texts: list[str]) -> Int[np.ndarray, "text token"]:
@@ -95,6 +91,14 @@ def nearest_words(config: ClipConfig, text: str) -> dict[str, list[str]]:
 
 
 @lru_cache(1)
+def _vocabulary() -> tuple[dict[tuple[str, ...], int], dict[str, int]]:
+    """Each merge's rank, and each piece's id."""
+    merges, letters = _merges(), list(_letters().values())
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges), START, END]
+    ranks = {merge: rank for rank, merge in enumerate(merges)}
+    return ranks, {piece: number for number, piece in enumerate(pieces)}
+
+
 def _merges() -> list[tuple[str, ...]]:
     package = find_spec("open_clip")
     assert package is not None

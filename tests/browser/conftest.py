@@ -14,6 +14,9 @@ from tests.browser.running import PATIENCE_S, Site, find_chromium, keep_to, laun
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 
+# A window is as wide in the dark: that it looks well there a picture alone shows.
+SCHEMES = ("light", pytest.param("dark", marks=pytest.mark.long))
+
 SCREENSHOTS = Path(__file__).with_name("screenshots")
 
 
@@ -71,12 +74,15 @@ def visits(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture
 def shoot(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Takes a picture of the whole page into the ignored folder, named after the test's file and the test."""
-    SCREENSHOTS.mkdir(exist_ok=True)
+    """Takes a picture of the whole page into the ignored folder, named after the test's file and the test; with
+    CILF_SCREENSHOTS=1 alone, since nobody sees them otherwise."""
     test = re.sub(r"\W+", "-", request.node.name).removeprefix("test_").strip("-")
     name = f"{request.path.stem.removeprefix('test_')}-{test}"
 
     def save_picture(page: Page, suffix: str = "") -> None:
+        if os.environ.get("CILF_SCREENSHOTS") != "1":
+            return
+        SCREENSHOTS.mkdir(exist_ok=True)
         page.screenshot(path=SCREENSHOTS / f"{name}{suffix}.png", full_page=True, animations="disabled")
 
     return save_picture

@@ -16,7 +16,7 @@ from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from matplotlib.cbook import get_sample_data
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Route
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Request
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +32,7 @@ CHROMIUM_FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
@@ -131,18 +132,15 @@ def wait_until(true: Callable[[], bool]) -> bool:
 
 
 def keep_to(site: Site, context: BrowserContext) -> list[str]:
-    """Let the browser speak with the page's own host alone; gives the list in which other addresses collect."""
+    """The list in which the addresses that a window asks for collect, but for those of the page's own host: no other
+    can be reached (`CHROMIUM_FLAGS`)."""
     foreign: list[str] = []
 
-    def guard(route: Route) -> None:
-        address = route.request.url
-        if address.startswith((site.address, "data:", "blob:")):
-            route.continue_()
-        else:
-            foreign.append(address)
-            route.abort()
+    def note(request: Request) -> None:
+        if not request.url.startswith((site.address, "data:", "blob:")):
+            foreign.append(request.url)
 
-    context.route("**/*", guard)
+    context.on("request", note)
     return foreign
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
-from tests.browser.conftest import visits
+from tests.browser.conftest import SCHEMES, visits
 from tests.browser.live_clip import beside, numbered, swaying, write_y4m
 from tests.browser.running import PATIENCE_S, Site, findings, launch_browser, wait_until
 
@@ -171,7 +171,7 @@ def test_without_a_camera_the_page_says_what_to_do(
     shoot(page)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_two_faces_in_a_narrow_window(
     playwright: Playwright,
     site: Site,

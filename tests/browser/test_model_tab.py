@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from cilf.checkpoint import CARD, CONFIG, REPORT, WEIGHTS, bundled
+from cilf.checkpoint import CARD, CONFIG, GRAPH, REPORT, WEIGHTS, bundled
+from tests.browser.conftest import SCHEMES
 from tests.browser.running import PATIENCE_S, Site, findings, keep_to, open_page, serve
 
 expect.set_options(timeout=1000 * PATIENCE_S)
@@ -44,7 +45,7 @@ def weights(tmp_path: Path) -> Path:
     """A copy of the bundled weights, with a card that tries to fetch and to run something."""
     folder = tmp_path / "my-weights"
     folder.mkdir()
-    for name in (CONFIG, WEIGHTS, REPORT):
+    for name in (CONFIG, WEIGHTS, GRAPH, REPORT):
         shutil.copy(bundled() / name, folder / name)
     (folder / CARD).write_text(
         "---\nlicense: other\n---\n# My <b>weights</b>\n\n![a face](https://example.org/face.png)\n\n"
@@ -85,10 +86,8 @@ def test_the_api_page_shows_how_to_call_the_endpoints(visit: Visit) -> None:
     expect(page.locator(".api-docs")).to_contain_text("gradio_client")
 
 
-def test_wrong_weights_leave_the_old_ones_in_use(
-    own_page: Callable[[], Page], shoot: Shoot, tmp_path: Path
-) -> None:
-    page = own_page()
+def test_wrong_weights_leave_the_old_ones_in_use(visit: Visit, shoot: Shoot, tmp_path: Path) -> None:
+    page = visit()
     show(page)
     (tmp_path / "empty").mkdir()
     load(page, tmp_path / "empty")
@@ -143,7 +142,7 @@ def test_a_page_for_all_leaves_the_weights_to_its_owner(
     shoot(page)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_model_tab_in_a_narrow_window(visit: Visit, shoot: Shoot, scheme: str) -> None:
     page = visit(viewport={"width": 360, "height": 740}, color_scheme=scheme)
     show(page)

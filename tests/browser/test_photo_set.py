@@ -18,6 +18,7 @@ from skimage.data import astronaut
 from cilf import AgeEstimator
 from cilf.demo.photo_set.views import SENDERS
 from cilf.photo_set.results import COLUMNS
+from tests.browser.conftest import SCHEMES
 from tests.browser.running import HOPPER, PATIENCE_S, Site, findings
 
 expect.set_options(timeout=1000 * PATIENCE_S)
@@ -251,7 +252,7 @@ def test_dropping(visit: Visit) -> None:
     expect(page.locator("#photo-set [data-part=failure-list]")).to_contain_text("dropped.png")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_narrow_window_needs_no_sideways_scrolling(
     visit: Visit, shoot: Shoot, album: list[Path], scheme: str
 ) -> None:
@@ -265,9 +266,9 @@ def test_a_narrow_window_needs_no_sideways_scrolling(
     shoot(page)
 
 
-def test_dark_mode(visit: Visit, shoot: Shoot, holiday: Path) -> None:
+def test_dark_mode(visit: Visit, shoot: Shoot, album: list[Path]) -> None:
     page = opened(visit, color_scheme="dark")
-    page.set_input_files("#photo-set [data-part=folder]", holiday)
+    give(page, album[:2])
     wait_for_end(page)
     for area in ("body", "#photo-set .cilf-card"):
         colour = page.locator(area).first.evaluate("e => getComputedStyle(e).backgroundColor")

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,15 @@ def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def photo() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+
+
+@contextmanager
+def blocks() -> Iterator[gr.Blocks]:
+    """What a tab is built in, without the web application of a whole page, whose routes take a quarter of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradio.routes.App.create_app", lambda *_, **__: None)
+        with gr.Blocks(analytics_enabled=False) as page:
+            yield page
 
 
 def hosting(estimator: Any) -> ModelHost:

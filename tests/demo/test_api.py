@@ -35,6 +35,7 @@ from cilf.errors import PhotoError
 from cilf.photo_set.results import COLUMNS
 from cilf.similarity.scores import NEUTRAL
 from tests.browser.running import Site, serve
+from tests.demo.conftest import blocks
 from tests.stand_in import FakeEstimator, make_face
 
 Answer = TypeVar("Answer")
@@ -96,7 +97,7 @@ class TestBounds:
 
     @pytest.fixture
     def endpoints(self) -> Iterator[Endpoints]:
-        with gr.Blocks(analytics_enabled=False):
+        with blocks():
             yield Endpoints(ModelHost(FakeEstimator), lambda session: None)  # still loading
 
     def test_a_set_has_so_many_files_at_most(self, endpoints: Endpoints) -> None:
@@ -118,7 +119,7 @@ class TestBounds:
         monkeypatch.setattr(api_inputs, "read", lambda *_: pytest.fail("the photo was read"))
         host = ModelHost(lambda: FakeEstimator([make_face()]))
         host.start()
-        with gr.Blocks(analytics_enabled=False):
+        with blocks():
             endpoints = Endpoints(host, lambda session: None)
         for endpoint in (Endpoints.predict, Endpoints.similarity):
             with pytest.raises(gr.Error, match=words):
@@ -131,7 +132,7 @@ class TestBounds:
         good = "data:image/png;base64," + base64.b64encode((tmp_path / "good.png").read_bytes()).decode()
         host = ModelHost(lambda: FakeEstimator([make_face()]))
         host.start()
-        with gr.Blocks(analytics_enabled=False):
+        with blocks():
             endpoints = Endpoints(host, lambda session: None)
         records = json.loads(endpoints.predict_set(["http://[x/a.png", "/gradio_api/file=%00", good]))
         assert [record["status"] for record in records] == ["unreadable", "unreadable", "accepted"]
@@ -158,7 +159,7 @@ class TestBounds:
         monkeypatch.setattr(api_inputs, "fetch", fetch)
         host = ModelHost(FakeEstimator)
         host.start()
-        with gr.Blocks(analytics_enabled=False):
+        with blocks():
             endpoints = Endpoints(host, lambda session: None)
         for _ in range(2):
             endpoints.predict_set(["http://pictures.example/a.png"] * 3)
@@ -182,6 +183,7 @@ class TestBounds:
         assert visitors.isdisjoint(each.concurrency_id for each in programs)
 
 
+@pytest.mark.slow
 class TestGradioClient:
     def test_predict(self, client: Client, site: Site, family: Path, faces: list[FacePrediction]) -> None:
         records = json.loads(client.predict(handle_file(family), PROMPTS, api_name="/predict"))
@@ -304,6 +306,7 @@ def run(work: Coroutine[Any, Any, Answer]) -> Answer:
         return pool.submit(asyncio.run, work).result()
 
 
+@pytest.mark.slow
 class TestMcp:
     def call(self, site: Site, tool: str, arguments: dict[str, Any]) -> CallToolResult:
         async def called() -> CallToolResult:

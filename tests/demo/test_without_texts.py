@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 
 from cilf import AgeEstimator
+from cilf.checkpoint import load
 from cilf.demo import texts
 from cilf.demo.model import evidence
 from cilf.demo.model.side_by_side import bundled_reports, side_by_side
@@ -18,14 +18,14 @@ from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
 from tests import tiny
-from tests.demo.conftest import request, send
+from tests.demo.conftest import blocks, request, send
 
 ROW = {"mae": 4.6437, "mae_range": [4.44, 4.83], "cs5": 0.661, "interval": {"coverage": 0.888}}
 
 
 @pytest.fixture(scope="module")
 def estimator(tmp_path_factory: pytest.TempPathFactory) -> AgeEstimator:
-    return AgeEstimator.from_pretrained(tiny.mtmsa_checkpoint(tmp_path_factory.mktemp("mtmsa")))
+    return AgeEstimator(load(tiny.mtmsa_checkpoint(tmp_path_factory.mktemp("mtmsa"))))
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def tab(estimator: AgeEstimator) -> Iterator[PhotoTab]:
     host = ModelHost(lambda: estimator)
     host.start()
     host.get()
-    with gr.Blocks(analytics_enabled=False):
+    with blocks():
         yield PhotoTab(host, Visits())
 
 

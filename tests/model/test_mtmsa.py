@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def estimator(folder: Path) -> AgeEstimator:
-    return AgeEstimator.from_pretrained(folder)
+    return AgeEstimator(load(folder))
 
 
 def head() -> GaussianHead:

@@ -153,6 +153,7 @@ def paths(tmp_path: Path, grace_hopper: np.ndarray) -> list[Path]:
     return [tmp_path / name for name in ("0.jpg", "1.png", "2.jpg", "3.jpg", "4.jpg")]
 
 
+@pytest.mark.slow
 class TestWorkers:
     @pytest.fixture(autouse=True)
     def at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +270,7 @@ class TestWorkers:
 def test_ages_are_those_of_single_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "FEW", 0)
     estimator = cilf.AgeEstimator.from_pretrained()
-    photos = list(generated_photos(24, broken=(7,)))
+    photos = list(generated_photos(12, broken=(7,)))
     for name, content in photos:
         (tmp_path / name).write_bytes(content)
     prompts = ["a child", "an old woman"]

@@ -53,6 +53,7 @@ def test_another_configuration_makes_it_unknown(copy: Path, monkeypatch: pytest.
         AgeEstimator.from_pretrained(copy)
 
 
+@pytest.mark.slow
 def test_a_sound_checkpoint_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny.mtmsa_checkpoint(tmp_path / "tiny")
     monkeypatch.chdir(tmp_path)  # where no package lies

@@ -6,9 +6,7 @@ Every photo is opened, its largest face found and each view cut out as the estim
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from tqdm import tqdm
 
 from cilf.checkpoint import Checkpoint
 from cilf.errors import PhotoError
-from cilf.face.finder import FaceFinder
 from cilf.face.images import open_photo
 from cilf.face.pyramid import Pyramid
 from cilf.face.views import FIRST, View, crop_views
@@ -27,7 +24,7 @@ from cilf.inference.outputs import CropOutputs, Network
 from cilf.inference.predictive import PredictiveConfig
 from cilf.model.base import AgeModel
 from train.data.datasets import DatasetError, Sample
-from train.data.prepare_crops import main_face
+from train.data.prepare_crops import finder, main_face, spread
 from train.fit.provenance import weights_sha256
 
 log = logging.getLogger(__name__)
@@ -189,44 +186,21 @@ def _batches(cuts: Iterator[Cut]) -> Iterator[list[Cut]]:
 def _cut_out(samples: Sequence[Sample], views: tuple[View, ...], size: int, processes: int) -> Iterator[Cut]:
     """Each sample with its views' crops, and whether a face was detected."""
     jobs = [(sample, views, size) for sample in samples]
-    for sample, result in zip(
-        samples, tqdm(_run(jobs, processes), total=len(jobs), desc="views"), strict=True
-    ):
+    cuts = tqdm(spread(_cut, jobs, processes, chunk=PHOTOS), total=len(jobs), desc="views")
+    for sample, result in zip(samples, cuts, strict=True):
         if isinstance(result, str):
             log.warning("left out: %s", result)
             continue
         yield sample, *result
 
 
-Job = tuple[Sample, tuple[View, ...], int]
-
-
-def _run(jobs: Sequence[Job], processes: int) -> Iterator[tuple[np.ndarray, bool] | str]:
-    if processes == 1:
-        _start_worker()
-        yield from map(_cut, jobs)
-        return
-    # Spawned, because a fork of a process in which a detector's threads run may hang or crash.
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker) as pool:
-        yield from pool.map(_cut, jobs, chunksize=PHOTOS)
-
-
-_finder: FaceFinder | None = None  # one per worker process: a detector cannot be sent to another
-
-
-def _start_worker() -> None:
-    global _finder
-    _finder = FaceFinder()
-
-
-def _cut(job: Job) -> tuple[np.ndarray, bool] | str:
+def _cut(job: tuple[Sample, tuple[View, ...], int]) -> tuple[np.ndarray, bool] | str:
     sample, views, size = job
-    assert _finder is not None
     try:
         photo = open_photo(sample.path)
     except PhotoError as error:
         return str(error)
-    face = main_face(photo, _finder)
+    face = main_face(photo, finder())
     pyramid = Pyramid.of(photo)
     crops = np.concatenate([crop_views(pyramid, [face], view, size) for view in views])
     return crops, face.keypoints is not None

@@ -36,6 +36,7 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from cilf.checkpoint import read_config
     from train.data.prepare_crops import prepare
     from train.evaluate.measurement import full_table, measure
     from train.evaluate.report import write
@@ -50,9 +51,11 @@ def _run(options: argparse.Namespace) -> int:
     output = options.output or folder / "checkpoint"
     photos, splits = dict(read_data(options.data)), read_splits(options.split)
     recipes = {stage.name: read_recipe(stage.recipe) for stage in pipeline.stages}
-    for name in dict.fromkeys(name for recipe in recipes.values() for name in recipe.shares):
+    names = dict.fromkeys(name for recipe in recipes.values() for name in recipe.shares)
+    for name in names:
         if name not in photos:
             raise UsageError(f"the pipeline {pipeline.name} learns from {name} too; give it as --data")
+    for name in names:
         cache = options.cache / name
         prepare(photos[name], cache, pipeline.crop_size, pipeline.margin, options.processes)
     checkpoints: dict[str, Path] = {}
@@ -61,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
         data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
         checkpoints[stage.name] = output if stage is pipeline.stages[-1] else run / "checkpoint"
         _train(stage, recipe, data, run, checkpoints, options.processes)
-    if pipeline.export:
+    if pipeline.export and read_config(output).graph is None:
         onnx_export.export(output)
     dataset, part = next(iter(recipe.shares)), "test" if options.test else "tune"
     _, report = measure(output, select(photos[dataset], splits, part), part)

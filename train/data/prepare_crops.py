@@ -8,11 +8,13 @@ without inventing pixels. The crops are for training and calibration alone; `eva
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -26,6 +28,9 @@ from train.data.face_mesh import FaceMesh, FaceMeshError
 from train.data.shards import write_shards
 
 log = logging.getLogger(__name__)
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 PIECE = 2048  # crops that a process measures with one mesh
 
@@ -86,13 +91,25 @@ def aligned(
     Leaves out, with a warning, a sample whose picture cannot be read.
     """
     jobs = [(sample, size, margin) for sample in samples]
+    crops = tqdm(spread(_crop, jobs, processes, chunk=64), total=len(jobs), desc=label)
+    for sample, result in zip(samples, crops, strict=True):
+        if isinstance(result, str):
+            log.warning("left out: %s", result)
+            continue
+        yield sample, *result
+
+
+def spread(
+    work: Callable[[Job], Result], jobs: Sequence[Job], processes: int, chunk: int = 1
+) -> Iterator[Result]:
+    """The results of the jobs in their order, by so many processes, which get `chunk` jobs at once; one is this process
+    itself."""
+    if processes == 1:
+        yield from map(work, jobs)
+        return
     # Spawned, because a fork of a process in which MediaPipe's threads run may hang or crash.
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker) as pool:
-        for sample, result in zip(samples, tqdm(_run(pool, jobs), total=len(jobs), desc=label), strict=True):
-            if isinstance(result, str):
-                log.warning("left out: %s", result)
-                continue
-            yield sample, *result
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        yield from pool.map(work, jobs, chunksize=chunk)
 
 
 def main_face(photo: np.ndarray, finder: FaceFinder) -> Face:
@@ -106,26 +123,17 @@ def _area(face: Face) -> float:
     return (x1 - x0) * (y1 - y0)
 
 
-_finder: FaceFinder | None = None  # one per worker process: MediaPipe's detector cannot be sent to another
-
-
-def _start_worker() -> None:
-    global _finder
-    _finder = FaceFinder()
-
-
-def _run(
-    pool: ProcessPoolExecutor, jobs: list[tuple[Sample, int, int]]
-) -> Iterator[tuple[np.ndarray, bool] | str]:
-    return pool.map(_crop, jobs, chunksize=64)
+@cache
+def finder() -> FaceFinder:
+    """This process' own: a detector cannot be sent to another."""
+    return FaceFinder()
 
 
 def _crop(job: tuple[Sample, int, int]) -> tuple[np.ndarray, bool] | str:
     sample, size, margin = job
-    assert _finder is not None
     try:
         photo = open_photo(sample.path)
-        face = main_face(photo, _finder)
+        face = main_face(photo, finder())
     except PhotoError as error:
         return str(error)
     return align(photo, face, size, margin), face.keypoints is not None
@@ -160,11 +168,9 @@ def measured(crops: Path, count: int, margin: int, processes: int) -> list[list[
     """`FaceMesh.measure` of the first `count` crops of a file. Raises FaceMeshError."""
     FaceMesh()  # fails here rather than in another process
     pieces = [(crops, first, min(first + PIECE, count), margin) for first in range(0, count, PIECE)]
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        progress = tqdm(
-            pool.map(_measure, pieces), total=len(pieces), desc=f"{crops.parent.name}: expression"
-        )
-        return [row for rows in progress for row in rows]
+    measures = spread(_measure, pieces, processes)
+    progress = tqdm(measures, total=len(pieces), desc=f"{crops.parent.name}: expression")
+    return [row for rows in progress for row in rows]
 
 
 def _measure(piece: tuple[Path, int, int, int]) -> list[list[float] | None]:

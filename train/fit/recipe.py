@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -215,6 +216,7 @@ def _model_config(table: dict[str, Any]) -> ModelConfig:
     return ModelConfig(ClipConfig(architecture, token_ids=ids, words=words, **options), prompts, fusion)
 
 
+@cache
 def _captions_vocabulary() -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Token ids of everything a training caption can say and of some words more, and the words of the captions."""
     tokenizer = open_clip.SimpleTokenizer(context_length=77)

@@ -191,8 +191,10 @@ def prompt_only(
 @torch.no_grad()
 def mean_text(model: CILF, prompts: Callable[[int], Sequence[str]]) -> Float[Tensor, "age embed"]:
     """Mean unit text embedding of each age's prompts, for the ages from 0 to 100, unit length."""
-    each = [model.towers.encode_text(list(prompts(age))).mean(dim=0) for age in range(101)]
-    return F.normalize(torch.stack(each), dim=-1)
+    texts_of_age = [list(prompts(age)) for age in range(101)]
+    encoded = model.towers.encode_text([text for each in texts_of_age for text in each])
+    means = [rows.mean(dim=0) for rows in encoded.split(list(map(len, texts_of_age)))]
+    return F.normalize(torch.stack(means), dim=-1)
 
 
 def fit_row(

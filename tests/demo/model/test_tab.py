@@ -16,12 +16,12 @@ from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.server.settings import Settings
 from cilf.errors import WeightsError
 from cilf.hub import Progress
-from tests.demo.conftest import hosting
+from tests.demo.conftest import blocks, hosting
 from tests.stand_in import Documented
 
 
 def model_tab_of(host: ModelHost, load: Callable[..., Estimator], settings: Settings) -> ModelTab:
-    with gr.Blocks(analytics_enabled=False):
+    with blocks():
         return ModelTab(host, load, settings, panel(), gr.Timer())
 
 
@@ -143,7 +143,7 @@ def test_an_error_names_what_stays_in_use() -> None:
 )
 def test_a_page_for_others_has_no_way_to_load_weights(settings: Settings) -> None:
     host = hosting(Documented("old"))
-    with gr.Blocks(analytics_enabled=False) as page:
+    with blocks() as page:
         tab = ModelTab(host, lambda *_: Documented("new"), settings, panel(), gr.Timer())
     assert not page.fns
     assert not hasattr(tab, "button")

@@ -20,7 +20,7 @@ from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
 from cilf.errors import WeightsError
 from cilf.prediction import FacePrediction
-from tests.demo.conftest import file_payload, request, send, wait_for
+from tests.demo.conftest import blocks, file_payload, request, send, wait_for
 from tests.stand_in import FakeEstimator, make_face
 from train.data.captions import RACES
 
@@ -40,7 +40,7 @@ def tab(estimator: FakeEstimator, visits: Visits) -> Iterator[PhotoTab]:
     host = ModelHost(lambda: estimator)
     host.start()
     host.get()
-    with gr.Blocks(analytics_enabled=False):
+    with blocks():
         yield PhotoTab(host, visits)
 
 
@@ -230,7 +230,7 @@ def test_what_is_no_longer_in_view_is_not_kept_by_gradio(
     host = ModelHost(lambda: estimator)
     host.start()
     visits = Visits()
-    with gr.Blocks(analytics_enabled=False):
+    with blocks():
         tab = PhotoTab(host, visits, forgotten.append)
     last(send(tab, file, "a child", request()))
     forgotten.clear()
@@ -367,7 +367,7 @@ def test_a_photo_that_had_to_make_room_is_said_to_be_forgotten(
     Image.fromarray(photo).save(other)
     host = ModelHost(lambda: estimator)
     host.start()
-    with gr.Blocks(analytics_enabled=False):
+    with blocks():
         tab = PhotoTab(host, Visits(max_bytes=1))
     answers = send(tab, file, "a child", request())
     newest = send(tab, other, "a child", request("another"))
@@ -427,7 +427,7 @@ def test_a_photo_that_comes_before_the_model_waits_for_it(file: Path) -> None:
 
     host = ModelHost(load)
     host.start()
-    with gr.Blocks(analytics_enabled=False):
+    with blocks():
         tab = PhotoTab(host, Visits())
     answers = send(tab, file, "a child", request())
     assert texts.MODEL_FIRST in next(answers)[tab.message]
@@ -441,6 +441,6 @@ def test_a_missing_model_is_said_at_every_photo(file: Path) -> None:
 
     host = ModelHost(load)
     host.start()
-    with gr.Blocks(analytics_enabled=False):
+    with blocks():
         tab = PhotoTab(host, Visits())
     assert "is empty" in last(send(tab, file, "a child", request()))[tab.message]

@@ -314,6 +314,7 @@ class TestSet:
         assert "is empty" in Visitor(PhotoSets(host)).photo("a.png", png(1), 0)["problem"]
 
 
+@pytest.mark.slow
 class TestLargeSets:
     """From some photos on, worker processes find the faces."""
 
@@ -532,6 +533,7 @@ def real() -> PhotoSets:
     return PhotoSets(hosting(AgeEstimator.from_pretrained()))
 
 
+@pytest.mark.slow
 def test_forty_photos_two_of_them_broken(real: PhotoSets) -> None:
     visitor = Visitor(real)
     for place, (name, content) in enumerate(generated_photos(40, broken=(7, 23))):

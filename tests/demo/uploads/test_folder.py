@@ -44,6 +44,7 @@ def start(temporary: Path) -> tuple[subprocess.Popen[str], Path]:
     return process, Path(process.stdout.readline().strip())
 
 
+@pytest.mark.slow
 def test_a_start_removes_what_a_killed_program_left(tmp_path: Path) -> None:
     living, in_use = start(tmp_path)
     killed, left = start(tmp_path)
@@ -84,6 +85,7 @@ def test_a_clock_that_is_set_costs_no_upload_and_keeps_none(tmp_path: Path, jump
     assert not upload.exists()
 
 
+@pytest.mark.slow
 def test_gradio_has_a_folder_of_ours_alone(tmp_path: Path) -> None:
     """In a process of its own: the folder is chosen when the page's program is imported."""
     environment = os.environ | {"TMPDIR": str(tmp_path)}

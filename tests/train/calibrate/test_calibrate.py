@@ -83,6 +83,12 @@ def fitted(outputs: ViewOutputs, predictive: PredictiveConfig = MEDIAN) -> list[
     return [replace(fold, errors=with_levels(fold.errors, factors)) for fold in folds]
 
 
+@pytest.fixture
+def quick_calibration(quick_calibration: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As elsewhere, with as many steps as the error ensemble needs to learn something."""
+    monkeypatch.setattr("train.calibrate.error_ensemble.STEPS", 60)
+
+
 def test_near_duplicates_lie_in_one_fold() -> None:
     fold = fold_of([f"g{index // 2}" for index in range(200)])
     assert (fold[::2] == fold[1::2]).all()
@@ -143,7 +149,7 @@ def test_the_first_view_chosen_is_the_one_that_tells_most() -> None:
 
 @pytest.mark.usefixtures("quick_calibration")
 def test_intervals_hold_what_they_promise_at_every_level() -> None:
-    known, cal, other = faces(400, 6, narrow=1.5), faces(800, 7, narrow=1.5), faces(2000, 8, narrow=1.5)
+    known, cal, other = faces(400, 6, narrow=1.5), faces(800, 7, narrow=1.5), faces(1000, 8, narrow=1.5)
     folds = fitted(known)
     rule = CorrectionConfig(epsilon=3.0, max_views=3)
     edges = choose_edges(cross_forecast(folds, rule, MEDIAN))
@@ -167,7 +173,10 @@ def test_few_calibration_photos_are_unlike_themselves() -> None:
 
 
 @pytest.mark.usefixtures("quick_calibration")
-def test_a_checkpoint_is_calibrated_from_photos_and_again_from_what_was_stored(tmp_path: Path) -> None:
+def test_a_checkpoint_is_calibrated_from_photos_and_again_from_what_was_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.calibrate.error_ensemble.STEPS", 5)
     made, model = photos(tmp_path), tiny.model()
     first = calibrate(model, RECIPE, made, tmp_path / "views", step=3)
     for sample in made.held:
@@ -198,7 +207,10 @@ def test_outputs_are_those_of_the_model_for_each_view(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_calibration")
-def test_a_sweep_reads_every_control_from_the_same_outputs(tmp_path: Path) -> None:
+def test_a_sweep_reads_every_control_from_the_same_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.studies.correction_sweep.THRESHOLDS", 4)
     known, test = faces(300, 10), faces(200, 11)
     config = replace(
         tiny.CHECKPOINT,

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from cilf import AgeEstimator
-from cilf.checkpoint import read_config
-from tests.train.test_pipeline import RECIPE, work  # noqa: F401 - a fixture
+from cilf.checkpoint import load, read_config
+from tests.train.recipes import RECIPES
 from train.__main__ import main
 
 pytestmark = [pytest.mark.usefixtures("quick_calibration"), pytest.mark.training]
 
+RECIPE = RECIPES["cilf"]
 DISTILLED = RECIPE.replace("[loss]\n", "[loss]\ndistillation = 0.5\n").replace("epochs = 2", "epochs = 1")
 
 
 @pytest.fixture
-def arguments(work: Path) -> list[str]:  # noqa: F811
+def arguments(work: Path) -> list[str]:
     """The command for a pipeline of two stages: the second starts from the first, learns from it, and is averaged."""
     (work / "first.toml").write_text(RECIPE)
     (work / "second.toml").write_text(DISTILLED)
@@ -39,7 +39,7 @@ averaging = true
 
 def test_a_pipeline_makes_a_checkpoint_and_goes_on_where_it_stopped(
     arguments: list[str],
-    work: Path,  # noqa: F811
+    work: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     checkpoint = work / "runs" / "checkpoint"
@@ -50,7 +50,7 @@ def test_a_pipeline_makes_a_checkpoint_and_goes_on_where_it_stopped(
     assert training["start"]["recipe"]["fit"]["epochs"] == 2
     assert len(training["teachers"]) == 1
     assert 0 <= training["share_of_start"] < 1
-    assert "model-index" in AgeEstimator.from_pretrained(checkpoint).card
+    assert "model-index" in load(checkpoint).card
 
     files = [checkpoint / "model.safetensors", work / "runs" / "first" / "state.pt"]
     before = [file.stat().st_mtime_ns for file in files]
@@ -66,7 +66,7 @@ def test_a_pipeline_makes_a_checkpoint_and_goes_on_where_it_stopped(
 
 def test_every_data_set_of_the_recipes_is_asked_for(
     arguments: list[str],
-    work: Path,  # noqa: F811
+    work: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (work / "first.toml").write_text(RECIPE + "[data.all-age-faces]\nshare = 1.0\n")

@@ -275,6 +275,7 @@ def test_labels_of_another_kind_are_one_sentence(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_crop_cache_learns_labels_that_came_later(tmp_path: Path, grace_hopper: np.ndarray) -> None:
     """FACES gets exact ages when `ages.csv` is put there: the faces need not be cut out again."""
     root = tmp_path / "FACES"

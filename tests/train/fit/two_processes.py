@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tests.train.made_up import FIT, RECIPE, subset
+from train.__main__ import main as command
 from train.data.datasets import DatasetError
 from train.fit.distributed import ProcessError, gather, start_processes
 from train.fit.logger import Watch
@@ -84,6 +85,10 @@ def main(folder: Path) -> None:
         found["stopped"] = said(lambda: fit(SHORT, [data], data, folder / "stopped"))
     resumed = fit(SHORT, [data], data, folder / "stopped", resume=True).state_dict()
     found["resumed"] = all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+    files = ["--cache", str(folder / "crops"), "--split", str(folder / "split.csv")]
+    recipe = ["--recipe", str(folder / "tiny.toml")]
+    found["command"] = command(["fit", *recipe, *files, "--output", str(folder / "command")])
 
     odd = replace(SHORT, fit=replace(SHORT.fit, batch_size=6))
     found["odd"] = said(lambda: fit(odd, [data], data, folder / "odd"))

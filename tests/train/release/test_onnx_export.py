@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from tests.inference.test_onnx_runtime import agree, random_crops
 from train.__main__ import main
 from train.release.onnx_export import export, graph
 
+pytestmark = pytest.mark.slow
+
 
 def mixed(make: Callable[[], AgeModel], seed: int) -> AgeModel:
     """A model with weights, and statistics of its batches, that no other seed gives."""
@@ -32,15 +35,24 @@ def mixed(make: Callable[[], AgeModel], seed: int) -> AgeModel:
     return model
 
 
-@pytest.fixture(scope="module", params=[tiny.model, tiny.bounded_model, tiny.mtmsa, tiny.lra_gnn, tiny.mcgrl])
+UNBOUNDED = pytest.param(tiny.model, marks=pytest.mark.long)  # as checkpoints were trained before
+
+
+@pytest.fixture(scope="module", params=[UNBOUNDED, tiny.bounded_model, tiny.mtmsa, tiny.lra_gnn, tiny.mcgrl])
 def make(request: pytest.FixtureRequest) -> Callable[[], AgeModel]:
     function: Callable[[], AgeModel] = request.param
     return function
 
 
-@pytest.fixture(scope="module")
-def exported(make: Callable[[], AgeModel]) -> Graph:
+@cache
+def graph_of(make: Callable[[], AgeModel]) -> Graph:
+    """Exported once: that takes seconds."""
     return graph(mixed(make, 1), mirror=True)
+
+
+@pytest.fixture
+def exported(make: Callable[[], AgeModel]) -> Graph:
+    return graph_of(make)
 
 
 @torch.no_grad()
@@ -70,7 +82,11 @@ def test_a_checkpoints_graph_holds_the_texts_of_the_ages(
     def no_ages(_: TextTower) -> None:
         raise AssertionError("the text tower ran")
 
-    save(tmp_path, tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
+    config = replace(tiny.CHECKPOINT, model=tiny.BOUNDED)
+    save(tmp_path, tiny.bounded_model(), tiny.ensemble(), config)
+    monkeypatch.setattr(
+        "train.release.onnx_export.graph", lambda model, *, mirror: graph_of(tiny.bounded_model)
+    )
     export(tmp_path)
     checkpoint = load(tmp_path)
     monkeypatch.setattr(TextTower, "encode_ages", no_ages)

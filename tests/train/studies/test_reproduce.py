@@ -13,7 +13,7 @@ from PIL import Image
 from cilf.checkpoint import load, save
 from tests import tiny
 from tests.train import made_up
-from tests.train.test_pipeline import RECIPE
+from tests.train.recipes import RECIPES
 from train.__main__ import main
 from train.data.datasets import DatasetError, Sample
 from train.data.protocols import protocol
@@ -37,7 +37,7 @@ def work(tmp_path: Path, grace_hopper: np.ndarray, eileen_collins: np.ndarray) -
         for photo in range(3):
             chip = chips[person % 2].resize((160, 160)).rotate(person + photo - 6)
             chip.save(folder / f"{person:03}A{4 * person + photo:02}.JPG", "JPEG")
-    (tmp_path / "tiny.toml").write_text(RECIPE.replace("epochs = 2", "epochs = 1"))
+    (tmp_path / "tiny.toml").write_text(RECIPES["cilf"].replace("epochs = 2", "epochs = 1"))
     return tmp_path
 
 

@@ -121,20 +121,23 @@ def test_paired_gain_knows_a_gain_from_chance() -> None:
 
 @pytest.mark.training
 def test_every_row_is_fitted_once_and_compared(tmp_path: Path) -> None:
+    """What is fitted on the towers must not have moved them: every row stands on the same ones."""
     recipe = replace(RECIPE, fit=replace(RECIPE.fit, sizes=((0.0, 64),)))
     data = {"train": [subset(32)], "held": [subset(16)], "tune": [subset(16)], "test": [subset(24)]}
     trained, features = frozen_towers(recipe, data, tmp_path, epochs=1)
     assert features["test"].image.shape[:2] == (2, 24)
-    found = ablate(recipe, trained, features, tmp_path, seeds=2, steps=3)
+    before = {key: value.clone() for key, value in trained.state_dict().items()}
+    found = ablate(recipe, trained, features, tmp_path, seeds=1, steps=3)
+    assert all(torch.equal(value, before[key]) for key, value in trained.state_dict().items())
     names = [row["name"] for row in found["rows"]]
     assert set(ROWS) | {"prompt-only", "+ correction"} == set(names)
     for row in found["rows"]:
         assert np.isfinite(row["test"]["mae"])
         assert row["name"] == "prompt-only" or row["test"]["gain"]["low"] <= row["test"]["gain"]["high"]
     stored = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")}
-    assert ablate(recipe, trained, features, tmp_path, seeds=2, steps=3) == found
+    assert ablate(recipe, trained, features, tmp_path, seeds=1, steps=3) == found
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")} == stored
-    prompts = compare_prompts(recipe, trained, features, tmp_path, seeds=1, steps=2)
+    prompts = compare_prompts(recipe, trained, features, tmp_path, seeds=2, steps=2)
     assert (
         len(prompt_table(prompts).splitlines())
         == len(table(found).splitlines()) - len(names) + len(FAMILIES) + 1
@@ -178,13 +181,3 @@ def test_features_of_other_photos_are_refused(tmp_path: Path) -> None:
         model.towers.clip.logit_scale.add_(1)
     with pytest.raises(DatasetError, match="another image tower"):
         extract(model, [data], stored)
-
-
-@pytest.mark.training
-def test_frozen_towers_stay_frozen(tmp_path: Path) -> None:
-    """What is fitted on them must not have moved them: every row stands on the same ones."""
-    data = {name: [subset(16)] for name in ("train", "held", "tune", "test")}
-    trained, features = frozen_towers(RECIPE, data, tmp_path, epochs=1)
-    before = {key: value.clone() for key, value in trained.state_dict().items()}
-    ablate(RECIPE, trained, features, tmp_path, seeds=1, steps=2)
-    assert all(torch.equal(value, before[key]) for key, value in trained.state_dict().items())

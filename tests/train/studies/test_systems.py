@@ -12,10 +12,9 @@ import torch
 from cilf.model.nodes import GridTrunk
 from tests import tiny
 from tests.train.made_up import subset
-from tests.train.test_grid_pipeline import MODELS, RECIPE
-from tests.train.test_pipeline import RECIPE as CILF_RECIPE
-from tests.train.test_pipeline import work  # noqa: F401 - a fixture
+from tests.train.recipes import RECIPES
 from train.__main__ import main
+from train.data.datasets import Sample
 from train.fit.recipe import read_recipe
 from train.studies.systems import end_to_end, frozen
 from train.studies.systems.frozen import CONTROL, ROWS, Grids, HeadRow, Run, extract, fit_row
@@ -61,16 +60,11 @@ def grids(count: int = 12) -> Grids:
 @pytest.fixture
 def recipes(tmp_path: Path) -> dict[str, str]:
     files = {}
-    for kind, options in MODELS.items():
+    for kind, text in RECIPES.items():
         path = tmp_path / f"{kind}.toml"
-        path.write_text(f'{RECIPE}kind = "{kind}"\n{options}')
+        path.write_text(text)
         files[kind] = str(path)
-    control = tmp_path / "control.toml"
-    model = 'kind = "lra-gnn"\nwidth = 16\nlayers = 0\nnodes = "all"\nhead = "distribution"\n[loss]\n'
-    control.write_text(RECIPE + model)
-    cilf = tmp_path / "cilf.toml"
-    cilf.write_text(CILF_RECIPE)
-    return files | {"control": str(control), "cilf": str(cilf)}
+    return files
 
 
 @pytest.mark.training
@@ -129,10 +123,20 @@ def test_end_to_end_rows_are_compared_on_the_same_photos() -> None:
 
 @pytest.fixture
 def small(recipes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Tiny systems and few rows."""
+    """Tiny systems and few rows; each checkpoint is measured once, however often a test asks for the table."""
     own = {"control": "control", "LRA-GNN": "lra-gnn", "MCGRL": "mcgrl", "CILF": "cilf"}
     monkeypatch.setattr(end_to_end, "RECIPES", {name: recipes[kind] for name, kind in own.items()})
     monkeypatch.setattr(end_to_end, "LOADED", {})
+    monkeypatch.setattr(end_to_end, "RUNS", 1)
+    measured = end_to_end.measured
+    results: dict[Path, Any] = {}
+
+    def measured_once(source: Path, samples: list[Sample]) -> Any:
+        if source not in results:
+            results[source] = measured(source, samples)
+        return results[source]
+
+    monkeypatch.setattr(end_to_end, "measured", measured_once)
     rows = {
         CONTROL: HeadRow(recipes["control"], ""),
         "LRA-GNN": HeadRow(recipes["lra-gnn"]),
@@ -147,7 +151,7 @@ def small(recipes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[
 @pytest.mark.training
 @pytest.mark.slow
 @pytest.mark.usefixtures("small", "quick_calibration")
-def test_one_command_makes_the_table(work: Path) -> None:  # noqa: F811
+def test_one_command_makes_the_table(work: Path) -> None:
     cache, split = ["--cache", str(work / "crops")], ["--split", str(work / "split.csv")]
     data = ["--data", f"utkface={work / 'UTKFace'}"]
     assert main(["prepare", *data, *cache, "--size", "48", "--margin", "6", "--processes", "1"]) == 0
