@@ -10,10 +10,12 @@ from typing import Any
 
 from cilf.demo.uploads import folder as upload_folder
 
-# Gradio and the Hub's library read these once, when they are imported: no usage counts leave this computer, and uploads
-# lie in a folder of our own.
+# Gradio and the Hub's library read these once: no usage counts leave this computer, uploads lie in a folder of our own,
+# and after a call Gradio does not sum up the last 10,000 ones, for a page of its own that is switched off.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
 os.environ.setdefault("GRADIO_TEMP_DIR", upload_folder.ours())
 
 import gradio as gr
@@ -30,7 +32,6 @@ from cilf.demo.photo_set.sets import PhotoSets
 from cilf.demo.photo_set.tab import PhotoSetTab, SetRoutes
 from cilf.demo.server import launch as serving
 from cilf.demo.server import tracebacks, zero_gpu
-from cilf.demo.server.line import give_way
 from cilf.demo.server.model_host import ModelHost, age_estimator
 from cilf.demo.server.sessions import SessionStore, Visits
 from cilf.demo.server.settings import Settings, read
@@ -86,7 +87,7 @@ def build_page(
             leave(session, visits, streams, sets)
             forget(session)
 
-        Endpoints(host, forget, partial(give_way, lambda: page._queue))
+        Endpoints(host, forget)
         # Not in line: a full one would turn them away, and nothing on the page asks again.
         at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         gr.on(

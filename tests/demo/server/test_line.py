@@ -1,15 +1,11 @@
 """Places in line: what one caller, and all programs, get of it."""
 
-import threading
-import time
-
 import gradio as gr
 import pytest
 from fastapi.testclient import TestClient
 
 from cilf.demo import limits
 from cilf.demo.server import gradio_patches
-from cilf.demo.server.line import give_way
 
 
 @pytest.fixture
@@ -60,24 +56,3 @@ def test_an_address_is_believed_where_the_proxy_s_header_is_named(
 
 def test_nobody_passes_the_line_by(page: gr.Blocks) -> None:
     assert TestClient(page.app).post("/gradio_api/run/answer", json={"data": []}).status_code == 404
-
-
-def test_a_program_lets_visitors_pass(page: gr.Blocks) -> None:
-    client = TestClient(page.app)
-    join(client, 1, "program")
-    give_way(lambda: page._queue)  # other programs are not waited for
-    join(client, 0, "visitor")
-    passing = threading.Thread(target=give_way, args=(lambda: page._queue,))
-    passing.start()
-    time.sleep(0.2)
-    assert passing.is_alive()
-    for line in page._queue.event_queue_per_concurrency_id.values():
-        line.queue.clear()
-    passing.join(60)
-    assert not passing.is_alive()
-
-
-def test_a_program_does_not_wait_for_ever(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "GIVE_WAY_S", 0.1)
-    join(TestClient(page.app), 0, "visitor")
-    give_way(lambda: page._queue)
