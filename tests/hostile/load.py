@@ -304,9 +304,14 @@ def _held(site: Site) -> tuple[float, int, int]:
 
 
 def _settled(site: Site, before: tuple[float, int, int]) -> tuple[float, int, int]:
-    """What is held once it is as before, or after `SETTLING_S`."""
+    """What is held once it is as before, or after `SETTLING_S`.
+
+    The page is asked for its configuration meanwhile: AnyIO ends threads that were idle for 10 seconds when another one
+    gets work (`WorkerThread.MAX_IDLE_TIME`).
+    """
     end = time.monotonic() + SETTLING_S
     while time.monotonic() < end and _left(before, _held(site)):
+        httpx.get(f"{site.address}/config").raise_for_status()
         time.sleep(1)
     return _held(site)
 

@@ -1,11 +1,15 @@
 """Places in line: what one caller, and all programs, get of it."""
 
+import asyncio
+from typing import Any
+
 import gradio as gr
 import pytest
 from fastapi.testclient import TestClient
 
 from cilf.demo import limits
 from cilf.demo.server import gradio_patches
+from cilf.demo.server.line import Unread
 
 
 @pytest.fixture
@@ -56,3 +60,32 @@ def test_an_address_is_believed_where_the_proxy_s_header_is_named(
 
 def test_nobody_passes_the_line_by(page: gr.Blocks) -> None:
     assert TestClient(page.app).post("/gradio_api/run/answer", json={"data": []}).status_code == 404
+
+
+def test_a_refusal_takes_a_moment(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    sleep = asyncio.sleep
+
+    async def rest(seconds: float, *result: Any) -> None:
+        rests.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    monkeypatch.setattr(limits, "REFUSAL_S", 7)
+    client = TestClient(page.app)
+    assert [join(client, 0, "me") for _ in range(5)] == [200] * 4 + [429]
+    assert rests.count(7) == 1
+
+
+def test_answers_that_nobody_fetches_are_dropped(page: gr.Blocks) -> None:
+    client, queue, now = TestClient(page.app), page._queue, [0.0]
+    unread = Unread(queue, seconds=60, clock=lambda: now[0])
+    for session in ("in line", "answered"):
+        join(client, 0, session)
+    for event in [each for each in queue.event_ids_to_events.values() if each.session_hash == "answered"]:
+        del queue.event_ids_to_events[event._id]  # as Gradio does
+    for now[0], kept in ((59.0, 2), (61.0, 2), (119.0, 2), (122.0, 1)):
+        unread.forget_old()
+        assert len(queue.pending_messages_per_session) == kept
+    assert {*queue.pending_messages_per_session} == {*queue.pending_event_ids_session} == {"in line"}
+    assert join(client, 0, "answered") == 200  # begins again
