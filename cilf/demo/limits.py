@@ -39,11 +39,12 @@ MAX_RATE = limit("MAX_RATE_MB", 32) * MEGABYTE
 REQUEST_S = limit("REQUEST_S", 60)
 
 # Photos of a zip file; files that the browser takes for a set, where who has more needs the command line; photos of a
-# set, and of all sets; zip files at once.
+# set, and of all sets; sets, one for each open page; zip files at once.
 MAX_MEMBERS = limit("MAX_ARCHIVE_PHOTOS", 10_000)
 MAX_SET_FILES = limit("MAX_SET_FILES", 10_000)
 MAX_SET_PHOTOS = limit("MAX_SET_PHOTOS", 50_000)
 MAX_ALL_PHOTOS = limit("MAX_ALL_PHOTOS", 200_000)
+MAX_SETS = limit("MAX_SETS", 10_000)
 MAX_ARCHIVES = limit("MAX_ARCHIVES", 8)
 
 # Files of a program's request. Bounds how long one request keeps other programs waiting.

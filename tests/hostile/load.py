@@ -120,13 +120,13 @@ class Client:
                 self._figures.refused["huge picture: no place in line"] += 1
 
     async def small_calls(self) -> None:
-        """216 small calls of one caller within seven seconds."""
+        """216 small calls of one caller within seven seconds, who does not wait for answers."""
         session = secrets.token_hex(8)
-        for _ in range(216):
-            await self._hostile(
-                "small calls", self._join("predict", ["data:image/png;base64,aGVsbG8=", None], session)
-            )
-            await asyncio.sleep(7 / 216)
+        data = ["data:image/png;base64,aGVsbG8=", None]
+        async with asyncio.TaskGroup() as calls:
+            for _ in range(216):
+                calls.create_task(self._hostile("small calls", self._join("predict", data, session)))
+                await asyncio.sleep(7 / 216)
 
     async def big_body(self) -> None:
         """Bodies of JSON a little under the limit, and over it."""
