@@ -162,3 +162,13 @@ def test_a_full_queue_asks_the_visitor_to_come_back(
     answer = TestClient(page.app).post("/gradio_api/queue/join", json=body)
     assert answer.status_code == status
     assert (answer.json()["detail"] == texts.BUSY) == (visibility == "private")
+
+
+def test_gradio_does_not_sum_up_its_calls() -> None:
+    """Gradio would do so after every call, for a page of its own, and keep who asked."""
+    with gr.Blocks(analytics_enabled=False) as page:
+        page.queue()
+    calls = [{"function": "predict", "status": "success", "process_time": 1.0}]
+    page._queue.events_recorded = 10_000
+    assert page._queue.compute_analytics_summary(calls) == {"functions": {}}
+    assert page._queue.ANALYTICS_MAX_EVENTS == 1
