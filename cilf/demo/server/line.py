@@ -1,5 +1,6 @@
 """Who gets a place in Gradio's line: no caller fills it for everybody, and answers are not kept for nobody."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -27,7 +28,10 @@ def is_full(queue: Queue, event: Event) -> bool:
 
 
 class Unread:
-    """Drops answers that nobody fetches, and what else Gradio keeps of their sessions: without end, of 2,000 at a time.
+    """Drops answers that nobody fetches, and what else Gradio keeps of their sessions.
+
+    Gradio keeps it without end, and of 2,000 sessions drops the oldest one, even where it still waits in line, and then
+    the error that follows ends the whole queue.
 
     Args:
         queue: Gradio's.
@@ -36,9 +40,10 @@ class Unread:
     """
 
     def __init__(
-        self, queue: Queue, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic
+        self, queue: Queue, seconds: float = 30.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._queue, self._seconds, self._clock = queue, seconds, clock
+        queue.pending_messages_per_session.max_size = sys.maxsize
         self._last = clock()
         self._idle: set[str] = set()
 

@@ -89,3 +89,13 @@ def test_answers_that_nobody_fetches_are_dropped(page: gr.Blocks) -> None:
         assert len(queue.pending_messages_per_session) == kept
     assert {*queue.pending_messages_per_session} == {*queue.pending_event_ids_session} == {"in line"}
     assert join(client, 0, "answered") == 200  # begins again
+
+
+def test_nobody_in_line_is_dropped_for_others(page: gr.Blocks) -> None:
+    queue = page._queue
+    queue.pending_messages_per_session.max_size = 2
+    gradio_patches.ask_to_come_back(page)
+    assert {join(TestClient(page.app), 0, f"visitor {number}") for number in range(5)} == {200}
+    queue.broadcast_estimations(page.fns[0].concurrency_id)
+    assert all(messages.qsize() for messages in queue.pending_messages_per_session.values())
+    assert len(queue.pending_messages_per_session) == 5
