@@ -26,7 +26,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from cilf.demo import texts
+from cilf.demo import limits, texts
 from cilf.demo.limits import MAX_ARCHIVE, MAX_PHOTO, shortened
 from cilf.demo.panel import panel
 from cilf.demo.photo_set import views
@@ -319,6 +319,7 @@ class SetRoutes:
             try:
                 return JSONResponse(await action(photo_set, request), headers={"Cache-Control": "no-store"})
             except CilfError as error:
+                await asyncio.sleep(limits.REFUSAL_S)
                 return JSONResponse({"problem": texts.sentence(error)}, 400)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody hears it
