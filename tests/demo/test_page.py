@@ -1,6 +1,7 @@
 """The whole page, as `app.py` puts it together."""
 
 import base64
+import gc
 import io
 import re
 import socket
@@ -172,3 +173,12 @@ def test_gradio_does_not_sum_up_its_calls() -> None:
     page._queue.events_recorded = 10_000
     assert page._queue.compute_analytics_summary(calls) == {"functions": {}}
     assert page._queue.ANALYTICS_MAX_EVENTS == 1
+
+
+def test_what_is_there_before_the_model_is_not_searched_for_circles() -> None:
+    model = FakeEstimator()
+    try:
+        assert app.load_first(lambda *_: model, None) is model
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()
