@@ -1,5 +1,6 @@
 """The page: `python app.py`, then open the printed address."""
 
+import gc
 import logging
 import os
 import signal
@@ -10,10 +11,12 @@ from typing import Any
 
 from cilf.demo.uploads import folder as upload_folder
 
-# Gradio and the Hub's library read these once, when they are imported: no usage counts leave this computer, and uploads
-# lie in a folder of our own.
+# Gradio and the Hub's library read these once: no usage counts leave this computer, uploads lie in a folder of our own,
+# and after a call Gradio does not sum up the last 10,000 ones, for a page of its own that is switched off.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
 os.environ.setdefault("GRADIO_TEMP_DIR", upload_folder.ours())
 
 import gradio as gr
@@ -30,8 +33,7 @@ from cilf.demo.photo_set.sets import PhotoSets
 from cilf.demo.photo_set.tab import PhotoSetTab, SetRoutes
 from cilf.demo.server import launch as serving
 from cilf.demo.server import tracebacks, zero_gpu
-from cilf.demo.server.line import give_way
-from cilf.demo.server.model_host import ModelHost, age_estimator
+from cilf.demo.server.model_host import Estimator, ModelHost, age_estimator
 from cilf.demo.server.sessions import SessionStore, Visits
 from cilf.demo.server.settings import Settings, read
 from cilf.demo.uploads.pixel_budget import give_memory_back
@@ -86,7 +88,7 @@ def build_page(
             leave(session, visits, streams, sets)
             forget(session)
 
-        Endpoints(host, forget, partial(give_way, lambda: page._queue))
+        Endpoints(host, forget)
         # Not in line: a full one would turn them away, and nothing on the page asks again.
         at_once: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         gr.on(
@@ -112,6 +114,19 @@ def leave(session: str, *stores: SessionStore) -> None:
         store.forget(session)
 
 
+def load_first(load: Load, source: str | None) -> Estimator:
+    """Load the page's first model.
+
+    What is in memory before it stays there. Python need not search its 250,000 objects for those that refer to each
+    other in a circle, which holds everybody up for 0.2 seconds each time.
+    """
+    import cilf.estimator  # noqa: F401 - its modules stay as well
+
+    gc.collect()
+    gc.freeze()
+    return load(source, None, None)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, put the page together, and serve it while the model loads."""
     settings = read(arguments)
@@ -125,13 +140,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _serve(settings: Settings) -> None:
     serving.check(settings)
+    # A thread gets the interpreter ten times sooner than by default: a prediction asks for it after each call of
+    # NumPy and ONNX Runtime, and the event loop after each pause.
+    sys.setswitchinterval(0.0005)
     load = partial(age_estimator, device=settings.device, max_faces=settings.max_faces)
-    host = ModelHost(partial(load, settings.weights), says_why=settings.alone)
+    host = ModelHost(partial(load_first, load, settings.weights), says_why=settings.alone)
     sets, visits, streams = PhotoSets(host), Visits(), Streams()
     page = build_page(host, load, settings, sets, visits, streams)
-    # Gradio lists the names of uploads in order to remove them itself, which it is not asked to.
-    # Large requests leave memory behind that the C library would keep.
-    forgets = visits.forget_old, streams.forget_old, page.upload_file_set.clear, give_memory_back
+    # Gradio lists the names of uploads in order to remove them itself, which it is not asked to. An error refers to the
+    # request that it ended, and that to the error. Large requests leave memory behind that the C library would keep.
+    forgets = visits.forget_old, streams.forget_old, page.upload_file_set.clear, gc.collect, give_memory_back
     upload_folder.keep_swept(SWEEP_EVERY, UPLOAD_AGE, *forgets)
     host.start()  # not earlier: its imports would hold up the page's
     if zero_gpu.is_here():

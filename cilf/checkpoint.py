@@ -259,7 +259,8 @@ def load(
         origin = f"{NAME} (bundled)"
     elif Path(source).is_dir():
         folder = Path(source)
-        origin = f"folder {folder}"
+        # Its name alone: visitors of the page and readers of tables learn nothing of this computer.
+        origin = f"folder {folder.resolve().name}"
     elif source in BUNDLED:
         folder = bundled(str(source))
         origin = f"{source} (bundled)"

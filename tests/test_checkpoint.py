@@ -24,6 +24,7 @@ def folder(tmp_path: Path) -> Path:
 @torch.no_grad()
 def test_what_is_saved_comes_back(folder: Path) -> None:
     found = load(folder)
+    assert found.source == "folder tiny"  # and not where it lies
     assert found.config.model == tiny.MODEL
     assert found.config.correction == tiny.CHECKPOINT.correction
     assert not found.model.training

@@ -18,10 +18,11 @@ import gradio as gr
 from cilf.demo import texts
 from cilf.demo.limits import MAX_FILES
 from cilf.demo.server.model_host import Estimator, ModelHost
+from cilf.demo.server.priority import VISITORS_FIRST
 from cilf.demo.uploads import api_inputs
 from cilf.demo.uploads.url_download import Budget
 from cilf.errors import CilfError, PhotoError, UsageError
-from cilf.photo_set.pipeline import predict_many
+from cilf.photo_set.pipeline import predict_photo
 from cilf.photo_set.results import Row
 from cilf.prediction import FacePrediction
 from cilf.similarity.scores import prompt_scores
@@ -39,15 +40,11 @@ class Endpoints:
     Args:
         host: gives the estimator, once it is loaded.
         forget: called with a session's name when it was answered, to drop what Gradio keeps of it.
-        give_way: called before each photo, to let visitors of the page pass.
     """
 
-    def __init__(
-        self, host: ModelHost, forget: Callable[[str], None], give_way: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, host: ModelHost, forget: Callable[[str], None]) -> None:
         self._host = host
         self._forget = forget
-        self._give_way = give_way
         for endpoint in (self.predict, self.predict_set, self.similarity):
             # A line of their own, in which they take turns: no visitor of the page waits behind a program's set.
             gr.api(endpoint, concurrency_limit=1, concurrency_id="programs")
@@ -130,9 +127,8 @@ class Endpoints:
         def answer() -> list[Row]:
             chosen_texts = _checked(prompts)
             estimator = self._host.get()
-            self._give_way()
             upload = api_inputs.read(photo)
-            with upload.decoded() as picture:
+            with VISITORS_FIRST.other(), upload.decoded() as picture:
                 chosen = _chosen(estimator.predict(picture), face, upload.name)
             return [
                 score.record() | {"unknown_words": list(score.nearest_words)}
@@ -147,21 +143,27 @@ class Endpoints:
 
         @contextmanager
         def content(photo: Any) -> Iterator[bytes]:
-            self._give_way()
-            with api_inputs.read(photo, budget).held() as data:
+            upload = api_inputs.read(photo, budget)
+            with VISITORS_FIRST.other(), upload.held() as data:
                 yield data
 
-        named = [(api_inputs.name_of(photo), partial(content, photo)) for photo in photos]
+        # In this process alone, photo by photo: so visitors pass between any two.
+        results = (
+            predict_photo(estimator, api_inputs.name_of(photo), partial(content, photo), prompts)
+            for photo in photos
+        )
         scored_by = estimator.scored_by
         return [
             row | _details(face, scored_by)
-            for result in predict_many(estimator, named, prompts)
+            for result in results
             for row, face in zip(result.rows, result.faces or (None,), strict=True)
         ]
 
     def _answer(self, work: Callable[[], list[Row]], photos: Any, request: gr.Request | None) -> str:
         """Do the work; an error reaches the program as one sentence, and nothing of a photo the log."""
         try:
+            with VISITORS_FIRST.other():
+                pass  # what will be refused lets visitors pass, too
             records = work()
         except CilfError as error:
             raise gr.Error(texts.sentence(error), print_exception=False) from None

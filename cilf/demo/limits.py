@@ -32,24 +32,32 @@ MAX_UPLOADS = limit("MAX_UPLOADS_MB", 2048) * MEGABYTE
 # Pixels of all photos in work at once.
 MAX_PIXELS = limit("MAX_MEGAPIXELS", 120) * 1_000_000
 
+# Bytes a second of all requests of more than a megabyte together, where more than two of them come at once.
+MAX_RATE = limit("MAX_RATE_MB", 32) * MEGABYTE
+
 # Seconds in which a request of more than a megabyte has to come.
 REQUEST_S = limit("REQUEST_S", 60)
 
 # Photos of a zip file; files that the browser takes for a set, where who has more needs the command line; photos of a
-# set, and of all sets; zip files at once.
+# set, and of all sets; sets, one for each open page; zip files at once.
 MAX_MEMBERS = limit("MAX_ARCHIVE_PHOTOS", 10_000)
 MAX_SET_FILES = limit("MAX_SET_FILES", 10_000)
 MAX_SET_PHOTOS = limit("MAX_SET_PHOTOS", 50_000)
 MAX_ALL_PHOTOS = limit("MAX_ALL_PHOTOS", 200_000)
+MAX_SETS = limit("MAX_SETS", 10_000)
 MAX_ARCHIVES = limit("MAX_ARCHIVES", 8)
 
 # Files of a program's request. Bounds how long one request keeps other programs waiting.
 MAX_FILES = limit("MAX_FILES", 100)
 
-# Programs that wait in line; calls that wait of one page session; seconds that a program's photo lets visitors pass.
+# Programs that wait in line; calls that wait of one page session; seconds that the photo of
+# a program or a set lets visitors pass.
 MAX_PROGRAMS = limit("MAX_PROGRAMS", 50)
 MAX_WAITING = limit("MAX_WAITING", 4)
 GIVE_WAY_S = float(limit("GIVE_WAY_S", 5))
+
+# Seconds after which a caller hears of a refusal: who asks again at once would keep the page busy with that.
+REFUSAL_S = float(limit("REFUSAL_S", 1))
 
 # The header in which a proxy of the owner's writes the client's address; only then is an address believed.
 CLIENT_HEADER = os.environ.get("CILF_CLIENT_HEADER", "")

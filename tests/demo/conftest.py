@@ -12,6 +12,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
+from cilf.demo import limits
 from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.uploads.images import Upload
@@ -21,6 +22,12 @@ from cilf.demo.uploads.images import Upload
 def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads lie in the test's own folder."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals come at once."""
+    monkeypatch.setattr(limits, "REFUSAL_S", 0)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The whole page, as `app.py` puts it together."""
 
 import base64
+import gc
 import io
 import re
 import socket
@@ -162,3 +163,22 @@ def test_a_full_queue_asks_the_visitor_to_come_back(
     answer = TestClient(page.app).post("/gradio_api/queue/join", json=body)
     assert answer.status_code == status
     assert (answer.json()["detail"] == texts.BUSY) == (visibility == "private")
+
+
+def test_gradio_does_not_sum_up_its_calls() -> None:
+    """Gradio would do so after every call, for a page of its own, and keep who asked."""
+    with gr.Blocks(analytics_enabled=False) as page:
+        page.queue()
+    calls = [{"function": "predict", "status": "success", "process_time": 1.0}]
+    page._queue.events_recorded = 10_000
+    assert page._queue.compute_analytics_summary(calls) == {"functions": {}}
+    assert page._queue.ANALYTICS_MAX_EVENTS == 1
+
+
+def test_what_is_there_before_the_model_is_not_searched_for_circles() -> None:
+    model = FakeEstimator()
+    try:
+        assert app.load_first(lambda *_: model, None) is model
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from cilf import AgeEstimator
 from cilf.checkpoint import CONFIG, GRAPH, add_graph, bundled, is_bundled, load, read_config
 from cilf.errors import WeightsError
 from cilf.inference.onnx_runtime import Graph
-from cilf.untrusted import trial
+from cilf.untrusted import trial, trial_child
 from cilf.untrusted.trial import require_success
 from cilf.untrusted.trial_child import compare
 from tests import tiny
@@ -89,6 +90,23 @@ def test_what_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(trial, "LIMIT", 0.01)  # in which no interpreter starts
     with pytest.raises(WeightsError, match="does not answer within"):
         require_success(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows counts neither")
+def test_the_child_bounds_its_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child whose parent was killed ends by itself."""
+    import resource
+
+    limits: dict[int, int] = {}
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, soft_hard: limits.update({kind: soft_hard[0]}))
+    monkeypatch.setattr(trial_child.torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(trial_child, "compare", lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["trial_child", "folder"])
+    assert trial_child.main() == 0
+    assert limits == {
+        resource.RLIMIT_CPU: trial_child.CPU_LIMIT,
+        resource.RLIMIT_DATA: trial_child.MAX_MEMORY,
+    }
 
 
 def test_what_crashes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

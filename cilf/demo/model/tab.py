@@ -19,7 +19,7 @@ from cilf.errors import CilfError
 from cilf.hub import Progress
 
 # Loads weights: folder or Hub id (None for the bundled ones), revision, and what is called with the bytes downloaded.
-Load = Callable[[str | None, str | None, Progress], Estimator]
+Load = Callable[[str | None, str | None, Progress | None], Estimator]
 
 GLANCE = 0.3  # seconds between two updates on a download
 

@@ -17,6 +17,7 @@ from cilf.demo.panel import panel
 from cilf.demo.photo import annotation, charts, examples
 from cilf.demo.photo.prompt_presets import PAIRS, PRESETS, START, Pair
 from cilf.demo.server.model_host import Estimator, ModelHost
+from cilf.demo.server.priority import VISITORS_FIRST
 from cilf.demo.server.sessions import Ticket, Visit, Visits
 from cilf.demo.uploads.images import Upload, preview, shown
 from cilf.errors import CilfError, PhotoError
@@ -343,7 +344,7 @@ class PhotoTab:
         def predict() -> Updates:
             nonlocal visit
             estimator = self._host.get()
-            with opened() as photo:
+            with VISITORS_FIRST.visitor(), opened() as photo:
                 visit = Visit(photo, tuple(estimator.predict(photo, no_face=no_face)), estimator, prompts)
                 return self._show(visit, 0, prompts) if visit.faces else self._offer_whole(photo)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from gradio.utils import get_upload_folder
 
 from cilf.demo import texts
-from cilf.demo.limits import MAX_ALL_PHOTOS, MAX_ARCHIVES, MAX_SET_PHOTOS
+from cilf.demo.limits import MAX_ALL_PHOTOS, MAX_ARCHIVES, MAX_SET_PHOTOS, MAX_SETS
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import SessionStore
 from cilf.demo.uploads.images import Upload
@@ -141,8 +141,8 @@ def _without_formulas(row: Row) -> Row:
 class PhotoSets(SessionStore[PhotoSet]):
     """The sets of all pages, each found by a token that its page alone knows.
 
-    A set is forgotten when its page is left, and, the set longest unused first, when all together pass `max_photos`
-    after `seconds` without use.
+    A set is forgotten when its page is left; the set longest unused first, when all together pass `max_photos` after
+    `seconds` without use; and the oldest one, an empty one first, when there are `MAX_SETS`.
 
     Args:
         host: gives the estimator, once it is loaded.
@@ -168,6 +168,11 @@ class PhotoSets(SessionStore[PhotoSet]):
         self.forget(page)
         token = secrets.token_urlsafe(18)
         with self._lock:
+            while len(self._token_of) >= MAX_SETS:
+                pages = self._token_of.items()
+                self.forget(
+                    next((each for each, of in pages if not self._state(of)), next(iter(self._token_of)))
+                )
             self._token_of[page] = token
             self._keep(token, PhotoSet())
         return token

@@ -4,8 +4,8 @@ The browser (`photo_set.js`) sends one photo after the other to addresses of our
 page. Gradio's own upload would wait for the last photo before the first result, keep the whole set on the disk, lose
 the names of folders, give equal files of two visitors the same path, and leave there what came of a broken upload.
 
-Photos of all sets take turns, first come, first served: a long set neither starves another one nor takes a place that a
-single photo waits for. Where a set is large, worker processes find its faces.
+Photos of all sets take turns, first come, first served, and let a single photo of a visitor pass: a long set starves
+neither another one nor the Photo tab. Where a set is large, worker processes find its faces.
 """
 
 import asyncio
@@ -26,13 +26,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from cilf.demo import texts
+from cilf.demo import limits, texts
 from cilf.demo.limits import MAX_ARCHIVE, MAX_PHOTO, shortened
 from cilf.demo.panel import panel
 from cilf.demo.photo_set import views
 from cilf.demo.photo_set.sets import Key, PhotoSet, PhotoSets
 from cilf.demo.photo_set.shared_workers import SharedWorkers
 from cilf.demo.server.model_host import Estimator
+from cilf.demo.server.priority import VISITORS_FIRST
 from cilf.demo.uploads import folder
 from cilf.demo.uploads.images import Upload, too_large
 from cilf.errors import CilfError, PhotoError, UsageError
@@ -268,7 +269,8 @@ class SetRoutes:
         if photo is None:
             return None
         key, upload = photo
-        result = predict_photo(estimator, upload.name, upload.decoded)
+        with VISITORS_FIRST.other():
+            result = predict_photo(estimator, upload.name, upload.decoded)
         photo_set.add(key, result.rows)
         return result
 
@@ -281,13 +283,14 @@ class SetRoutes:
         if photo is None:
             return None
         key, upload = photo
-        with self._workers.use(estimator) as workers:
+        with self._workers.use(estimator) as workers, VISITORS_FIRST.other():
             cropped = workers.submit(upload.name, upload.held)
             cropped.exception()
         return estimator, key, (upload.name, cropped)
 
     def _estimate(self, photo_set: PhotoSet, estimator: Estimator, key: Key, cropped: Pending) -> PhotoResult:
-        [result] = estimated(estimator, [cropped])
+        with VISITORS_FIRST.other():
+            [result] = estimated(estimator, [cropped])
         photo_set.add(key, result.rows)
         return result
 
@@ -316,6 +319,7 @@ class SetRoutes:
             try:
                 return JSONResponse(await action(photo_set, request), headers={"Cache-Control": "no-store"})
             except CilfError as error:
+                await asyncio.sleep(limits.REFUSAL_S)
                 return JSONResponse({"problem": texts.sentence(error)}, 400)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody hears it

@@ -22,6 +22,9 @@ _UPLOAD = re.compile(r"/upload/?$")
 # The folder of uploads is measured again after so many bytes.
 _MEASURED_EVERY = 64 * MEGABYTE
 
+# So many large bodies at once come as fast as they may: those of one browser that sends a set.
+_UNHURRIED = 2
+
 _REFUSALS = {408: texts.TOO_SLOW, 413: texts.TOO_LONG, 503: texts.BUSY}
 
 
@@ -31,6 +34,8 @@ class BodyLimit:
     - A body over its route's limit is refused before it is read, or as soon as it passes the limit (413).
     - Bodies that bring no file come into memory: those of more than a megabyte have a time limit (408), and a limit
       together (503).
+    - Where several bodies of more than a megabyte come at once, they share a rate: reading takes the event loop's time,
+      which small requests wait for.
     - When the folder of uploads passes its quota, the files that have lain there longest make room: a visitor's is read
       as soon as it is whole.
     """
@@ -39,6 +44,8 @@ class BodyLimit:
         self._app = app
         self._in_memory = 0
         self._not_measured = 0
+        self._large = 0
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
@@ -70,6 +77,7 @@ class BodyLimit:
                 refusal = 408
                 return {"type": "http.disconnect"}
             count = len(message.get("body", b""))
+            self._large += size <= MEGABYTE < size + count
             size += count
             whole = not message.get("more_body", False)
             if is_upload:
@@ -80,6 +88,11 @@ class BodyLimit:
                     refusal = 503
             if size > most:
                 refusal = 413
+            if size > MEGABYTE:
+                shares_rate = self._large > _UNHURRIED
+                self._large -= whole
+                if shares_rate:
+                    await self._keep_rate(count)
             return {"type": "http.disconnect"} if refusal else message
 
         async def sending(message: Message) -> None:
@@ -99,8 +112,13 @@ class BodyLimit:
         finally:
             if to_memory:
                 self._in_memory -= size
+            self._large -= size > MEGABYTE and not whole
         if refusal and not begun:
             await _refuse(refusal, scope, receive, send)
+
+    async def _keep_rate(self, size: int) -> None:
+        async with self._turn:
+            await asyncio.sleep(size / limits.MAX_RATE)
 
     async def _keep_quota(self, size: int) -> None:
         self._not_measured += size
@@ -110,6 +128,7 @@ class BodyLimit:
 
 
 async def _refuse(status: int, scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.sleep(limits.REFUSAL_S)
     # The rest of the body is not read, so nothing else can come over this connection.
     answer = JSONResponse({"detail": _REFUSALS[status]}, status, headers={"Connection": "close"})
     await answer(scope, receive, send)

@@ -1,21 +1,22 @@
-"""What Gradio does otherwise than the page promises, has no setting for, and no middleware can do in its place: four
+"""What Gradio does otherwise than the page promises, has no setting for, and no middleware can do in its place: five
 changes in its own modules.
 
 Each has a test that goes through Gradio's own routes, and fails once its inside is another one.
 """
 
+import asyncio
 import secrets
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import gradio as gr
 from fastapi import HTTPException, status
-from gradio import processing_utils, route_utils
+from gradio import processing_utils, route_utils, state_holder
 from gradio.queueing import Event
 from starlette.datastructures import FormData
 
-from cilf.demo import texts
+from cilf.demo import limits, texts
 from cilf.demo.server import line
 from cilf.demo.uploads import api_inputs
 
@@ -45,6 +46,14 @@ class _Tidy(route_utils.GradioMultiPartParser):
             raise
 
 
+class _Light(state_holder.SessionState):
+    """What is kept of a session, without a copy of the settings of all that the page shows. Gradio makes one, which
+    takes the event loop ten milliseconds, for links to a page's contents, which this page has not."""
+
+    def __init__(self, blocks: gr.Blocks) -> None:
+        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))  # type: ignore[arg-type]
+
+
 async def leave_inputs(data: Any, block: Any, postprocess: bool = False, **options: Any) -> Any:
     """Hand a file's record to our code as it came; what goes out to the page is Gradio's to handle.
 
@@ -58,14 +67,17 @@ async def leave_inputs(data: Any, block: Any, postprocess: bool = False, **optio
 def ask_to_come_back(page: gr.Blocks) -> None:
     """Give places in the queue as `line.is_full` says, and have a visitor who finds it full read our sentence.
 
-    Gradio's queue has one size for all callers.
+    Gradio's queue has one size for all callers, and keeps what nobody fetches (`line.Unread`).
     Gradio's page shows a sentence of its own at status 503, whatever the server says, and what the server says at
     others (gradio-app/gradio#2909). Programs keep 503, which their client knows.
+    A refusal takes a moment, or who asks again at once would keep the page busy with refusals.
     """
     queue, push = page._queue, page._queue.push
+    unread = line.Unread(queue)
 
     async def push_or_ask(body: Any, request: Any, username: str | None = None) -> Any:
         answer: tuple[Any, ...]
+        unread.forget_old()
         event = page.fns.get(body.fn_index)
         if event is not None and line.is_full(queue, Event(body.session_hash, event, request, username)):
             answer = False, "Queue is full for this caller.", "queue_full"
@@ -73,6 +85,8 @@ def ask_to_come_back(page: gr.Blocks) -> None:
             answer = await push(body, request, username)
         if not answer[0]:  # nothing else will read what the request has uploaded
             api_inputs.discard(body.data)
+        if answer[2] == "queue_full":
+            await asyncio.sleep(limits.REFUSAL_S)
         if answer[2] == "queue_full" and event is not None and event.api_visibility == "private":
             raise HTTPException(status.HTTP_429_TOO_MANY_REQUESTS, texts.BUSY)
         return answer
@@ -84,6 +98,7 @@ PATCHES: tuple[tuple[ModuleType, str, object], ...] = (
     (route_utils, "GradioUploadFile", _Apart),
     (route_utils, "GradioMultiPartParser", _Tidy),
     (processing_utils, "async_move_files_to_cache", leave_inputs),
+    (state_holder, "SessionState", _Light),
 )
 
 

@@ -75,7 +75,8 @@ def serve(page: gr.Blocks, settings: Settings, routes: Sequence[Route]) -> None:
     Raises:
         UsageError: no port is free.
     """
-    page.queue(max_size=settings.queue_size, api_open=False)  # nobody passes the queue by
+    # Nobody passes the queue by. Places are told once a second: by itself Gradio tells all who wait after each call.
+    page.queue(max_size=settings.queue_size, api_open=False, status_update_rate=1.0)
     gradio_patches.apply(page)
     try:
         page.launch(

@@ -1,13 +1,12 @@
-"""Who gets a place in Gradio's line: no caller fills it for everybody, and programs let visitors pass."""
+"""Who gets a place in Gradio's line: no caller fills it for everybody, and answers are not kept for nobody."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 
 from gradio.queueing import Event, Queue
 
 from cilf.demo import limits
-
-_LOOK_S = 0.05
 
 
 def is_program(event: Event) -> bool:
@@ -28,11 +27,37 @@ def is_full(queue: Queue, event: Event) -> bool:
     return sum(_client(other) == mine for other in waiting) >= limits.MAX_WAITING
 
 
-def give_way(queue: Callable[[], Queue]) -> None:
-    """Wait, in a program's thread, while visitors of the page wait in line; no longer than `limits.GIVE_WAY_S`."""
-    end = time.monotonic() + limits.GIVE_WAY_S
-    while time.monotonic() < end and not all(map(is_program, _waiting(queue()))):
-        time.sleep(_LOOK_S)
+class Unread:
+    """Drops answers that nobody fetches, and what else Gradio keeps of their sessions.
+
+    Gradio keeps it without end, and of 2,000 sessions drops the oldest one, even where it still waits in line, and then
+    the error that follows ends the whole queue.
+
+    Args:
+        queue: Gradio's.
+        seconds: so long, and at most twice as long, an answer waits to be fetched.
+        clock: gives the time in seconds.
+    """
+
+    def __init__(
+        self, queue: Queue, seconds: float = 30.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._queue, self._seconds, self._clock = queue, seconds, clock
+        queue.pending_messages_per_session.max_size = sys.maxsize
+        self._last = clock()
+        self._idle: set[str] = set()
+
+    def forget_old(self) -> None:
+        """Drop what is due; called now and then, on the event loop."""
+        now = self._clock()
+        if now - self._last < self._seconds:
+            return
+        messages, queue = self._queue.pending_messages_per_session, self._queue
+        idle = messages.keys() - {event.session_hash for event in queue.event_ids_to_events.values()}
+        for session in idle & self._idle:
+            del messages[session]
+            queue.pending_event_ids_session.pop(session, None)
+        self._last, self._idle = now, idle
 
 
 def _waiting(queue: Queue) -> Iterator[Event]:

@@ -78,7 +78,7 @@ def _lock(folder: Path) -> int | None:
     return handle
 
 
-def keep_swept(every: float, age: float, *memories: Callable[[], None]) -> None:
+def keep_swept(every: float, age: float, *memories: Callable[[], object]) -> None:
     """Sweep the folder every so many seconds for as long as the program runs, and have each of `memories` forget what
     is old in it; returns at once."""
 

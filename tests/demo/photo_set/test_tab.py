@@ -387,6 +387,16 @@ class TestVisitors:
         assert len(new.table()) == 1
         assert old.call("next")["code"] == 404
 
+    def test_an_empty_set_makes_room_for_the_next_page(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sets, "MAX_SETS", 3)
+        photo_sets = PhotoSets(hosting(StandIn()))
+        used = Visitor(photo_sets, "used")
+        used.photo("a.png", png(1), 0)
+        for number in range(10):
+            Visitor(photo_sets, f"empty {number}")
+        assert len(photo_sets) == 3
+        assert len(used.table()) == 1
+
     def test_all_sets_together_have_so_many_photos_at_most(self) -> None:
         photo_sets = PhotoSets(hosting(StandIn()), max_photos=1)
         first, second = Visitor(photo_sets, "first"), Visitor(photo_sets, "second")

@@ -114,8 +114,37 @@ def test_a_large_body_that_trickles_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert statuses == [408]
 
 
-async def _post(app: Any, size: int, statuses: list[int], ends: bool = True) -> None:
-    messages = iter([{"type": "http.request", "body": bytes(size), "more_body": not ends}])
+def test_several_large_bodies_at_once_share_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+
+    async def asked(count: int) -> None:
+        others = asyncio.Barrier(count)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await receive()
+            await others.wait()
+            await receive()
+
+        limit = BodyLimit(app)
+        for _ in range(2):  # the second time as the first, after which nothing is left
+            await asyncio.gather(*(_post(limit, 2 * MEGABYTE, [], pieces=2) for _ in range(count)))
+
+    wait_for(asked(2))
+    assert rests == []
+    wait_for(asked(3))
+    assert set(rests) == {2 * MEGABYTE / limits.MAX_RATE}
+
+
+async def _post(app: Any, size: int, statuses: list[int], ends: bool = True, pieces: int = 1) -> None:
+    messages = iter(
+        {"type": "http.request", "body": bytes(size), "more_body": left > 0 or not ends}
+        for left in reversed(range(pieces))
+    )
 
     async def receive() -> Message:
         message = next(messages, None)

@@ -183,6 +183,13 @@ def test_what_nobody_reads_is_removed_whatever_else_was_named(page: gr.Blocks, f
     assert upload(client, b"again").read_text() == "again"
 
 
+def test_a_session_copies_no_settings_of_the_page(page: gr.Blocks) -> None:
+    with TestClient(page.app) as client:
+        body = {"data": [None], "session_hash": "me"}
+        assert client.post("/gradio_api/run/read", json=body).status_code == 200
+        assert page.app.state_holder["another"].config_values == {}
+
+
 def test_another_gradio_is_named(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(route_utils, "GradioUploadFile")
     with pytest.raises(

@@ -1,7 +1,7 @@
 """Places in line: what one caller, and all programs, get of it."""
 
-import threading
-import time
+import asyncio
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from cilf.demo import limits
 from cilf.demo.server import gradio_patches
-from cilf.demo.server.line import give_way
+from cilf.demo.server.line import Unread
 
 
 @pytest.fixture
@@ -62,22 +62,40 @@ def test_nobody_passes_the_line_by(page: gr.Blocks) -> None:
     assert TestClient(page.app).post("/gradio_api/run/answer", json={"data": []}).status_code == 404
 
 
-def test_a_program_lets_visitors_pass(page: gr.Blocks) -> None:
+def test_a_refusal_takes_a_moment(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    sleep = asyncio.sleep
+
+    async def rest(seconds: float, *result: Any) -> None:
+        rests.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    monkeypatch.setattr(limits, "REFUSAL_S", 7)
     client = TestClient(page.app)
-    join(client, 1, "program")
-    give_way(lambda: page._queue)  # other programs are not waited for
-    join(client, 0, "visitor")
-    passing = threading.Thread(target=give_way, args=(lambda: page._queue,))
-    passing.start()
-    time.sleep(0.2)
-    assert passing.is_alive()
-    for line in page._queue.event_queue_per_concurrency_id.values():
-        line.queue.clear()
-    passing.join(60)
-    assert not passing.is_alive()
+    assert [join(client, 0, "me") for _ in range(5)] == [200] * 4 + [429]
+    assert rests.count(7) == 1
 
 
-def test_a_program_does_not_wait_for_ever(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "GIVE_WAY_S", 0.1)
-    join(TestClient(page.app), 0, "visitor")
-    give_way(lambda: page._queue)
+def test_answers_that_nobody_fetches_are_dropped(page: gr.Blocks) -> None:
+    client, queue, now = TestClient(page.app), page._queue, [0.0]
+    unread = Unread(queue, seconds=60, clock=lambda: now[0])
+    for session in ("in line", "answered"):
+        join(client, 0, session)
+    for event in [each for each in queue.event_ids_to_events.values() if each.session_hash == "answered"]:
+        del queue.event_ids_to_events[event._id]  # as Gradio does
+    for now[0], kept in ((59.0, 2), (61.0, 2), (119.0, 2), (122.0, 1)):
+        unread.forget_old()
+        assert len(queue.pending_messages_per_session) == kept
+    assert {*queue.pending_messages_per_session} == {*queue.pending_event_ids_session} == {"in line"}
+    assert join(client, 0, "answered") == 200  # begins again
+
+
+def test_nobody_in_line_is_dropped_for_others(page: gr.Blocks) -> None:
+    queue = page._queue
+    queue.pending_messages_per_session.max_size = 2
+    gradio_patches.ask_to_come_back(page)
+    assert {join(TestClient(page.app), 0, f"visitor {number}") for number in range(5)} == {200}
+    queue.broadcast_estimations(page.fns[0].concurrency_id)
+    assert all(messages.qsize() for messages in queue.pending_messages_per_session.values())
+    assert len(queue.pending_messages_per_session) == 5
