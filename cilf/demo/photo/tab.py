@@ -11,10 +11,11 @@ import gradio as gr
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
+from cilf import annotation
 from cilf.demo import texts
 from cilf.demo.charts import message
 from cilf.demo.panel import panel
-from cilf.demo.photo import annotation, charts, examples
+from cilf.demo.photo import charts, examples
 from cilf.demo.photo.prompt_presets import PAIRS, PRESETS, START, Pair
 from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.server.sessions import Ticket, Visit, Visits

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from cilf.demo.photo import annotation
+from cilf import annotation
 from cilf.prediction import FacePrediction
 from tests.stand_in import make_face
 
