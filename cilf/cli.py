@@ -211,10 +211,8 @@ def _predict_here(arguments: argparse.Namespace, rows_by_status: Counter[str]) -
 
     def predict(some: list[tuple[str, Path]]) -> Iterator[list[Row]]:
         for of_videos, group in groupby(some, lambda photo: is_video(photo[1])):
-            if of_videos:
-                results = (_predict_video(estimator, path, arguments.annotated) for _, path in group)
-            else:
-                results = predict_photos(list(group))
+            videos = (_predict_video(estimator, path, arguments.annotated) for _, path in group)
+            results = videos if of_videos else predict_photos(list(group))
             yield from (_scored(estimator, result, prompts) for result in results)
 
     if output is None:

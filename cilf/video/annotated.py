@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,8 +89,8 @@ def write_video(frames: Iterable[Frame], output: Path, rate: Fraction) -> None:
     partial = partial_path(output)
     try:
         with av.open(str(partial), "w", format="mp4") as container:
-            stream = None
-            last = -1
+            stream: Any = None
+            pts = -1
             for frame in frames:
                 # An encoder of 4:2:0 takes even sides: an odd one loses its last pixel.
                 height, width = (side // 2 * 2 for side in frame.pixels.shape[:2])
@@ -97,11 +98,10 @@ def write_video(frames: Iterable[Frame], output: Path, rate: Fraction) -> None:
                     stream = container.add_stream(_encoder(), rate=rate)
                     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
                     stream.codec_context.time_base = TIME_BASE
-                picture = av.VideoFrame.from_ndarray(
-                    np.ascontiguousarray(frame.pixels[:height, :width]), "rgb24"
-                )
-                last = max(round(frame.at / TIME_BASE), last + 1)
-                picture.pts, picture.time_base = last, TIME_BASE
+                pixels = np.ascontiguousarray(frame.pixels[:height, :width])
+                picture = av.VideoFrame.from_ndarray(pixels, "rgb24")
+                pts = max(round(frame.at / TIME_BASE), pts + 1)
+                picture.pts, picture.time_base = pts, TIME_BASE
                 container.mux(stream.encode(picture))
             if stream is not None:
                 container.mux(stream.encode())

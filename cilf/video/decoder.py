@@ -56,7 +56,7 @@ def main() -> None:
 def _send(file: BinaryIO, output: BinaryIO, rate: float, seconds: int) -> None:
     options = {"format_whitelist": CONTAINERS, "codec_whitelist": ",".join(_DECODERS)}
     try:
-        container = av.open(file, options=options | {"max_pixels": str(MAX_PIXELS)})
+        container = av.open(file, "r", options=options | {"max_pixels": str(MAX_PIXELS)})
     except (av.FFmpegError, ValueError):
         raise PhotoError(f"is no video in a known format; {_OTHER}") from None
     with container:
