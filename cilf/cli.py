@@ -211,8 +211,9 @@ def _predict_here(arguments: argparse.Namespace, rows_by_status: Counter[str]) -
 
     def predict(some: list[tuple[str, Path]]) -> Iterator[list[Row]]:
         for of_videos, group in groupby(some, lambda photo: is_video(photo[1])):
-            videos = (_predict_video(estimator, path, arguments.annotated) for _, path in group)
-            results = videos if of_videos else predict_photos(list(group))
+            part = list(group)
+            videos = (_predict_video(estimator, path, arguments.annotated) for _, path in part)
+            results = videos if of_videos else predict_photos(part)
             yield from (_scored(estimator, result, prompts) for result in results)
 
     if output is None:

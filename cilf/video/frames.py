@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from importlib.util import find_spec
@@ -62,6 +63,8 @@ class Video:
     def __init__(self, file: BinaryIO, name: str, rate: float = SAMPLING, seconds: int = MAX_SECONDS) -> None:
         require_decoder(name)
         self.name = name
+        self._lock = threading.Lock()
+        self._closed = False
         # Not `file.seek`, which knows nothing of where another process has left off.
         os.lseek(file.fileno(), 0, os.SEEK_SET)
         self._process = subprocess.Popen(
@@ -85,22 +88,31 @@ class Video:
             yield frame
 
     def next_frame(self) -> Frame | None:
-        """The next frame; None at the end. Raises PhotoError where it cannot be decoded."""
-        record = self._record()
-        if not record:
-            return None
-        assert self._process.stdout is not None
-        data = self._process.stdout.read(3 * self.width * self.height)
+        """The next frame; None at the end, or once the video is closed, be it by another thread.
+
+        Raises:
+            PhotoError: it cannot be decoded.
+        """
+        with self._lock:
+            record = {} if self._closed else self._record()
+            if not record:
+                return None
+            assert self._process.stdout is not None
+            data = self._process.stdout.read(3 * self.width * self.height)
         if len(data) < 3 * self.width * self.height:
+            if self._closed:
+                return None
             raise self._died()
         return Frame(record["at"], np.frombuffer(data, np.uint8).reshape(self.height, self.width, 3))
 
     def close(self) -> None:
         """End the process."""
+        self._closed = True
         self._process.kill()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        with self._lock:
+            if self._process.stdout is not None:
+                self._process.stdout.close()
 
     def __enter__(self) -> "Video":
         return self
@@ -113,7 +125,7 @@ class Video:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
-            if self._process.wait():
+            if self._process.wait() and not self._closed:
                 raise self._died()
             return {}
         record: dict[str, Any] = json.loads(line)

@@ -170,10 +170,7 @@ class TestBadFiles:
         start = content.index(b"mp4v") + 28  # width and height in the sample description
         assert struct.unpack(">HH", content[start : start + 4]) == SIZE
         clip.write_bytes(content[:start] + b"\xff\xff\xff\xff" + content[start + 4 :])
-        try:
-            assert {frame.pixels.shape for frame in decoded(clip)} == {(SIZE[1], SIZE[0], 3)}
-        except PhotoError as error:
-            assert "give a video of at most 4096×2304" in str(error)
+        assert {frame.pixels.shape for frame in decoded(clip)} == {(SIZE[1], SIZE[0], 3)}
 
     def test_no_frame_that_can_be_decoded(self, tmp_path: Path) -> None:
         clip = write_clip(tmp_path / "clip.mp4", blank(12))
