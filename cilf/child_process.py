@@ -13,6 +13,9 @@ OUT_OF_REACH_OF_CTRL_C: dict[str, Any] = (
     else {"process_group": 0}
 )
 
+# One of several processes that compute computes on one thread.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
 
 def module_command(module: str, *arguments: str) -> list[str]:
     """The command that runs a module with this Python."""

@@ -52,7 +52,7 @@ STEADY_YEARS = 0.75
 
 @dataclass(frozen=True)
 class Sightings:
-    """The frames that show one person, each counted alike, however long ago it was.
+    """The frames that show one person, each counted equally, however long ago it was.
 
     Attributes:
         first, last: when the first and the last of them were taken, in seconds.

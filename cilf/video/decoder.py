@@ -28,13 +28,14 @@ _DECODERS = (*CODECS, "libvpx", "libvpx-vp9", "libdav1d")
 
 # The widest 4K, 4096×2304: a decoder keeps up to 17 such frames, of 28 MB each in 10 bits.
 MAX_PIXELS = 4096 * 2304
+MIN_SIDE = 16  # as of a photo
 MAX_MEMORY = 2 << 30
 
 # Frames a second: slow motion of phones.
 MAX_RATE = 240
 
-# Seconds of computing for each second of video, and to start with: a slow core decodes 4K at half its speed.
-CPU_EACH, CPU_START = 2, 30
+# Seconds of computing for each second of video, and to start with: a slow core decodes 4K at a quarter of its speed.
+CPU_EACH, CPU_START = 4, 30
 
 _OTHER = "give a short MP4, MOV, WebM or MKV file"
 
@@ -134,16 +135,15 @@ def _sampled(frames: Iterator[Any], rate: float, seconds: int) -> Iterator[tuple
         if last > seconds or number > seconds * MAX_RATE:
             raise PhotoError(_too_long(seconds))
         # A frame a little before its time is the nearest one.
-        if not rate:
+        if last >= due - 1e-3 or not rate:
             yield last, frame
-        elif last >= due - 1e-3:
-            yield last, frame
-            due = due + 1 / rate if last < due + 1 / rate else last + 1 / rate
+            step = 1 / rate if rate else 0.0
+            due = due + step if last < due + step else last + step
 
 
 def _check_size(width: int, height: int) -> None:
-    if not 0 < width * height <= MAX_PIXELS:
-        raise PhotoError(f"has frames of {width}×{height} pixels; give a video of at most 4096×2304")
+    if min(width, height) < MIN_SIDE or width * height > MAX_PIXELS:
+        raise PhotoError(f"has frames of {width}×{height} pixels; give a video of 16×16 to 4096×2304")
 
 
 def _too_long(seconds: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from cilf.child_process import OUT_OF_REACH_OF_CTRL_C, environment, module_command
+from cilf.child_process import ONE_THREAD, OUT_OF_REACH_OF_CTRL_C, environment, module_command
 from cilf.errors import PhotoError, UsageError
 
 VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .webm .mkv".split())
@@ -69,7 +69,7 @@ class Video:
         os.lseek(file.fileno(), 0, os.SEEK_SET)
         self._process = subprocess.Popen(
             module_command("cilf.video.decoder", str(rate), str(seconds)),
-            env=environment(),
+            env=environment() | ONE_THREAD,
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -25,7 +25,7 @@ def portraits() -> list[np.ndarray]:
 
 
 def panned(people: Sequence[np.ndarray], frames: int) -> Iterator[np.ndarray]:
-    """The people beside each other, moving to the right."""
+    """The people side by side, moving to the right."""
     for number in range(frames):
         frame = np.full((SIZE[1], SIZE[0], 3), 120, np.uint8)
         for place, person in enumerate(people):

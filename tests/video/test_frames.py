@@ -161,7 +161,7 @@ class TestBadFiles:
     def test_too_large(self, tmp_path: Path) -> None:
         frame = np.zeros((2320, 4112, 3), np.uint8)
         clip = write_clip(tmp_path / "clip.mp4", [frame], size=(4112, 2320))
-        sentence = "has frames of 4112×2320 pixels; give a video of at most 4096×2304"
+        sentence = "has frames of 4112×2320 pixels; give a video of 16×16 to 4096×2304"
         assert problem(clip) == f"'clip.mp4' {sentence}"
 
     def test_a_header_that_claims_huge_frames(self, tmp_path: Path) -> None:

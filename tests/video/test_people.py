@@ -112,7 +112,7 @@ class TestRows:
 
 
 class TestSightings:
-    def test_every_frame_counts_alike(self) -> None:
+    def test_every_frame_counts_equally(self) -> None:
         sightings = Sightings.of(make_face(30), 0.0).add(make_face(40), 5.0).add(make_face(50), 60.0)
         person = sightings.prediction()
         assert (sightings.first, sightings.last, sightings.frames) == (0.0, 60.0, 3)
