@@ -27,7 +27,7 @@ from cilf.similarity.scores import HELPED, NEUTRAL, ComparesTexts, prompt_scores
 from cilf.texts import distinct_texts
 from cilf.video.annotated import check_annotated
 from cilf.video.frames import require_decoder
-from cilf.video.people import VIDEO_COLUMNS, is_video, predict_video
+from cilf.video.people import VIDEO_COLUMNS, VideoPredictor, is_video, predict_video
 
 _OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED, _TERMINATED = 0, 1, 2, 130, 143
 
@@ -278,7 +278,7 @@ def _check_videos(photos: list[tuple[str, Path]], annotated: str | None) -> bool
     return bool(videos)
 
 
-def _predict_video(estimator: cilf.AgeEstimator, path: Path, annotated: str | None) -> PhotoResult:
+def _predict_video(estimator: VideoPredictor, path: Path, annotated: str | None) -> PhotoResult:
     """The people in a video, under a bar of its own."""
     with tqdm(unit="frame", leave=False, disable=None) as bar:
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from cilf.errors import PhotoError
 from cilf.face.boxes import Box
@@ -20,6 +20,7 @@ FrameProgress = Callable[[int, int | None], Any]
 """Told how many frames are done, and how many there are; None where the file does not say how long it is."""
 
 
+@runtime_checkable
 class VideoPredictor(Protocol):
     """What a video needs of `cilf.AgeEstimator`; see there."""
 
