@@ -39,6 +39,7 @@ from cilf.demo.uploads.images import Upload, too_large
 from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.photo_set.pipeline import FEW, Pending, estimated, predict_photo
 from cilf.photo_set.results import PhotoResult
+from cilf.video.frames import Frame
 
 log = logging.getLogger(__name__)
 
@@ -230,19 +231,17 @@ class SetRoutes:
 
     async def _next_frames(self, photo_set: PhotoSet, video: OpenVideo) -> dict[str, Any]:
         """Frame after frame until the time is up, or the video is through and has its rows."""
-        end, results = time.monotonic() + STEP_S, []
-        while not results and time.monotonic() < end:
-            frame = await run_in_threadpool(video.next_frame)
-            if isinstance(frame, PhotoResult):
-                photo_set.add(video.key, frame.rows)
-                results = [frame]
-                await run_in_threadpool(photo_set.close_archive)
-            else:
-                async with self._turn:
-                    await run_in_threadpool(video.add, frame)
-        note = "" if results else texts.SET_FRAMES.format(video.name, video.done)
-        answer = await run_in_threadpool(self._answer, photo_set, results)
-        return {**answer, "more": not results, "note": note, "share": 0.0 if results else video.share}
+        end = time.monotonic() + STEP_S
+        while isinstance(frame := await run_in_threadpool(video.next_frame), Frame):
+            async with self._turn:
+                await run_in_threadpool(video.add, frame)
+            if time.monotonic() >= end:
+                answer = await run_in_threadpool(self._answer, photo_set, [])
+                note = texts.SET_FRAMES.format(video.name, video.done)
+                return {**answer, "more": True, "note": note, "share": video.share}
+        photo_set.add(video.key, frame.rows)
+        await run_in_threadpool(photo_set.close_archive)
+        return {**await run_in_threadpool(self._answer, photo_set, [frame]), "more": False}
 
     async def _finish(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
         await run_in_threadpool(photo_set.close_archive)
