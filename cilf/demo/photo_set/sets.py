@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from gradio.utils import get_upload_folder
 
@@ -49,7 +50,7 @@ class OpenVideo:
         PhotoError: it cannot be used; `file` stays the caller's.
     """
 
-    def __init__(self, file: io.BufferedIOBase, place: int, name: str, estimator: Estimator) -> None:
+    def __init__(self, file: BinaryIO, place: int, name: str, estimator: Estimator) -> None:
         file.flush()  # another process reads it
         self.key = (place, 0)
         self.name = name
@@ -258,7 +259,7 @@ class PhotoSets(SessionStore[PhotoSet]):
             if self._photos() > self._max_photos:
                 raise UsageError(texts.BUSY)
 
-    def open_video(self, photo_set: PhotoSet, file: io.BufferedIOBase, place: int, name: str) -> int:
+    def open_video(self, photo_set: PhotoSet, file: BinaryIO, place: int, name: str) -> int:
         """Read the next photos of a set from a video, as `PhotoSet.open_archive` does. Gives 1.
 
         Raises:
