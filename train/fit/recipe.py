@@ -55,6 +55,8 @@ class FitConfig:
             small batches, and where several processes must learn exactly what one would.
         crop_size: least side in pixels that the crops must show; 0 is the model's image size. A smaller one means to
             enlarge them: a large network's finer grid then sees the same face.
+        text_steps: steps in which the text tower learns the captions' words before the first photo
+            (`train.fit.text_pretraining`).
     """
 
     batch_size: int
@@ -73,6 +75,7 @@ class FitConfig:
     balance: float = 0.0
     frozen_statistics: bool = False
     crop_size: int = 0
+    text_steps: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,187 @@
+"""Teach a text tower the words of the captions from texts alone, before the first photo.
+
+A tower that learned ages alone ignores all other words: texts that differ in one of them have nearly the same
+embedding, and where these agree an image-text loss has no gradient for either tower. So a new text tower first learns
+where each text shall lie. The place of a text that names an age (or a range), a gender, a race and attributes s of
+sign ±1 is
+
+    normalize(e + g Σ s · u_s)
+
+with e the embedding that the old tower has for "a photo of a 34 year old woman" (the mean over a range), and u_s one
+direction for each attribute, all perpendicular to each other and to what ages, genders and races span. The photos then
+have to find these directions, as in locked-image tuning (LiT, Zhai et al., CVPR 2022) the texts do, and both towers go
+on from there.
+
+Attention learns slowly what words mean that it has never heeded. Hence the words' vectors begin as those of a bag of
+words that learned the same places, which takes seconds.
+"""
+
+import copy
+import random
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import trange
+
+from cilf.model.cilf import CILF, build_model
+from cilf.model.clip import ClipTowers
+from train.data.attributes import ATTRIBUTES
+from train.data.captions import OLDEST, RACES, Caption, caption, opposite
+from train.data.datasets import Sample
+from train.fit.optimizer import cosine_rate
+from train.fit.recipe import Recipe
+
+CAPTIONS = 192  # a step
+RATE, ROWS_RATE = (
+    2e-3,
+    6e-3,
+)  # peak of Adam's, and that of the words' vectors, which few captions of a step touch
+BETAS = (0.9, 0.98)
+LONGEST = 1.0  # norm of a step's gradient
+WARMUP = 0.1
+AGES_EVERY = 4  # steps: the ages' own prompts are as much work as the captions
+BAG_STEPS, BAG_RATE = 200, 1e-2
+LEARNED = 0.5  # length of a vector in the bag of words from which the word was met often enough
+LENGTH = 0.8  # g: of an attribute's direction, beside a plain text of length 1
+HINT = 0.5  # share of it for words that an attribute can refute but not confirm
+SPANNED = 0.999  # share of the squared lengths that the directions of ages, genders and races hold
+WORDS = {"male": "man", "female": "woman", None: "person"}
+AGES = range(OLDEST + 1)
+TOLD_LABELS = 0.9  # of the random people have a gender and a race
+TEXT_PARTS = (
+    "prompts.",
+    "towers.clip.token_embedding.",
+    "towers.clip.positional_embedding",
+    "towers.clip.transformer.",
+    "towers.clip.ln_final.",
+    "towers.clip.text_projection",
+)
+
+
+def teach_words(model: CILF, recipe: Recipe) -> None:
+    """Replace the text tower and the prompts by new ones that learned for `recipe.fit.text_steps` steps, on the CPU.
+
+    The ages' embeddings stay where they are.
+    """
+    config = recipe.fit
+    places = TextPlaces(model.towers)
+    with torch.no_grad():
+        templates = [model.encode_ages(index) for index in range(len(model.prompts.config.templates))]
+    new = build_model(recipe.model).state_dict()
+    model.load_state_dict({name: new[name] for name in new if name.startswith(TEXT_PARTS)}, strict=False)
+    rows = model.towers.clip.token_embedding.weight
+    _begin_with_word_vectors(rows, model.towers, places, config.seed)
+    learned = [each for name, each in model.named_parameters() if name.startswith(TEXT_PARTS)]
+    others = [each for each in learned if each is not rows]
+    groups = [{"params": others, "peak": RATE}, {"params": [rows], "peak": ROWS_RATE}]
+    optimizer = torch.optim.Adam(groups, betas=BETAS)
+    bar = trange(config.text_steps, desc="texts", unit="step")
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = cosine_rate(step, config.text_steps, group["peak"], WARMUP)
+        chance = random.Random(f"{config.seed}/texts/{step}")
+        captions = random_captions(CAPTIONS, chance)
+        with torch.autocast("cpu", enabled=config.precision == "bf16"):
+            loss = _distance(model.towers.encode_text([each.text for each in captions]), places(captions))
+            if step % AGES_EVERY == 0:
+                template = chance.randrange(len(templates))
+                loss = loss + _distance(model.encode_ages(template), templates[template])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learned, LONGEST)
+        optimizer.step()
+        bar.set_postfix(loss=f"{loss.item():.3f}")
+    optimizer.zero_grad()
+
+
+def _begin_with_word_vectors(rows: nn.Parameter, towers: ClipTowers, places: "TextPlaces", seed: int) -> None:
+    """Point the token embeddings of the captions' words where a bag of words has them, at the length that they have."""
+    count, width = rows.shape
+    vectors = nn.Embedding(count, towers.embed_dim)
+    nn.init.normal_(vectors.weight, std=rows.std().item())
+    optimizer = torch.optim.Adam(vectors.parameters(), BAG_RATE, betas=BETAS)
+    for step in range(BAG_STEPS):
+        captions = random_captions(CAPTIONS, random.Random(f"{seed}/words/{step}"))
+        ids = towers.tokenize([each.text for each in captions])
+        bags = (vectors(ids) * (ids > 0).unsqueeze(2)).sum(dim=1)
+        loss = _distance(F.normalize(bags, dim=1), places(captions))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        met = vectors.weight.norm(dim=1) > LEARNED
+        turned = F.normalize(vectors.weight @ torch.randn(towers.embed_dim, width), dim=1)
+        rows[met] = turned[met] * rows.norm(dim=1).median()
+
+
+def random_captions(count: int, chance: random.Random) -> list[Caption]:
+    """Captions of random people and attributes, and with one thing turned; all can be true of somebody."""
+    captions: list[Caption] = []
+    while len(captions) < count:
+        told = chance.random() < TOLD_LABELS
+        gender = chance.choice(("male", "female")) if told else None
+        race = chance.choice(tuple(RACES)) if told else None
+        sample = Sample(Path(), "", chance.uniform(0, OLDEST), gender, race, "")
+        attributes = np.array([chance.choice((-1, 1)) for _ in ATTRIBUTES], np.int8)
+        text = caption(sample, attributes, chance)
+        captions += [
+            each for each in (text, opposite(text, sample, attributes, chance)) if each and _possible(each)
+        ]
+    return captions[:count]
+
+
+def _possible(text: Caption) -> bool:
+    first, last = text.ages or (0, OLDEST)
+    return first <= min(last, OLDEST)
+
+
+class TextPlaces:
+    """Where the embeddings of captions shall lie: captions → (N, D) of unit length."""
+
+    def __init__(self, towers: ClipTowers) -> None:
+        self.towers = copy.deepcopy(towers).eval()
+        everybody = torch.cat([self.plain(gender, race) for gender in WORDS for race in (None, *RACES)])
+        _, lengths, axes = torch.linalg.svd(everybody, full_matrices=True)
+        held = (lengths**2).cumsum(0) / (lengths**2).sum()
+        free = axes[int((held < SPANNED).sum()) + 1 :]
+        if len(free) < len(ATTRIBUTES):
+            raise ValueError(f"{len(ATTRIBUTES)} attributes need as many free directions, not {len(free)}")
+        generator = torch.Generator().manual_seed(0)
+        mixed = torch.linalg.qr(torch.randn(len(free), len(ATTRIBUTES), generator=generator)).Q
+        self.directions = (free.T @ mixed).T
+        """(A, D), perpendicular to each other, of unit length."""
+
+    @cache  # noqa: B019  # lives as long as the pretraining
+    def plain(self, gender: str | None, race: str | None) -> Float[Tensor, "age embed"]:
+        """The embedding that the tower has always had for people of each age."""
+        people = " ".join(word for word in (RACES.get(race or ""), WORDS[gender]) if word)
+        with torch.no_grad():
+            return self.towers.encode_text([f"a photo of a {age} year old {people}" for age in AGES])
+
+    def __call__(self, captions: list[Caption]) -> Float[Tensor, "text embed"]:
+        """See the class."""
+        return torch.stack([self._of(each) for each in captions])
+
+    def _of(self, text: Caption) -> Float[Tensor, " embed"]:
+        ages = self.plain(text.gender, text.race)
+        if text.age is not None:
+            place = ages[round(text.age)]
+        else:
+            first, last = text.ages or (0, OLDEST)
+            place = F.normalize(ages[first : last + 1].mean(dim=0), dim=0)
+        length = LENGTH if text.sufficient else LENGTH * HINT
+        for column, sign in text.literals:
+            place = place + length * sign * self.directions[column]
+        return F.normalize(place, dim=0)
+
+
+def _distance(
+    embeddings: Float[Tensor, "text embed"], targets: Float[Tensor, "text embed"]
+) -> Float[Tensor, ""]:
+    """Mean of 1 − cosine, both of unit length."""
+    return 1 - (embeddings.float() * targets).sum(dim=1).mean()
