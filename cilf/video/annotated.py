@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cilf.annotation import annotate
 from cilf.errors import UsageError
+from cilf.face.annotation import annotate
 from cilf.face.boxes import Box
 from cilf.photo_set.table import partial_path
 from cilf.prediction import FacePrediction

@@ -101,6 +101,7 @@ def remux(h264: bytes, path: Path) -> None:
             if packet.size:
                 packet.stream = stream
                 packet.pts = packet.dts = number * 40
+                packet.duration = 40
                 packet.time_base = Fraction(1, 1000)
                 target.mux(packet)
 

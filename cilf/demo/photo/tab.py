@@ -11,7 +11,6 @@ import gradio as gr
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 
-from cilf import annotation
 from cilf.demo import texts
 from cilf.demo.charts import message
 from cilf.demo.panel import panel
@@ -21,6 +20,7 @@ from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.server.sessions import Ticket, Visit, Visits
 from cilf.demo.uploads.images import Upload, preview, shown
 from cilf.errors import CilfError, PhotoError
+from cilf.face import annotation
 from cilf.prediction import FacePrediction, NoFace
 from cilf.similarity.scores import PromptScore, prompt_scores
 
