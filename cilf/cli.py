@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import Never
@@ -16,14 +17,17 @@ from typing import Never
 from tqdm import tqdm
 
 import cilf
-from cilf.errors import CilfError, UsageError
+from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.photo_set.files import find_photos
 from cilf.photo_set.journal import Journal
 from cilf.photo_set.pipeline import predict_many
-from cilf.photo_set.results import COLUMNS, PhotoResult, Row
+from cilf.photo_set.results import COLUMNS, PhotoResult, Row, unreadable
 from cilf.photo_set.table import check_output, partial_path, write_table
 from cilf.similarity.scores import HELPED, NEUTRAL, ComparesTexts, prompt_scores
 from cilf.texts import distinct_texts
+from cilf.video.annotated import check_annotated
+from cilf.video.frames import require_decoder
+from cilf.video.people import VIDEO_COLUMNS, VideoPredictor, is_video, predict_video
 
 _OK, _BROKEN_PIPE, _ERROR, _INTERRUPTED, _TERMINATED = 0, 1, 2, 130, 143
 
@@ -101,12 +105,15 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser(
         "predict",
         help="write a table with a row for every face",
-        description="Estimate the age of every face in the photos. The table has a row for every face, and one "
-        "for every file in which no face was found or that cannot be read.",
+        description="Estimate the age of every face in the photos. The table has a row for every face, of a short "
+        "video one for every person, and one for every file in which no face was found or that cannot be read.",
         allow_abbrev=False,
     )
     predict.add_argument(
-        "paths", nargs="+", metavar="PATH", help="a photo, or a folder that is walked for photos"
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a photo or a short video, or a folder that is walked for photos",
     )
     predict.add_argument(
         "--output",
@@ -128,6 +135,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="texts to compare with each face, after the paths: adds each one's similarity (cosine), by how much that "
         f"is above the one of “{NEUTRAL}”, and its share among them",
+    )
+    predict.add_argument(
+        "--annotated",
+        metavar="FILE",
+        help="of a single video: also write it to an .mp4 file with everybody's box, number and age, without its sound",
     )
     predict.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     predict.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, mps (default: cpu)")
@@ -174,6 +186,8 @@ def _predict_on_cluster(arguments: argparse.Namespace) -> None:
         raise UsageError("the engine ray writes a folder of Parquet files; name it with --output")
     if arguments.prompts:
         raise UsageError("the engine ray compares no prompts; leave out --prompts, or use --engine local")
+    if arguments.annotated:
+        raise UsageError("the engine ray reads no videos; leave out --annotated, or use --engine local")
     config = RayConfig(
         arguments.weights, arguments.revision, arguments.device, arguments.no_face, arguments.workers
     )
@@ -185,6 +199,7 @@ def _predict_here(arguments: argparse.Namespace, rows_by_status: Counter[str]) -
     # What is wrong with output or photos comes out before the seconds that the model takes to load.
     output = None if arguments.output is None else check_output(arguments.output)
     photos, prompts = _photos(arguments.paths), distinct_texts(arguments.prompts)
+    with_videos = _check_videos(photos, arguments.annotated)
     estimator = cilf.AgeEstimator.from_pretrained(
         arguments.weights,
         revision=arguments.revision,
@@ -192,10 +207,14 @@ def _predict_here(arguments: argparse.Namespace, rows_by_status: Counter[str]) -
     )
     if prompts:
         _warn_of_unknown_words(estimator, prompts)
-    results = partial(predict_many, estimator, no_face=arguments.no_face, count=arguments.workers)
+    predict_photos = partial(predict_many, estimator, no_face=arguments.no_face, count=arguments.workers)
 
     def predict(some: list[tuple[str, Path]]) -> Iterator[list[Row]]:
-        return (_scored(estimator, result, prompts) for result in results(some))
+        for of_videos, group in groupby(some, lambda photo: is_video(photo[1])):
+            part = list(group)
+            videos = (_predict_video(estimator, path, arguments.annotated) for _, path in part)
+            results = videos if of_videos else predict_photos(part)
+            yield from (_scored(estimator, result, prompts) for result in results)
 
     if output is None:
         _print_table((row for rows in predict(photos) for row in rows), prompts)
@@ -211,7 +230,7 @@ def _predict_here(arguments: argparse.Namespace, rows_by_status: Counter[str]) -
     with Journal(output, made_by) as journal:
         done = journal.resume(name for name, _ in photos)
         stop = _fill(journal, predict(photos[done:]), len(photos))
-        columns = (*COLUMNS, *_prompt_columns(prompts))
+        columns = (*COLUMNS, *(VIDEO_COLUMNS if with_videos else ()), *_prompt_columns(prompts))
         write_table(_counted(journal.rows(), rows_by_status, stop), output, columns)
         journal.remove()
     _say(
@@ -245,6 +264,34 @@ def _photos(paths: list[str]) -> list[tuple[str, Path]]:
     for path in empty:
         _say(f"no photo was found in '{path}'; going on with the others")
     return [photo for path in paths for photo in photos_of[path]]
+
+
+def _check_videos(photos: list[tuple[str, Path]], annotated: str | None) -> bool:
+    """Whether there are videos, which can then be decoded, and of which one may be annotated. Raises UsageError."""
+    videos = [(name, path) for name, path in photos if is_video(path)]
+    if videos:
+        require_decoder(videos[0][0])
+    if annotated is not None:
+        if len(photos) != 1 or not videos:
+            raise UsageError("--annotated is for a single video; name one, and nothing else")
+        check_annotated(annotated, videos[0][1])
+    return bool(videos)
+
+
+def _predict_video(estimator: VideoPredictor, path: Path, annotated: str | None) -> PhotoResult:
+    """The people in a video, under a bar of its own."""
+    with tqdm(unit="frame", leave=False, disable=None) as bar:
+
+        def progress(done: int, total: int | None) -> None:
+            if done < bar.n:  # once more from the start, to annotate it
+                bar.reset()
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            return predict_video(estimator, path, annotated=annotated, progress=progress)
+        except PhotoError as error:
+            return unreadable(str(path), error)
 
 
 def _warn_of_unknown_words(estimator: ComparesTexts, prompts: list[str]) -> None:
@@ -337,8 +384,15 @@ def _line(row: Row) -> str:
         over=row["over_18"],
         face=row["face"],
         box=" ".join(f"{row[edge]:.0f}" for edge in ("x0", "y0", "x1", "y1")),
-        photo=_printable(": ".join(filter(None, (row["path"], row["caveat"])))),
+        photo=_printable(": ".join(filter(None, (row["path"], _seen(row), row["caveat"])))),
     )
+
+
+def _seen(row: Row) -> str:
+    """When a video shows the person; empty for a photo."""
+    if row.get("frames") is None:
+        return ""
+    return f"{row['frames']} frames from {row['first_second']:.1f} to {row['last_second']:.1f} s"
 
 
 def _say(sentence: str) -> None:

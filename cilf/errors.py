@@ -8,7 +8,7 @@ class CilfError(Exception):
 
 
 class PhotoError(CilfError):
-    """A photo cannot be read, is an array of the wrong kind, or is too small or too large."""
+    """A photo cannot be read, is an array of the wrong kind, or is too small or too large; or a video is."""
 
 
 class DetectorError(CilfError):

@@ -28,6 +28,7 @@ from cilf.photo_set.pipeline import PhotoResult, predict_many
 from cilf.prediction import FacePrediction, NoFace
 from cilf.texts import distinct_texts
 from cilf.untrusted.trial import require_success
+from cilf.video.people import FrameProgress, predict_video
 
 if TYPE_CHECKING:
     from cilf.similarity.published_clip import PublishedClip
@@ -217,6 +218,29 @@ class AgeEstimator:
             UsageError: an argument has a value that cannot be worked with.
         """
         return predict_many(self, photos, prompts, no_face=no_face)
+
+    def predict_video(
+        self,
+        path: str | Path,
+        *,
+        annotated: str | Path | None = None,
+        progress: FrameProgress | None = None,
+    ) -> PhotoResult:
+        """Estimate the age of every person in a short video (extra `video`); see `cilf.video.people`.
+
+        Args:
+            path: an MP4, MOV, WebM or MKV file of at most five minutes.
+            annotated: an .mp4 file to write: the video with everybody's box, number and age, without its sound.
+            progress: told the frames done so far and in all.
+
+        Returns:
+            One face and one row a person, who is tracked from frame to frame; the age is the mean of the frames.
+
+        Raises:
+            PhotoError: the file is no video of a known kind, too long, too large or damaged.
+            UsageError: PyAV is not installed, or `annotated` cannot be written.
+        """
+        return predict_video(self, path, annotated=annotated, progress=progress)
 
     def crop_config(
         self,

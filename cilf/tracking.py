@@ -6,11 +6,12 @@ caller gives them, so that the result is the same at every frame rate.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, pi
 
 import numpy as np
 
+from cilf.conformal import Forecast
 from cilf.face.boxes import Box
 from cilf.prediction import FacePrediction
 
@@ -50,16 +51,61 @@ STEADY_YEARS = 0.75
 
 
 @dataclass(frozen=True)
+class Sightings:
+    """The frames that show one person, each counted equally, however long ago it was.
+
+    Attributes:
+        first, last: when the first and the last of them were taken, in seconds.
+        frames: their number.
+        surest: what the one with the smallest estimated error shows.
+        total: sum over the frames of (age, familiar, distribution over ages).
+    """
+
+    first: float
+    last: float
+    frames: int
+    surest: FacePrediction
+    total: np.ndarray
+
+    @classmethod
+    def of(cls, face: FacePrediction, at: float) -> "Sightings":
+        """A single frame."""
+        return cls(at, at, 1, face, np.array([face.age, face.familiar, *face.distribution], float))
+
+    def add(self, face: FacePrediction, at: float) -> "Sightings":
+        """These and one more."""
+        surest = min(self.surest, face, key=lambda each: each.estimated_error)
+        return Sightings(self.first, at, self.frames + 1, surest, self.total + Sightings.of(face, at).total)
+
+    def prediction(self) -> FacePrediction:
+        """The person's age by all frames: `surest`, but with their mean age and mean distribution, and the interval
+        read from those. A mean of distributions (linear opinion pool) is no narrower than they are on average, so the
+        calibration on single photos is kept to. No promise holds where most frames are unfamiliar."""
+        age, familiar, *distribution = self.total / self.frames
+        surest, pooled = self.surest, np.array(distribution)
+        return replace(
+            surest,
+            age=float(age),
+            interval=surest.conformal.interval(Forecast(pooled, float(age), surest.estimated_error)),
+            status=surest.status if familiar >= 0.5 else "low_confidence",
+            distribution=pooled,
+            familiar=bool(familiar >= 0.5),
+        )
+
+
+@dataclass(frozen=True)
 class TrackedFace:
     """A face in view.
 
     Attributes:
-        number: counts the faces of this tracker from 1; a face keeps its number while it is in view.
+        number: counts the faces of this tracker from 1; a face keeps its number while it is in view, and loses it when
+            somebody else is seen in its place.
         box: x0, y0, x1, y1 in pixels of the frame, smoothed.
         age: years, temporally smoothed.
         interval: low and high age in years, smoothed like the age.
         years: `age` in whole years, not flickering between two.
         caveat: of the last frame that shows the face (`FacePrediction.caveat`).
+        sightings: all frames that show it.
     """
 
     number: int
@@ -67,7 +113,8 @@ class TrackedFace:
     age: float
     interval: tuple[float, float]
     years: int
-    caveat: str = ""
+    caveat: str
+    sightings: Sightings
 
 
 class FaceTracker:
@@ -95,7 +142,7 @@ class FaceTracker:
             new.remove(index)
         self._tracks = [track for track in self._tracks if at - track.seen <= GAP_S]
         self._tracks += [_Track(faces[index], at) for index in new]
-        shown = [track for track in self._tracks if track.sightings >= SIGHTINGS]
+        shown = [track for track in self._tracks if track.frames >= SIGHTINGS]
         for track in shown:
             if track.number == 0:
                 self._count += 1
@@ -107,9 +154,8 @@ class _Track:
     """A face: its smoothed box, and the average of its frames."""
 
     def __init__(self, face: FacePrediction, at: float) -> None:
-        self.number = 0  # until it is shown
+        self.number = 0  # until this person is shown
         self.seen = at
-        self.sightings = 1
         self.caveat = face.caveat
         self.box = np.array(face.box)  # unsmoothed, of the last frame that shows it
         self._smooth = _OneEuro(self.box, at)
@@ -120,7 +166,6 @@ class _Track:
     def see(self, face: FacePrediction, at: float) -> None:
         """Take in a frame that shows the face."""
         self.seen = at
-        self.sightings += 1
         self.caveat = face.caveat
         self.box = np.array(face.box)
         self._smooth.add(self.box, at)
@@ -128,10 +173,17 @@ class _Track:
         if abs(self._average.age - self._years) > STEADY_YEARS:
             self._years = round(self._average.age)
 
+    @property
+    def frames(self) -> int:
+        """How many frames show this person."""
+        return self._average.sightings.frames
+
     def face(self) -> TrackedFace:
         box = Box(*self._smooth.value.tolist())
         average = self._average
-        return TrackedFace(self.number, box, average.age, average.interval, self._years, self.caveat)
+        return TrackedFace(
+            self.number, box, average.age, average.interval, self._years, self.caveat, average.sightings
+        )
 
     def _judge(self, face: FacePrediction, at: float) -> None:
         """Average the frame in, or hold it against the face as a sign of somebody else."""
@@ -143,7 +195,7 @@ class _Track:
         else:
             self._rival.add(face, at)
             if self._rival.confirmed(at):
-                self._average, self._rival = self._rival, None
+                self._average, self._rival, self.number = self._rival, None, 0
 
 
 class _Average:
@@ -152,15 +204,13 @@ class _Average:
     def __init__(self, face: FacePrediction, at: float) -> None:
         self._sum = _values(face)
         self._weight = 1.0
-        self._first = self._last = at
-        self._frames = 1
+        self.sightings = Sightings.of(face, at)
 
     def add(self, face: FacePrediction, at: float) -> None:
-        kept = exp(-(at - self._last) / FADE_S)
+        kept = exp(-(at - self.sightings.last) / FADE_S)
         self._sum = kept * self._sum + _values(face)
         self._weight = kept * self._weight + 1.0
-        self._last = at
-        self._frames += 1
+        self.sightings = self.sightings.add(face, at)
 
     def fits(self, face: FacePrediction) -> bool:
         """Whether a frame may show this person."""
@@ -173,7 +223,7 @@ class _Average:
         return float(mean @ face.embedding) >= SAME_PERSON * length
 
     def confirmed(self, at: float) -> bool:
-        return self._frames >= CONFIRM_FRAMES and at - self._first >= CONFIRM_S
+        return self.sightings.frames >= CONFIRM_FRAMES and at - self.sightings.first >= CONFIRM_S
 
     @property
     def age(self) -> float:

@@ -38,6 +38,11 @@ MAX_RATE = limit("MAX_RATE_MB", 32) * MEGABYTE
 # Seconds in which a request of more than a megabyte has to come.
 REQUEST_S = limit("REQUEST_S", 60)
 
+# A short video in the photo set: bytes, seconds, and how many at once, whose decoders may take 2 GB each.
+MAX_VIDEO = limit("MAX_VIDEO_MB", 256) * MEGABYTE
+MAX_VIDEO_S = limit("MAX_VIDEO_S", 120)
+MAX_VIDEOS = limit("MAX_VIDEOS", 4)
+
 # Photos of a zip file; files that the browser takes for a set, where who has more needs the command line; photos of a
 # set, and of all sets; sets, one for each open page; zip files at once.
 MAX_MEMBERS = limit("MAX_ARCHIVE_PHOTOS", 10_000)

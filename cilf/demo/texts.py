@@ -289,19 +289,22 @@ def old_weights(error: Exception, source: str | None) -> str:
 SET_TITLE = "A whole set at once"
 SET_LEAD = "Holiday photos, a folder, a zip file: every face gets its age, and you take the table with you."
 SET_DROP = "or drop them here"
+SET_VIDEO = "; a short video gives a row for every person"
+# A video's name, and how many of its frames are done
+SET_FRAMES = "{}: {} frames"
 SET_WAITING = (
     "Each face with its age, how the ages are spread, and a table to sort and download. Results come as the "
     "photos do."
 )
 SET_PRIVACY = (
-    "Photos go one by one into memory and never onto the disk. A zip file lies on the disk without a name until it is "
-    "read. The figures are forgotten when you leave."
+    "Photos go one by one into memory and never onto the disk. A zip file or a video lies on the disk without a name "
+    "until it is read. The figures are forgotten when you leave."
 )
 SET_FORGOTTEN = "This set is no longer in memory. Please reload the page and choose the photos again."
 SET_FULL = (
     "This set has as many photos as one may have. Take its table, reload the page and go on with the others."
 )
-SET_ARCHIVE = "This set receives a zip file already. Please wait until it is through."
+SET_ARCHIVE = "This set receives a zip file or a video already. Please wait until it is through."
 SET_UNEXPECTED = (
     "Something went wrong with this set. What is done is kept; please choose the other photos again."
 )
@@ -315,3 +318,8 @@ SET_OUTCOMES = {
 # A file stopped coming in the middle, or came so slowly that others had to wait; the browser could not read a file.
 SET_STALLED = "'{}' was too long on its way here; choose it again"
 SET_GONE = "'{}' could not be read on your computer; choose it again"
+
+
+def seen(first: float, last: float, frames: int) -> str:
+    """When a video shows a person, in seconds."""
+    return f"In {frames} frames from {first:.1f} to {last:.1f} s"

@@ -30,6 +30,7 @@ COLUMNS = (
 )
 
 TEXT_COLUMNS = frozenset({"path", "status", "over_18", "caveat", "error", "scored_by"})
+INTEGER_COLUMNS = frozenset({"face", "iterations", "frames"})
 
 # Folders before the name of a file, as an error of a library may name them: they are nobody's business on a page.
 _FOLDERS = re.compile(r"(?<![\w./:])(?:[A-Za-z]:)?[/\\](?:[^\s/\\'\"]+[/\\])*(?=[^\s/\\])")

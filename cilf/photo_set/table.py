@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cilf.errors import UsageError
-from cilf.photo_set.results import COLUMNS, TEXT_COLUMNS, Row
+from cilf.photo_set.results import COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS, Row
 
 if TYPE_CHECKING:
     import pyarrow
@@ -138,7 +138,7 @@ def parquet_schema(columns: Sequence[str] = COLUMNS) -> "pyarrow.Schema":
 
     kinds = dict.fromkeys(columns, "Float64")
     kinds |= {column: "string" for column in columns if column in TEXT_COLUMNS}
-    kinds |= dict.fromkeys(("face", "iterations"), "Int64")
+    kinds |= {column: "Int64" for column in columns if column in INTEGER_COLUMNS}
     # Through pandas, because the schema then carries the notes from which pandas restores its nullable types.
     empty = pandas.DataFrame({column: pandas.array([], dtype=kind) for column, kind in kinds.items()})
     return pyarrow.Schema.from_pandas(empty, preserve_index=False)

@@ -7,7 +7,6 @@ would run the user's own script once more in every worker, and with it import Gr
 import os
 import pickle
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cilf.child_process import environment, module_command
+from cilf.child_process import ONE_THREAD, OUT_OF_REACH_OF_CTRL_C, environment, module_command
 from cilf.errors import CilfError, PhotoError
 from cilf.face.crops import CropConfig, FaceCrops
 from cilf.face.images import open_pyramid_bytes
@@ -30,10 +29,9 @@ MOST_WORKERS = 8
 # Photos under way for each worker: one in work, and enough that none waits while crops are estimated.
 PENDING_EACH = 6
 
-# A worker is one of several processes that compute: each computes on one thread. And glibc gives what a large picture
-# took back to the system, instead of keeping it for the next one (mallopt(3), M_MMAP_THRESHOLD).
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_ENVIRONMENT |= {"MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
+# glibc gives what a large picture took back to the system, instead of keeping it for the next one (mallopt(3),
+# M_MMAP_THRESHOLD).
+_ENVIRONMENT = ONE_THREAD | {"MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
 
 _Job = tuple[Future[FaceCrops], str, Any]
 
@@ -163,7 +161,7 @@ class WorkerProcess:
                     env=environment() | _ENVIRONMENT,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    **_OUT_OF_REACH_OF_CTRL_C,
+                    **OUT_OF_REACH_OF_CTRL_C,
                 )
             self._exchange(self._config)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
@@ -209,11 +207,3 @@ class WorkerProcess:
         if process is not None:
             process.kill()
             process.wait()
-
-
-# Ctrl-C in a terminal reaches every process of its group; this one ends its workers itself.
-_OUT_OF_REACH_OF_CTRL_C: dict[str, Any] = (
-    {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined, unused-ignore]
-    if sys.platform == "win32"
-    else {"process_group": 0}
-)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from cilf.checkpoint import GRAPH, Checkpoint, load
+from cilf.child_process import limit_resources
 from cilf.errors import CilfError, WeightsError
 from cilf.estimator import AgeEstimator
 from cilf.face.finder import Face, FaceFinder
@@ -58,20 +59,9 @@ def compare(folder: Path) -> None:
         )
 
 
-def _limit_resources() -> None:
-    """Bound this process's memory and time: it ends by itself, even where its parent was killed."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    for kind, limit in ((resource.RLIMIT_DATA, MAX_MEMORY), (resource.RLIMIT_CPU, CPU_LIMIT)):
-        hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-
-
 def main() -> int:
     """Try the checkpoint in the folder that the command line names; its exit status says how that went."""
-    _limit_resources()
+    limit_resources(MAX_MEMORY, CPU_LIMIT)
     torch.set_num_threads(1)
     try:
         compare(Path(sys.argv[1]))

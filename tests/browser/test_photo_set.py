@@ -20,6 +20,7 @@ from cilf.demo.photo_set.views import SENDERS
 from cilf.photo_set.results import COLUMNS
 from tests.browser.conftest import SCHEMES
 from tests.browser.running import HOPPER, PATIENCE_S, Site, findings
+from tests.video.clips import RATE, panned, portraits, write_clip
 
 expect.set_options(timeout=1000 * PATIENCE_S)
 
@@ -89,6 +90,19 @@ def download(page: Page, kind: str) -> bytes:
 
 def estimator() -> AgeEstimator:
     return AgeEstimator.from_pretrained(os.environ.get("CILF_TEST_WEIGHTS"))
+
+
+def test_a_short_video(visit: Visit, site: Site, tmp_path: Path, album: list[Path]) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", panned(portraits(), 2 * RATE))
+    page = opened(visit)
+    give(page, [album[0], clip])
+    wait_for_end(page)
+    expect(page.locator("#photo-set [data-part=count]")).to_have_text("2 of 2 photos")
+    expect(page.locator("#photo-set [data-part=rows] tr")).to_have_count(3)
+    expect(page.locator("#photo-set tbody")).to_contain_text("In 12 frames from 0.0 to 1.8 s")
+    assert findings(page) == []
+    frames = [row["frames"] for row in csv.DictReader(io.StringIO(download(page, "csv").decode()))]
+    assert frames == ["", "12", "12"]
 
 
 def test_a_set_with_a_broken_file(visit: Visit, shoot: Shoot, site: Site, album: list[Path]) -> None:

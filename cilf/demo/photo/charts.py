@@ -14,9 +14,9 @@ from PIL import Image
 
 from cilf.demo import texts
 from cilf.demo.charts import OLDEST, age_axis, card
-from cilf.demo.photo.annotation import overlay_heat
 from cilf.demo.photo.prompt_presets import Pair
 from cilf.demo.uploads.images import jpeg_address
+from cilf.face.annotation import overlay_heat
 from cilf.prediction import ADULT, FacePrediction
 from cilf.similarity.scores import PromptScore
 

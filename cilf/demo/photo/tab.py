@@ -14,13 +14,14 @@ from starlette.concurrency import run_in_threadpool
 from cilf.demo import texts
 from cilf.demo.charts import message
 from cilf.demo.panel import panel
-from cilf.demo.photo import annotation, charts, examples
+from cilf.demo.photo import charts, examples
 from cilf.demo.photo.prompt_presets import PAIRS, PRESETS, START, Pair
 from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.server.priority import VISITORS_FIRST
 from cilf.demo.server.sessions import Ticket, Visit, Visits
 from cilf.demo.uploads.images import Upload, preview, shown
 from cilf.errors import CilfError, PhotoError
+from cilf.face import annotation
 from cilf.prediction import FacePrediction, NoFace
 from cilf.similarity.scores import PromptScore, prompt_scores
 

@@ -42,7 +42,7 @@ async function call(path, body, headers) {
 function sendArchive(item, headers) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", address("archive"));
+    request.open("POST", address(isVideo(item) ? "video" : "archive"));
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => {
       const percent = Math.round((100 * event.loaded) / event.total);
@@ -68,8 +68,9 @@ async function start(items) {
     return;
   }
   for (const [place, item] of items.entries()) item.place = place;
-  const archives = items.filter(isArchive);
-  const photos = items.filter((item) => !isArchive(item));
+  const hasFrames = (item) => isArchive(item) || isVideo(item);
+  const archives = items.filter(hasFrames);
+  const photos = items.filter((item) => !hasFrames(item));
   run = { total: photos.length, done: 0, faces: 0, failed: 0, began: performance.now(), note: "", stopped: false };
   run.pieces = { rows: "", gallery: "", failures: "" };
   begin();
@@ -111,7 +112,7 @@ async function sendPhotos(photos) {
 
 async function readArchive(item) {
   if (run.stopped) return;
-  const opened = await sendArchive(item, await labels(item, settings.maxArchive));
+  const opened = await sendArchive(item, await labels(item, isVideo(item) ? settings.maxVideo : settings.maxArchive));
   run.note = "";
   if (opened.stopped) return;
   run.total += opened.count;
@@ -199,7 +200,8 @@ function collect(answer) {
   run.pieces.gallery = answer.gallery + run.pieces.gallery; // the newest first
   run.pieces.failures += answer.failures;
   run.histogram = answer.histogram ?? run.histogram;
-  run.note = "";
+  run.note = answer.note ?? "";
+  run.share = answer.share ?? 0;
   if (!run.timer) {
     run.timer = setTimeout(() => {
       if (!run || run.ended) return;
@@ -232,12 +234,12 @@ function flush() {
 }
 
 function draw() {
-  const { done, total, note, stopped, ended } = run;
+  const { done, total, note, share = 0, stopped, ended } = run;
   part("bar").max = Math.max(total, 1);
-  part("bar").value = done;
-  if (!done && !ended) part("bar").removeAttribute("value"); // how long it takes is not known yet
+  part("bar").value = done + share;
+  if (!done && !share && !ended) part("bar").removeAttribute("value"); // how long it takes is not known yet
   part("count").textContent = note || `${done.toLocaleString("en")} of ${count(total, "photo")}`;
-  part("left").textContent = ended ? "" : stopped ? "Stopping …" : remaining();
+  part("left").textContent = ended ? "" : stopped ? "Stopping …" : note ? "" : remaining();
   part("tally").textContent = `${count(run.faces, "face")} · ${run.failed} without an age`;
 }
 
@@ -288,6 +290,7 @@ function sortRows() {
 // ---- Choosing files
 
 const isArchive = (item) => item.name.toLowerCase().endsWith(".zip");
+const isVideo = (item) => settings.videos.some((suffix) => item.name.toLowerCase().endsWith(suffix));
 const isHidden = (path) => path.split("/").some((piece) => piece.startsWith("."));
 const hasPhotoName = (path) => suffixes.has(path.slice(path.lastIndexOf(".")).toLowerCase());
 

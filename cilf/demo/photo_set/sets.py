@@ -1,4 +1,4 @@
-"""The photo sets in work: every page's rows, and the zip file that its photos come from.
+"""The photo sets in work: every page's rows, and the zip file or video that its photos come from.
 
 A photo comes as bytes and is never on the disk. What stays of it until the page is left is its rows, for the table; the
 thumbnails live in the browser alone.
@@ -13,18 +13,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from gradio.utils import get_upload_folder
 
 from cilf.demo import texts
-from cilf.demo.limits import MAX_ALL_PHOTOS, MAX_ARCHIVES, MAX_SET_PHOTOS, MAX_SETS
-from cilf.demo.server.model_host import ModelHost
+from cilf.demo.limits import (
+    MAX_ALL_PHOTOS,
+    MAX_ARCHIVES,
+    MAX_SET_PHOTOS,
+    MAX_SETS,
+    MAX_VIDEO_S,
+    MAX_VIDEOS,
+)
+from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.server.sessions import SessionStore
 from cilf.demo.uploads.images import Upload
 from cilf.demo.uploads.zip_archive import Archive
-from cilf.errors import UsageError
-from cilf.photo_set.results import Row
+from cilf.errors import PhotoError, UsageError
+from cilf.photo_set.results import COLUMNS, PhotoResult, Row, unreadable
 from cilf.photo_set.table import write_table
+from cilf.video.frames import Frame, Video
+from cilf.video.people import VIDEO_COLUMNS, People
 
 TABLE_KINDS = ("csv", "json", "parquet")
 
@@ -34,8 +44,52 @@ Key = tuple[int, int]
 """Where a photo stands in its set: the place of the file, and in a zip file the place of the member."""
 
 
+class OpenVideo:
+    """A video of a set, frame by frame.
+
+    Args:
+        file: closed with the video.
+        place: of the file in its set.
+        name: of the file.
+        estimator: predicts all of its frames.
+
+    Raises:
+        PhotoError: it cannot be used; `file` stays the caller's.
+    """
+
+    def __init__(self, file: BinaryIO, place: int, name: str, estimator: Estimator) -> None:
+        file.flush()  # another process reads it
+        self.key = (place, 0)
+        self.name = name
+        self.done = 0
+        self._file = file
+        self._video = Video(file, name, seconds=MAX_VIDEO_S)
+        self._people = People(estimator)
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, in [0, 1]; 0 where the file does not say how long it is."""
+        return min(self.done / self._video.frames, 1.0) if self._video.frames else 0.0
+
+    def next_frame(self) -> Frame | PhotoResult:
+        """Wait for the next frame; after the last one what the video gave."""
+        try:
+            return self._video.next_frame() or self._people.result(self.name)
+        except PhotoError as error:
+            return unreadable(self.name, error)
+
+    def add(self, frame: Frame) -> None:
+        """Find and estimate the faces of a frame."""
+        self._people.add(frame)
+        self.done += 1
+
+    def close(self) -> None:
+        self._video.close()
+        self._file.close()
+
+
 class PhotoSet:
-    """One page's set: its rows in the order of the visitor's files, and the zip file that is open, if any.
+    """One page's set: its rows in the order of the visitor's files, and the zip file or video that is open, if any.
 
     Calls may come from several threads.
     """
@@ -45,13 +99,14 @@ class PhotoSet:
         self._reading = threading.Lock()  # a zip file is not closed while a photo is being read from it
         self._rows: dict[Key, tuple[Row, ...]] = {}
         self._archive: tuple[io.BufferedIOBase, Iterator[tuple[Key, Upload]]] | None = None
+        self.video: OpenVideo | None = None
         self._drawn = 0.0
         self.receives_archive = False
 
     @property
     def has_archive(self) -> bool:
-        """Whether a zip file is open, or on its way."""
-        return self.receives_archive or self._archive is not None
+        """Whether a zip file or a video is open, or on its way."""
+        return self.receives_archive or self._archive is not None or self.video is not None
 
     def add(self, key: Key, rows: tuple[Row, ...]) -> None:
         """Remember the rows of a photo."""
@@ -78,11 +133,14 @@ class PhotoSet:
         return member
 
     def close_archive(self) -> None:
-        """Drop the open zip file, if any."""
+        """Drop the open zip file or video, if any."""
         with self._reading:
             archive, self._archive = self._archive, None
             if archive is not None:
                 archive[0].close()
+        video, self.video = self.video, None
+        if video is not None:
+            video.close()
 
     def clear(self) -> None:
         """Begin with an empty set."""
@@ -121,10 +179,13 @@ class PhotoSet:
         with tempfile.TemporaryDirectory(prefix="table-", dir=get_upload_folder()) as name:
             output = Path(name) / f"ages.{kind}"
             try:
-                write_table(rows, output)
+                write_table(rows, output, self._columns())
             except UsageError as error:  # whose sentence names a folder of this computer
                 raise OSError(errno.ENOSPC, "the table cannot be written") from error
             return output.read_bytes()
+
+    def _columns(self) -> tuple[str, ...]:
+        return (*COLUMNS, *(VIDEO_COLUMNS if any("frames" in row for row in self.rows()) else ()))
 
 
 def _without_formulas(row: Row) -> Row:
@@ -210,9 +271,23 @@ class PhotoSets(SessionStore[PhotoSet]):
             if self._photos() > self._max_photos:
                 raise UsageError(texts.BUSY)
 
+    def open_video(self, photo_set: PhotoSet, file: BinaryIO, place: int, name: str) -> int:
+        """Read the next photos of a set from a video, as `PhotoSet.open_archive` does. Gives 1.
+
+        Raises:
+            UsageError: as many videos as may be are open, or the set is full.
+            PhotoError: it cannot be used; `file` stays the caller's.
+        """
+        self.check_room(photo_set)
+        with self._lock:
+            if sum(each.video is not None for _, each in self._states.values()) >= MAX_VIDEOS:
+                raise UsageError(texts.BUSY)
+        photo_set.video = OpenVideo(file, place, name, self.host.get())
+        return 1
+
     @contextmanager
     def receiving_archive(self, photo_set: PhotoSet) -> Iterator[None]:
-        """Let a set receive a zip file, in place of the one that is open.
+        """Let a set receive a zip file or a video, in place of the one that is open.
 
         Raises:
             UsageError: it receives one already, or as many as may be are open.

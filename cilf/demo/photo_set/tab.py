@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from html import escape
 from operator import attrgetter
 from pathlib import Path
@@ -27,10 +28,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cilf.demo import limits, texts
-from cilf.demo.limits import MAX_ARCHIVE, MAX_PHOTO, shortened
+from cilf.demo.limits import MAX_ARCHIVE, MAX_PHOTO, MAX_VIDEO, shortened
 from cilf.demo.panel import panel
 from cilf.demo.photo_set import views
-from cilf.demo.photo_set.sets import Key, PhotoSet, PhotoSets
+from cilf.demo.photo_set.sets import Key, OpenVideo, PhotoSet, PhotoSets
 from cilf.demo.photo_set.shared_workers import SharedWorkers
 from cilf.demo.server.model_host import Estimator
 from cilf.demo.server.priority import VISITORS_FIRST
@@ -39,6 +40,7 @@ from cilf.demo.uploads.images import Upload, too_large
 from cilf.errors import CilfError, PhotoError, UsageError
 from cilf.photo_set.pipeline import FEW, Pending, estimated, predict_photo
 from cilf.photo_set.results import PhotoResult
+from cilf.video.frames import Frame
 
 log = logging.getLogger(__name__)
 
@@ -129,8 +131,9 @@ class SetRoutes:
     - POST `start`: empty the set.
     - POST `photo`: the body is a photo. Its name, its place in the set and, where nothing could be sent, why (`gone` or
       `large`) stand in headers, since addresses end up in the logs of servers in between.
-    - POST `archive`: the body is a zip file. POST `next`: predict its next photos.
-    - POST `finish`: all is done, or the visitor has enough: drop the zip file, draw the histogram a last time.
+    - POST `archive`: the body is a zip file. POST `video`: it is a short video. POST `next`: predict the next photos or
+      frames of either.
+    - POST `finish`: all is done, or the visitor has enough: drop the zip file or video, draw the histogram a last time.
     - GET `table.csv`, `.json`, `.parquet`.
 
     Answers are JSON: pieces of HTML from `views`, and figures. An error is a sentence in `problem`.
@@ -149,6 +152,7 @@ class SetRoutes:
             "start": self._start,
             "photo": self._photo,
             "archive": self._archive,
+            "video": self._video,
             "next": self._next,
             "finish": self._finish,
         }
@@ -177,31 +181,39 @@ class SetRoutes:
         return await run_in_threadpool(self._answer, photo_set, [result])
 
     async def _archive(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
-        with self._sets.receiving_archive(photo_set):
-            return await self._receive_archive(photo_set, request)
+        return await self._receive(photo_set, request, MAX_ARCHIVE, photo_set.open_archive)
 
-    async def _receive_archive(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
-        name, place, problem = _label(request, MAX_ARCHIVE)
-        # Without a name on the disk: it is gone when it is closed, and even when the program is killed.
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - the set closes it
-        try:
-            async for chunk in request.stream():
-                if file.tell() + len(chunk) > MAX_ARCHIVE:
-                    problem = too_large(name, MAX_ARCHIVE)
+    async def _video(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
+        return await self._receive(photo_set, request, MAX_VIDEO, partial(self._sets.open_video, photo_set))
+
+    async def _receive(
+        self, photo_set: PhotoSet, request: Request, limit: int, open_file: Callable[[Any, int, str], int]
+    ) -> dict[str, Any]:
+        """Keep the body as a file of at most `limit` bytes, and open it: how many photos it holds."""
+        with self._sets.receiving_archive(photo_set):
+            name, place, problem = _label(request, limit)
+            # Without a name on the disk: it is gone when it is closed, and even when the program is killed.
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - the set closes it
+            try:
+                async for chunk in request.stream():
+                    if file.tell() + len(chunk) > limit:
+                        problem = too_large(name, limit)
+                    if not problem:
+                        await run_in_threadpool(file.write, chunk)
                 if not problem:
-                    await run_in_threadpool(file.write, chunk)
-            if not problem:
-                return {"count": await run_in_threadpool(photo_set.open_archive, file, place, name)}
-        except PhotoError as error:
-            problem = str(error)
-        except BaseException:
+                    return {"count": await run_in_threadpool(open_file, file, place, name)}
+            except PhotoError as error:
+                problem = str(error)
+            except BaseException:
+                file.close()
+                raise
             file.close()
-            raise
-        file.close()
-        result = await self._predict_upload(photo_set, place, Upload(name, error=problem))
-        return {"count": 0, **await run_in_threadpool(self._answer, photo_set, [result])}
+            result = await self._predict_upload(photo_set, place, Upload(name, error=problem))
+            return {"count": 0, **await run_in_threadpool(self._answer, photo_set, [result])}
 
     async def _next(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
+        if photo_set.video is not None:
+            return await self._next_frames(photo_set, photo_set.video)
         end = time.monotonic() + STEP_S
 
         async def several() -> list[PhotoResult | None]:
@@ -217,6 +229,20 @@ class SetRoutes:
         results.sort(key=attrgetter("name"))
         more = all(part[-1] is not None for part in parts)
         return {**await run_in_threadpool(self._answer, photo_set, results), "more": more}
+
+    async def _next_frames(self, photo_set: PhotoSet, video: OpenVideo) -> dict[str, Any]:
+        """Frame after frame until the time is up, or the video is through and has its rows."""
+        end = time.monotonic() + STEP_S
+        while isinstance(frame := await run_in_threadpool(video.next_frame), Frame):
+            async with self._turn:
+                await run_in_threadpool(video.add, frame)
+            if time.monotonic() >= end:
+                answer = await run_in_threadpool(self._answer, photo_set, [])
+                note = texts.SET_FRAMES.format(video.name, video.done)
+                return {**answer, "more": True, "note": note, "share": video.share}
+        photo_set.add(video.key, frame.rows)
+        await run_in_threadpool(photo_set.close_archive)
+        return {**await run_in_threadpool(self._answer, photo_set, [frame]), "more": False}
 
     async def _finish(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
         await run_in_threadpool(photo_set.close_archive)

@@ -13,12 +13,13 @@ from PIL import Image
 
 from cilf.demo import texts
 from cilf.demo.charts import OLDEST, age_axis
-from cilf.demo.limits import MAX_ARCHIVE, MAX_PHOTO, MAX_SET_FILES
+from cilf.demo.limits import MAX_ARCHIVE, MAX_PHOTO, MAX_SET_FILES, MAX_VIDEO
 from cilf.demo.photo_set.sets import TABLE_KINDS
 from cilf.demo.uploads.images import jpeg_address
 from cilf.photo_set.files import PHOTO_SUFFIXES
 from cilf.photo_set.results import PhotoResult, Row
 from cilf.prediction import FacePrediction
+from cilf.video.frames import VIDEO_SUFFIXES, can_decode
 
 # The gallery holds so many faces, the newest first; the page of a large set stays light.
 GALLERY = 60
@@ -39,19 +40,22 @@ _COLUMNS = (
 
 def frame() -> str:
     """The tab before the first photo; `photo_set.js` brings it to life."""
+    videos = sorted(VIDEO_SUFFIXES) if can_decode() else []
     settings = escape(
         json.dumps(
             {
                 "suffixes": sorted(PHOTO_SUFFIXES),
+                "videos": videos,
                 "maxPhoto": MAX_PHOTO,
                 "maxArchive": MAX_ARCHIVE,
+                "maxVideo": MAX_VIDEO,
                 "maxFiles": MAX_SET_FILES,
                 "gallery": GALLERY,
                 "senders": SENDERS,
             }
         )
     )
-    accept = ",".join(["image/*", *sorted(PHOTO_SUFFIXES), ".zip"])
+    accept = ",".join(["image/*", *sorted(PHOTO_SUFFIXES), ".zip", *videos])
     heads = "".join(
         f'<th scope="col"><button type="button" data-sort="{kind}">{title}<i aria-hidden="true"></i></button></th>'
         for title, kind in _COLUMNS
@@ -70,7 +74,7 @@ def frame() -> str:
         <button type="button" class="cilf-button cilf-primary" data-do="files">Choose photos or a zip</button>
         <button type="button" class="cilf-button" data-do="folder">Choose a folder</button>
       </div>
-      <p class="cilf-small cilf-drop-hint">{texts.SET_DROP}</p>
+      <p class="cilf-small cilf-drop-hint">{texts.SET_DROP}{texts.SET_VIDEO if videos else ""}</p>
       <input type="file" multiple accept="{accept}" data-part="files" aria-label="Photos or zip files" hidden>
       <input type="file" webkitdirectory data-part="folder" aria-label="A folder of photos" hidden>
     </section>
@@ -190,6 +194,10 @@ def _row(row: Row) -> str:
     outcome = f'<span class="cilf-outcome cilf-{escape(status)}">{texts.SET_OUTCOMES[status]}</span>'
     if row["caveat"]:
         outcome += f'<p class="cilf-small">{texts.no_promise(row["caveat"])}</p>'
+    if row.get("frames"):
+        outcome += (
+            f'<p class="cilf-small">{texts.seen(row["first_second"], row["last_second"], row["frames"])}</p>'
+        )
     if row["age"] is None:
         figures = '<td data-value="">–</td>' * 4
     else:

@@ -16,6 +16,7 @@ from cilf.demo.limits import MEGABYTE
 from cilf.demo.uploads import folder
 
 _ARCHIVE = re.compile(r"/photo-set/[^/]+/archive$")
+_VIDEO = re.compile(r"/photo-set/[^/]+/video$")
 _PHOTO = re.compile(r"/photo-set/[^/]+/photo$|/upload/?$")
 _UPLOAD = re.compile(r"/upload/?$")
 
@@ -55,6 +56,8 @@ class BodyLimit:
         is_upload, to_memory = _UPLOAD.search(path) is not None, False
         if _ARCHIVE.search(path):
             most = limits.MAX_ARCHIVE
+        elif _VIDEO.search(path):
+            most = limits.MAX_VIDEO
         elif _PHOTO.search(path):
             most = limits.MAX_PHOTO + MEGABYTE  # a form's own lines stand around an upload
         else:

@@ -40,13 +40,19 @@ class Label:
     place: Box
 
 
-def annotate(photo: np.ndarray, faces: Sequence[FacePrediction], chosen: int | None = 0) -> np.ndarray:
+def annotate(
+    photo: np.ndarray,
+    faces: Sequence[FacePrediction],
+    chosen: int | None = 0,
+    numbers: Sequence[int] | None = None,
+) -> np.ndarray:
     """Draw every face's box with its number and age onto a copy of the photo, at the photo's full size.
 
     Args:
         photo: HxWx3 uint8 RGB, upright.
-        faces: the faces in it, in the order of their numbers (the first is number 1).
+        faces: the faces in it.
         chosen: index of the face to stress, or None.
+        numbers: of the faces; None counts them from 1.
 
     Returns:
         HxWx3 uint8 RGB.
@@ -58,32 +64,31 @@ def annotate(photo: np.ndarray, faces: Sequence[FacePrediction], chosen: int | N
     order = sorted(range(len(faces)), key=lambda index: index == chosen)  # the chosen one on top
     for index in order:
         _draw_box(draw, Box(*faces[index].box), index == chosen, unit)
-    for index, each in lay_out((width, height), faces, chosen).items():
+    for index, each in lay_out((width, height), faces, chosen, numbers).items():
         _draw_label(draw, each, CHOSEN if index == chosen else OTHER)
     return np.asarray(image)
 
 
-def label(index: int, face: FacePrediction) -> str:
-    """What stands on a face's box: its number and its age in whole years."""
-    return f"{index + 1} · {face.age:.0f}"
-
-
 def lay_out(
-    photo_size: tuple[int, int], faces: Sequence[FacePrediction], chosen: int | None = 0
+    photo_size: tuple[int, int],
+    faces: Sequence[FacePrediction],
+    chosen: int | None = 0,
+    numbers: Sequence[int] | None = None,
 ) -> dict[int, Label]:
     """Every face's label, the chosen one's first: as large as they can be without covering each other or other faces.
 
     Args:
         photo_size: the photo's width and height.
-        faces: as `annotate` takes them.
-        chosen: index of the face to stress, or None.
+        faces, chosen, numbers: as `annotate` takes them.
 
     Returns:
-        Index of the face -> its label.
+        Index of the face -> its label: its number and its age in whole years.
     """
+    numbers = range(1, len(faces) + 1) if numbers is None else numbers
+    names = [f"{number} · {face.age:.0f}" for number, face in zip(numbers, faces, strict=True)]
     best, least = {}, float("inf")
     for share in SHRINKING:
-        labels, harm = _lay_out(photo_size, faces, chosen, share)
+        labels, harm = _lay_out(photo_size, faces, names, chosen, share)
         if harm < 0.999 * least:  # the larger text, unless the smaller one is of use
             best, least = labels, harm
         if harm == 0 or len(faces) <= CROWD:
@@ -130,7 +135,11 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Box, chosen: bool, unit: float) ->
 
 
 def _lay_out(
-    photo_size: tuple[int, int], faces: Sequence[FacePrediction], chosen: int | None, share: float
+    photo_size: tuple[int, int],
+    faces: Sequence[FacePrediction],
+    names: Sequence[str],
+    chosen: int | None,
+    share: float,
 ) -> tuple[dict[int, Label], float]:
     """The labels with `share` of their full size, and the harm that they do (`_place`)."""
     unit = max(photo_size) / SHOWN_WIDTH
@@ -139,7 +148,7 @@ def _lay_out(
     labels: dict[int, Label] = {}
     harm = 0.0
     for index in sorted(range(len(faces)), key=lambda index: (index != chosen, -index)):
-        text, box = label(index, faces[index]), Box(*faces[index].box)
+        text, box = names[index], Box(*faces[index].box)
         size = max(8.0, share * _text_size(box, len(faces), unit))
         place, harms = _place(_extent(text, size), box, photo_size, occupied[: len(labels)], boxes)
         occupied[len(labels)] = place

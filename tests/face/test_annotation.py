@@ -5,9 +5,14 @@ import time
 import numpy as np
 import pytest
 
-from cilf.demo.photo import annotation
+from cilf.face import annotation
 from cilf.prediction import FacePrediction
 from tests.stand_in import make_face
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
 
 
 def test_boxes_are_drawn_on_a_copy_at_full_size(photo: np.ndarray) -> None:
