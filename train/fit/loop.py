@@ -44,7 +44,7 @@ from train.fit.optimizer import (
     snapshot,
     update_average,
 )
-from train.fit.recipe import AnyRecipe, FitConfig, stored_model
+from train.fit.recipe import AnyRecipe, FitConfig, Recipe, stored_model
 from train.fit.targets import with_targets
 from train.fit.text_pretraining import teach_words
 from train.fit.weight_matching import check_weights
@@ -143,7 +143,7 @@ def fit(
         depthwise_in_float32(system.model.image_network)
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:
         system.model = convert_sync_batchnorm(system.model)
-    if config.text_steps and not (resume and state_file.is_file()):
+    if isinstance(recipe, Recipe) and config.text_steps and not (resume and state_file.is_file()):
         teach_words(system.model, recipe)
     optimizer = make_optimizer(system.model, config)
     learner, optimizer = accelerator.prepare(system, optimizer)

@@ -27,6 +27,7 @@ from cilf.demo.limits import (
     MAX_VIDEOS,
 )
 from cilf.demo.server.model_host import Estimator, ModelHost
+from cilf.demo.server.priority import VISITORS_FIRST
 from cilf.demo.server.sessions import SessionStore
 from cilf.demo.uploads.images import Upload
 from cilf.demo.uploads.zip_archive import Archive
@@ -80,7 +81,8 @@ class OpenVideo:
 
     def add(self, frame: Frame) -> None:
         """Find and estimate the faces of a frame."""
-        self._people.add(frame)
+        with VISITORS_FIRST.other():
+            self._people.add(frame)
         self.done += 1
 
     def close(self) -> None:

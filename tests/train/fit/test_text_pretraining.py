@@ -15,7 +15,11 @@ from train.fit import text_pretraining
 from train.fit.text_pretraining import LENGTH, TextPlaces, random_captions, teach_words
 
 # The tiny model in a space with room for all attributes.
-WIDE = replace(tiny.MODEL, clip=replace(tiny.CLIP, architecture={**tiny.CLIP.architecture, "embed_dim": 96}))
+TEXT = tiny.CLIP.architecture["text_cfg"] | {"width": 64, "heads": 2, "layers": 2}
+WIDE = replace(
+    tiny.MODEL,
+    clip=replace(tiny.CLIP, architecture={**tiny.CLIP.architecture, "embed_dim": 96, "text_cfg": TEXT}),
+)
 
 
 @pytest.fixture(scope="module")
