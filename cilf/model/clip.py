@@ -129,29 +129,35 @@ class ClipTowers(nn.Module):
 
 
 class Style(nn.Module):
-    """Means and deviations of the trunk's stages → what they add to the global embedding, at first nothing.
+    """Statistics of the trunk's stages → what they add to the global embedding, at first nothing.
 
     The last stage has forgotten tone, light and sharpness, which are no help for the age; the earlier ones know them.
-    Such statistics are what style transfer takes for a picture's style (Huang and Belongie, ICCV 2017).
+    Means and deviations are what style transfer takes for a picture's style (Huang and Belongie, ICCV 2017); the means
+    of the four quarters tell where the light comes from.
     """
 
     def __init__(self, channels: int, embed_dim: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(2 * channels, affine=False)
-        self.projection = nn.Linear(2 * channels, embed_dim, bias=False)
+        self.norm = nn.BatchNorm1d(5 * channels, affine=False)
+        self.projection = nn.Linear(5 * channels, embed_dim, bias=False)
         nn.init.zeros_(self.projection.weight)
 
     def forward(self, stages: list[Float[Tensor, "batch _ _ _"]]) -> Float[Tensor, "batch embed"]:
         """Feature maps of the stages → (B, D)."""
-        values = [stage.float().flatten(2) for stage in stages]
-        means = [value.mean(dim=2) for value in values]
-        squares = [
-            (value - mean.unsqueeze(2)).square().mean(dim=2)
-            for value, mean in zip(values, means, strict=True)
-        ]
-        deviations = [(square + TINY).sqrt() for square in squares]
-        style: Tensor = self.projection(self.norm(torch.cat([*means, *deviations], dim=1)))
+        statistics = torch.cat([value for stage in stages for value in _statistics(stage.float())], dim=1)
+        style: Tensor = self.projection(self.norm(statistics))
         return style
+
+
+def _statistics(
+    features: Float[Tensor, "batch channel rows columns"],
+) -> list[Float[Tensor, "batch channel"]]:
+    """Means of the four quarters, and deviation over all."""
+    row, column = features.shape[-2] // 2, features.shape[-1] // 2
+    halves = features[..., :row, :], features[..., row:, :]
+    quarters = [part for half in halves for part in (half[..., :column], half[..., column:])]
+    variance = (features - features.mean(dim=(2, 3), keepdim=True)).square().mean(dim=(2, 3))
+    return [*(quarter.mean(dim=(2, 3)) for quarter in quarters), (variance + TINY).sqrt()]
 
 
 def _build_clip(config: ClipConfig) -> nn.Module:
