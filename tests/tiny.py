@@ -52,7 +52,7 @@ MODEL = ModelConfig(
     prompts=PromptConfig(context_tokens=2, anchors=3, templates=("a {age} year old person", "age {age}")),
     fusion=FusionConfig(width=16, image_blocks=1, fusion_blocks=1),
 )
-BOUNDED = replace(MODEL, fusion=replace(MODEL.fusion, gain=0.3))
+BOUNDED = replace(MODEL, clip=replace(CLIP, style=True), fusion=replace(MODEL.fusion, gain=0.3))
 # A hundred calibration photos, half of them estimated under 30 years; the true age lies anywhere in the distribution.
 CONFORMAL = ConformalConfig(
     truth=tuple(float(index) for index in range(100)),
@@ -117,7 +117,7 @@ def model() -> CILF:
 
 
 def bounded_model() -> CILF:
-    """With shares of bounded length, as checkpoints are trained now."""
+    """With shares of bounded length and the style of photos, as checkpoints are trained now."""
     torch.manual_seed(0)
     return build_model(BOUNDED).eval()
 

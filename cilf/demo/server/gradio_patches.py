@@ -1,4 +1,4 @@
-"""What Gradio does otherwise than the page promises, has no setting for, and no middleware can do in its place: five
+"""What Gradio does otherwise than the page promises, has no setting for, and no middleware can do in its place: four
 changes in its own modules.
 
 Each has a test that goes through Gradio's own routes, and fails once its inside is another one.
@@ -23,27 +23,26 @@ from cilf.demo.uploads import api_inputs
 _move_files_to_cache = processing_utils.async_move_files_to_cache
 
 
-class _Apart(route_utils.GradioUploadFile):
-    """An upload in a folder of its own. Gradio names the folder after the content alone (gradio-app/gradio#3597), and
-    of two visitors with the same photo the first one's answer would remove the second one's file."""
+class _Uploads(route_utils.GradioMultiPartParser):
+    """Reads uploads, each into a folder of its own, and removes what has come when the visitor goes away in its middle.
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.sha.update(secrets.token_bytes(16))
-
-
-class _Tidy(route_utils.GradioMultiPartParser):
-    """Reads an upload, and removes what has come of it when the visitor goes away in its middle; Gradio closes the
-    file and leaves it (no issue of Gradio's is known)."""
+    Gradio names the folder after the content alone (gradio-app/gradio#3597): of two visitors with the same photo the
+    first one's answer would remove the second one's file. Of a broken upload it closes the file and leaves it (no issue
+    of Gradio's is known).
+    """
 
     async def parse(self) -> FormData:
         try:
-            return await super().parse()
+            form = await super().parse()
         except BaseException:
             for file in self._files_to_close_on_error:
                 file.close()
                 Path(file.name).unlink(missing_ok=True)
             raise
+        for _, value in form.multi_items():
+            if isinstance(value, route_utils.GradioUploadFile):
+                value.sha.update(secrets.token_bytes(16))
+        return form
 
 
 class _Light(state_holder.SessionState):
@@ -95,8 +94,7 @@ def ask_to_come_back(page: gr.Blocks) -> None:
 
 
 PATCHES: tuple[tuple[ModuleType, str, object], ...] = (
-    (route_utils, "GradioUploadFile", _Apart),
-    (route_utils, "GradioMultiPartParser", _Tidy),
+    (route_utils, "GradioMultiPartParser", _Uploads),
     (processing_utils, "async_move_files_to_cache", leave_inputs),
     (state_holder, "SessionState", _Light),
 )

@@ -191,8 +191,8 @@ def test_a_session_copies_no_settings_of_the_page(page: gr.Blocks) -> None:
 
 
 def test_another_gradio_is_named(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(route_utils, "GradioUploadFile")
+    monkeypatch.delattr(route_utils, "GradioMultiPartParser")
     with pytest.raises(
-        RuntimeError, match=r"has no gradio\.route_utils\.GradioUploadFile.*requirements\.txt"
+        RuntimeError, match=r"has no gradio\.route_utils\.GradioMultiPartParser.*requirements\.txt"
     ):
         gradio_patches.apply(page)
