@@ -36,7 +36,7 @@ from cilf.demo.server import tracebacks, zero_gpu
 from cilf.demo.server.model_host import Estimator, ModelHost, age_estimator
 from cilf.demo.server.sessions import SessionStore, Visits
 from cilf.demo.server.settings import Settings, read
-from cilf.demo.uploads.pixel_budget import give_memory_back
+from cilf.demo.uploads.pixel_budget import give_memory_back, keep_little_memory
 from cilf.errors import UsageError
 
 # Uploads are removed as soon as they are read, and `upload_folder` sweeps those that nobody reads. In seconds: how
@@ -140,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _serve(settings: Settings) -> None:
     serving.check(settings)
+    keep_little_memory()
     # A thread gets the interpreter ten times sooner than by default: a prediction asks for it after each call of
     # NumPy and ONNX Runtime, and the event loop after each pause.
     sys.setswitchinterval(0.0005)

@@ -1,5 +1,6 @@
 """Visitors of the page compute before photo sets and programs do."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,15 +9,19 @@ from contextlib import contextmanager
 from cilf.demo import limits
 from cilf.photo_set.workers import available_processors
 
+# For so long after a visitor's photo the next one is expected.
+MOMENT_S = 30.0
+
 
 class VisitorsFirst:
     """Decides which threads may decode and predict a photo now.
 
     A visitor's photo never waits here: Gradio's line lets few in at once. Any other one waits until no visitor's is in
-    work, or until it has waited for long enough, and then until one of the places for others is free.
+    work, or until it has waited for long enough, and then until one of the places for others is free. Once begun it goes
+    on beside a visitor's photo; where visitors come often, one place stays free of others.
 
     Args:
-        places: photos of others in work at once.
+        places: photos of others in work at once, of which one less counts where a visitor's was in work a moment ago.
         patience: seconds after which a photo no longer lets visitors pass.
         clock: gives the time in seconds.
     """
@@ -27,6 +32,7 @@ class VisitorsFirst:
         self._clock = clock
         self._changed = threading.Condition()
         self._visitors = self._others = 0
+        self._last_visit = -math.inf
         self.waiting = 0
 
     @contextmanager
@@ -39,6 +45,7 @@ class VisitorsFirst:
         finally:
             with self._changed:
                 self._visitors -= 1
+                self._last_visit = self._clock()
                 self._changed.notify_all()
 
     @contextmanager
@@ -58,10 +65,15 @@ class VisitorsFirst:
         end = self._clock() + self._patience
         self.waiting += 1
         try:
-            while self._others >= self._places or (self._visitors and self._clock() < end):
+            while self._others >= self._room() or (self._visitors and self._clock() < end):
                 self._changed.wait(max(end - self._clock(), 0) or None)
         finally:
             self.waiting -= 1
+
+    def _room(self) -> int:
+        """Places for others now."""
+        recent = self._clock() - self._last_visit < MOMENT_S
+        return max(self._places - recent, 1)
 
 
 VISITORS_FIRST = VisitorsFirst(available_processors(), limits.GIVE_WAY_S)

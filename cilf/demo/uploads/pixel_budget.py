@@ -40,7 +40,24 @@ class PixelBudget:
                 give_memory_back()
 
 
+# The numbers by which glibc's mallopt knows its settings (malloc.h).
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+
 IN_WORK = PixelBudget(MAX_PIXELS)
+
+
+def keep_little_memory() -> None:
+    """Have the C library share its memory among threads, and map large blocks, which it then returns at once.
+
+    By itself it keeps a stock for nearly every thread, of pieces that other threads cannot use: after a crowd some 200 MB
+    (mallopt(3)). To be called before threads start.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another system
+        return
+    mallopt(M_ARENA_MAX, 2)
+    mallopt(M_MMAP_THRESHOLD, 4 << 20)
 
 
 def give_memory_back() -> None:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from cilf.demo.server.priority import VisitorsFirst
+from cilf.demo.server.priority import MOMENT_S, VisitorsFirst
 from tests.demo.conftest import wait_until
 
 FOR_EVER = 1e6
@@ -65,6 +65,23 @@ def test_no_more_others_than_places(entered: list[str]) -> None:
         assert not entered
         first.__exit__(None, None, None)
     assert entered == ["third"]
+
+
+def test_a_place_stays_free_where_visitors_come_often(entered: list[str]) -> None:
+    now = [0.0]
+    turns = VisitorsFirst(places=2, patience=0, clock=lambda: now[0])
+    with turns.visitor():
+        pass
+    first = turns.other()
+    first.__enter__()
+    with asking(turns.other, "second", entered):
+        wait_until(lambda: turns.waiting == 1)
+        assert not entered
+        first.__exit__(None, None, None)
+    now[0] = 2 * MOMENT_S
+    with turns.other(), asking(turns.other, "beside it", entered):
+        pass
+    assert entered == ["second", "beside it"]
 
 
 def test_others_do_not_wait_for_visitors_for_ever(entered: list[str]) -> None:
