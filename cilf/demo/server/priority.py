@@ -17,8 +17,8 @@ class VisitorsFirst:
     """Decides which threads may decode and predict a photo now.
 
     A visitor's photo never waits here: Gradio's line lets few in at once. Any other one waits until no visitor's is in
-    work, or until it has waited for long enough, and then until one of the places for others is free. Once begun it goes
-    on beside a visitor's photo; where visitors come often, one place stays free of others.
+    work, or until it has waited for long enough, and then until one of the places for others is free. Once begun it
+    goes on beside a visitor's photo; where visitors come often, one place stays free of others.
 
     Args:
         places: photos of others in work at once, of which one less counts where a visitor's was in work a moment ago.
