@@ -35,8 +35,8 @@ from tests.browser.running import HOPPER, Site, serve
 from tests.hostile.cases import JSON
 from tests.stand_in import packed
 
-# Visitors among the clients, and their visits before the load begins.
-VISITORS, UNDISTURBED = 4, 12
+# Visitors among the clients; visits before anything else comes, and those before them that fill caches.
+VISITORS, UNDISTURBED, FIRST = 4, 30, 5
 
 # Under load, so many seconds pass from a visitor's result to the next photo.
 PAUSE_S = 5.0
@@ -296,27 +296,23 @@ async def _try(name: str, act: Callable[[], Awaitable[None]], figures: Figures) 
         await asyncio.sleep(1)
 
 
-async def _under_load(site: Site, minutes: float, clients: int) -> tuple[Figures, Figures]:
-    """The figures of undisturbed visits, and then of all clients together."""
-    undisturbed = Figures()
-    functions = await _visit(site, UNDISTURBED, undisturbed)
+async def _under_load(site: Site, minutes: float, clients: int) -> Figures:
+    """The figures of all clients together."""
+    functions = await _visit(site, 0, Figures())
     visitors = min(VISITORS, clients)
     hostile = list(itertools.islice(itertools.cycle(ACTS), max(clients - visitors, 0)))
-    if not clients:
-        return undisturbed, Figures()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), os.nice, (NICE,)) as other:
         # Its modules are imported, and its bodies made, before the clock runs.
         await asyncio.wrap_future(other.submit(_prepare, functions["predict"]))
         attack = asyncio.wrap_future(
             other.submit(_all_together, hostile, site.address, functions, 60 * minutes)
         )
-        loaded = Figures()
-        end = time.monotonic() + 60 * minutes
+        figures, end = Figures(), time.monotonic() + 60 * minutes
         await asyncio.gather(
-            *(_repeat("visits", site.address, functions, end, loaded) for _ in range(visitors))
+            *(_repeat("visits", site.address, functions, end, figures) for _ in range(visitors))
         )
-        loaded.add(await attack)
-    return undisturbed, loaded
+        figures.add(await attack)
+    return figures
 
 
 async def _visit(site: Site, times: int, figures: Figures) -> dict[str, int]:
@@ -377,11 +373,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{options.clients} clients, {VISITORS} visitors among them, {options.minutes:g} minutes", flush=True
     )
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as site:
-        asyncio.run(_under_load(site, 0, 0))
+        quiet = Figures()
+        asyncio.run(_visit(site, FIRST, Figures()))
+        asyncio.run(_visit(site, UNDISTURBED, quiet))
         first = _held(site)
         asyncio.run(_under_load(site, WARM_UP, options.clients))
         before = _settled(site, first)
-        quiet, loaded = asyncio.run(_under_load(site, options.minutes, options.clients))
+        loaded = asyncio.run(_under_load(site, options.minutes, options.clients))
         after = _settled(site, before)
     errors = [*quiet.errors, *loaded.errors]
     ratio = float("inf")
