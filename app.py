@@ -117,8 +117,8 @@ def leave(session: str, *stores: SessionStore) -> None:
 def load_first(load: Load, source: str | None) -> Estimator:
     """Load the page's first model.
 
-    What is in memory before it stays there. Python need not search its 250,000 objects for those that refer to each
-    other in a circle, which holds everybody up for 0.2 seconds each time.
+    What is in memory before it stays there. Python need not search it for objects that refer to each other in a circle,
+    again and again, which holds everybody up.
     """
     import cilf.estimator  # noqa: F401 - its modules stay as well
 
@@ -141,8 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _serve(settings: Settings) -> None:
     serving.check(settings)
     keep_little_memory()
-    # A thread gets the interpreter ten times sooner than by default: a prediction asks for it after each call of
-    # NumPy and ONNX Runtime, and the event loop after each pause.
+    # A tenth of the default: a prediction asks for the interpreter after each call of NumPy and ONNX Runtime, and the
+    # event loop after each pause.
     sys.setswitchinterval(0.0005)
     load = partial(age_estimator, device=settings.device, max_faces=settings.max_faces)
     host = ModelHost(partial(load_first, load, settings.weights), says_why=settings.alone)

@@ -37,10 +37,8 @@ from train.fit.optimizer import cosine_rate
 from train.fit.recipe import Recipe
 
 CAPTIONS = 192  # a step
-RATE, ROWS_RATE = (
-    2e-3,
-    6e-3,
-)  # peak of Adam's, and that of the words' vectors, which few captions of a step touch
+RATE = 2e-3  # peak of Adam's
+ROWS_RATE = 6e-3  # that of the words' vectors, of which a step's captions touch few
 BETAS = (0.9, 0.98)
 LONGEST = 1.0  # norm of a step's gradient
 WARMUP = 0.1

@@ -68,9 +68,9 @@ async function start(items) {
     return;
   }
   for (const [place, item] of items.entries()) item.place = place;
-  const hasFrames = (item) => isArchive(item) || isVideo(item);
-  const archives = items.filter(hasFrames);
-  const photos = items.filter((item) => !hasFrames(item));
+  const isContainer = (item) => isArchive(item) || isVideo(item);
+  const archives = items.filter(isContainer);
+  const photos = items.filter((item) => !isContainer(item));
   run = { total: photos.length, done: 0, faces: 0, failed: 0, began: performance.now(), note: "", stopped: false };
   run.pieces = { rows: "", gallery: "", failures: "" };
   begin();

@@ -46,8 +46,8 @@ class _Uploads(route_utils.GradioMultiPartParser):
 
 
 class _Light(state_holder.SessionState):
-    """What is kept of a session, without a copy of the settings of all that the page shows. Gradio makes one, which
-    takes the event loop ten milliseconds, for links to a page's contents, which this page has not."""
+    """What is kept of a session, without a copy of the settings of all that the page shows. Gradio makes one on the
+    event loop, for links to a page's contents, which this page has not."""
 
     def __init__(self, blocks: gr.Blocks) -> None:
         super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks=()))  # type: ignore[arg-type]

@@ -49,8 +49,8 @@ IN_WORK = PixelBudget(MAX_PIXELS)
 def keep_little_memory() -> None:
     """Have the C library share its memory among threads, and map large blocks, which it then returns at once.
 
-    By itself it keeps a stock for nearly every thread, of pieces that other threads cannot use: after a crowd some 200
-    MB (mallopt(3)). To be called before threads start.
+    By itself it keeps a stock for nearly every thread, of pieces that other threads cannot use (mallopt(3)): what
+    `python -m tests.hostile.load` found left after a crowd. To be called before threads start.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
