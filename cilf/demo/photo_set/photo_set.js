@@ -72,6 +72,7 @@ async function start(items) {
   const archives = items.filter(isContainer);
   const photos = items.filter((item) => !isContainer(item));
   run = { total: photos.length, done: 0, faces: 0, failed: 0, began: performance.now(), note: "", stopped: false };
+  run.unit = !items.some(isVideo) ? "photo" : items.every(isVideo) ? "video" : "file";
   run.pieces = { rows: "", gallery: "", failures: "" };
   begin();
   let problem = "";
@@ -177,9 +178,10 @@ async function end(problem) {
   for (const name of ["files", "folder"]) action(name).disabled = false;
   part("drop").classList.remove("cilf-busy");
   if (!run.done) part("waiting").hidden = false;
-  const result = `${count(run.faces, "face")} in ${count(run.done, "photo")}`;
+  const result = `${count(run.faces, "face")} in ${count(run.done, run.unit)}`;
   if (problem) say(problem);
-  else if (run.stopped) say(`Stopped after ${run.done} of ${count(run.total, "photo")}. What is done is kept.`, "hint");
+  else if (run.stopped)
+    say(`Stopped after ${run.done} of ${count(run.total, run.unit)}. What is done is kept.`, "hint");
   else say(`Done: ${result}${run.failed ? `, ${run.failed} without an age` : ""}.`, "hint");
   run = null;
 }
@@ -238,7 +240,7 @@ function draw() {
   part("bar").max = Math.max(total, 1);
   part("bar").value = done + share;
   if (!done && !share && !ended) part("bar").removeAttribute("value"); // how long it takes is not known yet
-  part("count").textContent = note || `${done.toLocaleString("en")} of ${count(total, "photo")}`;
+  part("count").textContent = note || `${done.toLocaleString("en")} of ${count(total, run.unit)}`;
   part("left").textContent = ended ? "" : stopped ? "Stopping …" : note ? "" : remaining();
   part("tally").textContent = `${count(run.faces, "face")} · ${run.failed} without an age`;
 }
