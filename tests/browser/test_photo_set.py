@@ -97,7 +97,7 @@ def test_a_short_video(visit: Visit, site: Site, tmp_path: Path, album: list[Pat
     page = opened(visit)
     give(page, [album[0], clip])
     wait_for_end(page)
-    expect(page.locator("#photo-set [data-part=count]")).to_have_text("2 of 2 photos")
+    expect(page.locator("#photo-set [data-part=count]")).to_have_text("2 of 2 files")
     expect(page.locator("#photo-set [data-part=rows] tr")).to_have_count(3)
     expect(page.locator("#photo-set tbody")).to_contain_text("In 12 frames from 0.0 to 1.8 s")
     assert findings(page) == []
