@@ -79,7 +79,7 @@ def ask_to_come_back(page: gr.Blocks) -> None:
         unread.forget_old()
         event = page.fns.get(body.fn_index)
         if event is not None and line.is_full(queue, Event(body.session_hash, event, request, username)):
-            answer = False, "Queue is full for this caller.", "queue_full"
+            answer = False, line.FULL, "queue_full"
         else:
             answer = await push(body, request, username)
         if not answer[0]:  # nothing else will read what the request has uploaded

@@ -13,6 +13,7 @@ from cilf.demo import theme
 from cilf.demo.limits import MAX_PHOTO
 from cilf.demo.server import gradio_patches
 from cilf.demo.server.body_limit import BodyLimit
+from cilf.demo.server.full_line import FullLine
 from cilf.demo.server.guard import Guard
 from cilf.demo.server.malformed import MalformedRequests
 from cilf.demo.server.origin_check import OriginCheck
@@ -63,6 +64,7 @@ def middleware(settings: Settings) -> list[Middleware]:
         Middleware(ResponseHeaders, settings=settings),
         Middleware(OriginCheck, settings=settings),
         Middleware(BodyLimit),
+        Middleware(FullLine),
         Middleware(Guard),
         Middleware(MalformedRequests),
     ]

@@ -8,6 +8,9 @@ from gradio.queueing import Event, Queue
 
 from cilf.demo import limits
 
+# What a program reads that finds no place.
+FULL = "Queue is full for this caller."
+
 
 def is_program(event: Event) -> bool:
     """Whether an endpoint for programs is asked for, and not a private one of the page's own."""
