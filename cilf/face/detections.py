@@ -121,9 +121,15 @@ def suppressed_by(same: np.ndarray) -> np.ndarray:
 
 
 def _intersection(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    sides = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
-    return np.maximum(sides, 0).prod(axis=-1)
+    # Axis by axis: NumPy reduces a last axis of two many times as slowly as it multiplies two arrays.
+    width, height = (
+        np.minimum(boxes[..., axis + 2], others[..., axis + 2])
+        - np.maximum(boxes[..., axis], others[..., axis])
+        for axis in (0, 1)
+    )
+    return np.maximum(width, 0) * np.maximum(height, 0)
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
-    return np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    return np.maximum(width, 0) * np.maximum(height, 0)

@@ -217,41 +217,60 @@ class FaceFinder:
         counts as 0: it tells faces from chance hits better than any single pass. What only the view of details shows is
         judged by the second close-ups, since the key points of a small candidate may put the first ones askew.
         """
-        first, seen = self._close_ups(pyramid, candidates)
-        score = (candidates.score + 2 * first.score) / 3
         is_detail = candidates.view == _DETAIL
-        kept = (seen > 0) & (score >= np.where(is_detail, DETAIL_CANDIDATE, self._min_confidence))
-        candidates, first, score, is_detail = candidates[kept], first[kept], score[kept], is_detail[kept]
+        least = 3 * np.where(is_detail, DETAIL_CANDIDATE, self._min_confidence) - candidates.score
+        # More than nothing: a face that neither pass sees has no key points.
+        kept, first, seen = self._close_ups(pyramid, candidates, np.maximum(least, 1e-9))
+        candidates, is_detail = candidates[kept], is_detail[kept]
 
-        second, seen_again = self._close_ups(pyramid, first)
-        share = (seen_again / (seen[kept] + seen_again))[:, None, None]
+        least = 3 * max(self._min_confidence, DETAIL_CONFIDENCE) - candidates.score
+        kept, second, seen_again = self._close_ups(pyramid, first, np.where(is_detail, least, 0))
+        candidates, first, seen, is_detail = candidates[kept], first[kept], seen[kept], is_detail[kept]
+
+        share = (seen_again / (seen + seen_again))[:, None, None]
         keypoints = (1 - share) * first.keypoints + share * second.keypoints
-        score = np.where(is_detail, (candidates.score + 2 * second.score) / 3, score)
-        kept = ~is_detail | (score >= max(self._min_confidence, DETAIL_CONFIDENCE))
         box = (1 - share[..., 0]) * first.box + share[..., 0] * second.box
-        return replace(first, box=box, keypoints=keypoints, score=score)[kept]
+        score = (candidates.score + 2 * np.where(is_detail, second.score, first.score)) / 3
+        return replace(first, box=box, keypoints=keypoints, score=score)
 
-    def _close_ups(self, pyramid: Pyramid, faces: Detections) -> tuple[Detections, np.ndarray]:
+    def _close_ups(
+        self, pyramid: Pyramid, faces: Detections, least: np.ndarray
+    ) -> tuple[np.ndarray, Detections, np.ndarray]:
         """Detect each of n faces in a close-up in which it stands upright and fills two thirds, as it is and mirrored.
 
+        Args:
+            pyramid: of the photo.
+            faces: where they were seen.
+            least: (n,) what the scores of the two passes must sum up to. A face that cannot reach it any more is spared
+                the mirrored pass.
+
         Returns:
-            The means over the passes that see the face, but half the sum of their scores; and the number of these
-            passes, (n,).
+            The indices of the m faces that reach it; the means over the passes that see them, but half the sum of the
+            scores; and the number of these passes, (m,).
         """
         if not len(faces):
-            return faces, np.zeros(0)
+            return np.zeros(0, int), faces, np.zeros(0)
         a, b, offset = least_squares_similarity(
             TEMPLATE * SIDE / CLOSE_UP, faces.keypoints[:, : len(TEMPLATE)]
         )
         margin = SIDE * (1 - 1 / CLOSE_UP) / 2
         from_view = (a, b, apply((a, b, offset), np.full(2, -margin)))
         views = pyramid.crops(from_view, SIDE, sharp=False)
-        plain, mirrored = self._seen(views), self._seen(views[:, :, ::-1]).mirrored(SIDE)
-        values = sum(_nearest(_in_photo(seen, from_view), faces) for seen in (plain, mirrored))
+        values = _nearest(_in_photo(self._seen(views), from_view), faces)
+        kept = np.flatnonzero(values[:, 1] + 1 >= least)
+        if not len(kept):
+            return kept, faces[kept], np.zeros(0)
+        mirrored = self._seen(views[kept, :, ::-1]).mirrored(SIDE)
+        from_kept = (a[kept], b[kept], from_view[2][kept])
+        values = values[kept] + _nearest(_in_photo(mirrored, from_kept), faces[kept])
+        enough = values[:, 1] >= least[kept]
+        kept, values = kept[enough], values[enough]
         seen, score, box, keypoints = np.split(values, [1, 2, 6], axis=1)
         times = np.maximum(seen, 1)
-        means = Detections(faces.view, box / times, (keypoints / times).reshape(-1, 6, 2), score[:, 0] / 2)
-        return means, seen[:, 0]
+        means = Detections(
+            faces.view[kept], box / times, (keypoints / times).reshape(-1, 6, 2), score[:, 0] / 2
+        )
+        return kept, means, seen[:, 0]
 
 
 def _nearest(seen: Detections, faces: Detections) -> np.ndarray:

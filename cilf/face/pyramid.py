@@ -5,8 +5,6 @@ import numpy as np
 from cilf.face.alignment import Similarity
 from cilf.face.opencv import opencv
 
-_STEP_BITS = 5  # OpenCV interpolates at steps of 1/32 of a pixel
-_STEPS = 1 << _STEP_BITS
 _FARTHEST = 32_000  # pixels: OpenCV's coordinates have 16 bits
 _SAMPLES = 1 << 18  # filled at a time, which bounds the memory that the coordinates take
 
@@ -102,16 +100,18 @@ class Pyramid:
         a, b, offset = (np.asarray(value) / 2.0**level for value in from_crop)
         side = (size + 2 * margin) * samples
         along = (np.arange(side) + 0.5) / samples - margin
-        # In whole steps of OpenCV's interpolation, so that a crop with margin agrees with one without to the last bit.
-        x = _steps((a[:, None] * along)[:, None, :] - (b[:, None] * along)[:, :, None], offset[:, 0])
-        y = _steps((b[:, None] * along)[:, None, :] + (a[:, None] * along)[:, :, None], offset[:, 1])
-        places = np.stack([x >> _STEP_BITS, y >> _STEP_BITS], axis=-1).clip(-_FARTHEST, _FARTHEST)
-        within = ((y % _STEPS) << _STEP_BITS) + x % _STEPS
+        # From corners to pixel centres. Where a pixel comes from depends on its own place alone, so that a crop with
+        # margin agrees with one without to the last bit.
+        across, down = (np.outer(turned, along).astype(np.float32) for turned in (a, b))
+        x, y = (offset - 0.5).astype(np.float32).T[:, :, None]
+        places = np.empty((len(a), side, side, 2), np.float32)
+        np.subtract((across + x)[:, None, :], down[:, :, None], out=places[..., 0])
+        np.add((across + y)[:, :, None], down[:, None, :], out=places[..., 1])
         # All crops in one picture, one below the other.
         column = self._cv2.remap(
             self.level(level),
-            places.astype(np.int16).reshape(-1, side, 2),
-            within.astype(np.uint16).reshape(-1, side),
+            places.reshape(-1, side, 2),
+            None,
             self._cv2.INTER_CUBIC if sharp else self._cv2.INTER_LINEAR,
             borderMode=self._cv2.BORDER_REFLECT_101,
         )
@@ -120,8 +120,3 @@ class Pyramid:
                 column, (side // samples, len(column) // samples), interpolation=self._cv2.INTER_AREA
             )
         return column.reshape(len(a), side // samples, side // samples, 3)
-
-
-def _steps(positions: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Positions (n, height, width) plus offset (n,), from corners to pixel centres, in whole interpolation steps."""
-    return np.rint((positions + offset[:, None, None] - 0.5) * _STEPS).astype(np.int32)
