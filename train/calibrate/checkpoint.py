@@ -46,7 +46,10 @@ def save_run(
     tune, photos = data.tune, _photos(data)
     model, step = averaged_model(recipe, run)
     finish(model, recipe, data.train)
-    share = blend(model, start.model.state_dict(), tune, mirror=recipe.mirror) if start else 0.0
+    share = 0.0
+    if start:
+        new_texts = recipe.fit.text_steps > 0
+        share = blend(model, start.model.state_dict(), tune, mirror=recipe.mirror, new_texts=new_texts)
     result = calibrate(model, recipe, photos, views, step, share, processes=processes)
     config = replace(result.config, training=result.config.training | provenance.read(run))
     save(output, model, result.errors, config, result.familiarity)

@@ -15,7 +15,7 @@ from torch import Tensor
 from cilf.model.base import AgeModel
 from train.calibrate.calibrate import describe, fit_temperature, rescale
 from train.data.crop_cache import Subset
-from train.fit.weight_matching import check_weights
+from train.fit.weight_matching import LATER, TEXT_TOWER, check_weights
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +26,33 @@ ALIKE = (
 )
 
 
-def blend(model: AgeModel, start: Mapping[str, Tensor], tune: Subset, *, mirror: bool) -> float:
+def blend(
+    model: AgeModel, start: Mapping[str, Tensor], tune: Subset, *, mirror: bool, new_texts: bool = False
+) -> float:
     """Bring `model` to the best of some places between itself and `start`, by `even_error` on `tune`.
 
-    Gives the share of `start` in it, in [0, 1). Raises UsageError where `start` is of another network.
+    Args:
+        model: the network at the end of the run.
+        start: the weights that the run started from.
+        tune: the validation photos.
+        mirror: also describe each photo mirrored.
+        new_texts: the run began with a text tower of its own. Then that one, the prompts and the parts that `start` has
+            not stay as they are; and of places that are alike the best is taken, since the others are not the start.
+
+    Returns:
+        The share of `start`, in [0, 1).
+
+    Raises:
+        UsageError: `start` is of another network.
     """
     end = {name: value.clone() for name, value in model.state_dict().items()}
+    if new_texts:
+        start = {name: value for name, value in start.items() if not name.startswith(TEXT_TOWER)}
+    learned = {
+        name: value for name, value in end.items() if name in start or not new_texts or not is_new(name)
+    }
     advice = "give as --start the checkpoint that the run started from"
-    check_weights(start, end, "The checkpoint to mix in", advice)
+    check_weights(start, learned, "The checkpoint to mix in", advice)
     errors = {}
     for share in SHARES:
         model.load_state_dict(mean_weights(end, start, share))
@@ -43,16 +62,21 @@ def blend(model: AgeModel, start: Mapping[str, Tensor], tune: Subset, *, mirror:
         tempered = rescale(model, described, temperature)
         errors[share] = even_error(tempered.estimate.age.numpy(), tempered.truth.numpy())
         log.info("%.0f %% of the start: tune MAE %.3f, evenly %.3f", 100 * share, error, errors[share])
-    best = chosen(errors)
+    best = chosen(errors, 0.0 if new_texts else ALIKE)
     model.load_state_dict(mean_weights(end, start, best))
     model.head.temperature.fill_(1)
     return best
 
 
-def chosen(errors: Mapping[float, float]) -> float:
+def is_new(name: str) -> bool:
+    """Whether a weight belongs to a text tower, or to parts that earlier networks have not."""
+    return name.startswith(TEXT_TOWER + LATER)
+
+
+def chosen(errors: Mapping[float, float], alike: float = ALIKE) -> float:
     """The share with the smallest error in years; of several that are alike the largest, for what lies nearer to the
     start does better on photos unlike those trained on last."""
-    return max(share for share, error in errors.items() if error <= min(errors.values()) + ALIKE)
+    return max(share for share, error in errors.items() if error <= min(errors.values()) + alike)
 
 
 def even_error(age: Float[np.ndarray, " photo"], truth: Float[np.ndarray, " photo"]) -> float:
@@ -64,8 +88,11 @@ def even_error(age: Float[np.ndarray, " photo"], truth: Float[np.ndarray, " phot
 
 
 def mean_weights(end: Mapping[str, Tensor], start: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """`share` of `start` and the rest of `end`, name by name; whole numbers (counters) are `end`'s."""
+    """`share` of `start` and the rest of `end`, name by name; whole numbers (counters), and what `start` has not, are
+    `end`'s."""
     return {
-        name: value.lerp(start[name].to(value), share) if value.is_floating_point() else value
+        name: value.lerp(start[name].to(value), share)
+        if value.is_floating_point() and name in start
+        else value
         for name, value in end.items()
     }

@@ -12,6 +12,16 @@ TOKENS = "towers.clip.token_embedding.weight"
 POSITIONS = "towers.clip.positional_embedding"
 # What networks of earlier checkpoints have not: a bound of what the fusion adds, and a photo's style.
 LATER = ("fusion.gain", "towers.style.")
+# The text tower and the prompts that go through it.
+TEXT_TOWER = (
+    TOKENS,
+    POSITIONS,
+    "towers.clip.transformer.",
+    "towers.clip.ln_final.",
+    "towers.clip.text_projection",
+    "prompts.",
+    "prompting.",
+)
 
 
 def carried_over(

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.calibrate.weight_averaging import chosen, even_error, mean_weights
+from train.calibrate.weight_averaging import chosen, even_error, is_new, mean_weights
 
 
 @given(st.floats(0, 1))
@@ -36,6 +36,22 @@ def test_every_band_of_ages_weighs_the_same() -> None:
 )
 def test_of_shares_that_are_alike_the_largest_is_taken(errors: dict[float, float], share: float) -> None:
     assert chosen(errors) == share
+
+
+def test_without_a_preference_the_best_share_is_taken() -> None:
+    assert chosen({0.0: 4.0, 0.25: 3.99, 0.5: 4.0}, alike=0.0) == 0.25
+
+
+def test_what_the_start_has_not_is_the_end_s() -> None:
+    end = {"new": torch.tensor([1.0]), "old": torch.tensor([1.0])}
+    mean = mean_weights(end, {"old": torch.tensor([3.0])}, 0.5)
+    assert {name: float(value) for name, value in mean.items()} == {"new": 1.0, "old": 2.0}
+
+
+def test_a_new_text_tower_is_the_end_s() -> None:
+    assert is_new("towers.clip.token_embedding.weight")
+    assert is_new("towers.style.means.weight")
+    assert not is_new("towers.clip.visual.head.proj.weight")
 
 
 def test_no_share_of_the_start_is_the_end() -> None:
