@@ -154,13 +154,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=["local", "ray"],
         default="local",
         help="local: this computer; ray: a cluster of any size, where paths may be addresses in an object store or "
-        "Parquet files with a column of them, and the table is a folder of Parquet files (extra cilf[ray])",
+        "Parquet files with a column of them, and the table is a folder of Parquet files (extra `ray`)",
     )
     predict.add_argument(
         "--workers",
         type=_count,
         metavar="N",
-        help="so many processes that find faces (local) or estimate (ray); without it, one for each processor",
+        help="so many processes that find faces (local) or estimate (ray); without it, one for each processor "
+        "(local: at most eight)",
     )
     predict.add_argument("--verbose", action="store_true", help="report on stderr what went wrong inside")
     return parser

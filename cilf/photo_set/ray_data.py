@@ -69,7 +69,9 @@ def predict_dataset(sources: Iterable[str], output: str, config: RayConfig) -> i
         import ray
         from ray.data import ActorPoolStrategy, DataContext
     except ImportError as error:
-        raise UsageError("the engine ray needs Ray Data; install it with `pip install cilf[ray]`") from error
+        raise UsageError(
+            "the engine ray needs Ray Data; install it with `pip install -e '.[ray]'`"
+        ) from error
     if fsspec.core.url_to_fs(output)[0].exists(output):
         raise UsageError(f"'{output}' exists; remove it, or name another folder for the table")
     ray.init(

@@ -38,7 +38,9 @@ def can_decode() -> bool:
 def require_decoder(name: str) -> None:
     """Raise UsageError, which names the video, where PyAV is not installed."""
     if not can_decode():
-        raise UsageError(f"'{name}' is a video, which needs PyAV; install it with `pip install cilf[video]`")
+        raise UsageError(
+            f"'{name}' is a video, which needs PyAV; install it with `pip install -e '.[video]'`"
+        )
 
 
 class Video:

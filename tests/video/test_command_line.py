@@ -92,4 +92,4 @@ def test_usage_errors(arguments: list[str], sentence: str, capsys: pytest.Captur
 def test_without_pyav(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "find_spec", lambda name: None)
     assert main(["predict", "clip.mp4"]) == 2
-    assert "which needs PyAV; install it with `pip install cilf[video]`" in capsys.readouterr().err
+    assert "which needs PyAV; install it with `pip install -e '.[video]'`" in capsys.readouterr().err

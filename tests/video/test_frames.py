@@ -197,7 +197,7 @@ class TestBadFiles:
 
 def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "find_spec", lambda name: None)
-    with tempfile.TemporaryFile() as file, pytest.raises(UsageError, match=r"pip install cilf\[video\]"):
+    with tempfile.TemporaryFile() as file, pytest.raises(UsageError, match=r"pip install -e '\.\[video\]'"):
         Video(file, "clip.mp4")
 
 
