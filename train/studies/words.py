@@ -216,7 +216,8 @@ def _paraphrases(
     rows: list[dict[str, Any]] = []
     for text, caption in paraphrases.items():
         scores = _scores(model, images, (text, caption))
-        correlation = float(spearmanr(scores[:, 0], scores[:, 1]).statistic)
+        # Not a number where one of them scores all crops alike: then it ranks nothing.
+        correlation = float(np.nan_to_num(spearmanr(scores[:, 0], scores[:, 1]).statistic))
         rows.append({"text": text, "caption": caption, "rank_correlation": correlation})
     values = [row["rank_correlation"] for row in rows]
     return {"median": float(np.median(values)), "rows": rows}
