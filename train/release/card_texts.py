@@ -93,6 +93,13 @@ def _cilf_labels(config: CheckpointConfig) -> str:
     return captions + (distilled if teachers else "")
 
 
+def _cilf_pipeline(config: CheckpointConfig) -> str:
+    if not _clip(config).words:
+        return "vit-b-16"
+    learned_words = config.training.get("recipe", {}).get("fit", {}).get("text_steps", 0)
+    return "compact-words" if learned_words else "compact"
+
+
 def _clip(config: CheckpointConfig) -> ClipConfig:
     model: Any = config.model
     clip: ClipConfig = model.clip
@@ -150,7 +157,7 @@ CARD_TEXTS: Mapping[str, CardTexts] = {
         description=_cilf,
         start=_cilf_start,
         labels=_cilf_labels,
-        pipeline=lambda config: "compact" if _clip(config).words else "vit-b-16",
+        pipeline=_cilf_pipeline,
     ),
     "mtmsa": CardTexts(
         tag="resnet",

@@ -65,7 +65,8 @@ PARTS = """\
 follows part by part on their stored outputs ([ablation.json](ablation.json), commit {commit}): {seeds} seeds a
 row, {steps} steps of {batch} photos, all blocks with as many parameters. "Without a block": every token takes
 the mean of all. ± is over seeds; ranges are over photos and seeds drawn again, seed against same seed. Frozen
-towers learn far less than the shipped weights, so read the differences, not the errors.
+towers learn far less than the shipped weights, so read the differences, not the errors; and the correction is the one
+of that commit.
 
 {table}
 """

@@ -258,7 +258,7 @@ def _balance(pair: Pair, share: float) -> str:
     shares = _percent(share), _percent(1 - share)
     spoken = f"{pair.first} {shares[0]}, {pair.second} {shares[1]}"
     first, second = (
-        f'<span class="{"cilf-heavy" if more else ""}">{escape(name)} {shown}</span>'
+        f'<span class="{"cilf-heavy" if more else ""}">{escape(name)} {shown.replace(" ", "&nbsp;")}</span>'
         for name, shown, more in ((pair.first, shares[0], share > 0.5), (pair.second, shares[1], share < 0.5))
     )
     return f"""<div class="cilf-balance" role="img" aria-label="{escape(spoken)}">

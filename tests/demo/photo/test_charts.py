@@ -90,7 +90,9 @@ def test_a_balance_says_where_between_two_opposites_the_face_lies() -> None:
     pair = Pair("smiling", "serious", "a smiling person", "a serious person")
     table = charts.prompt_scores([score("a smiling person", 0.1)], [(pair, 0.8)])
     assert 'aria-label="smiling 80 %, serious 20 %"' in table
-    assert re.search(r'cilf-heavy">smiling 80 %<.*left:20\.0%.*<span class="">serious 20 %', table, re.DOTALL)
+    assert re.search(
+        r'cilf-heavy">smiling 80&nbsp;%<.*left:20\.0%.*<span class="">serious 20&nbsp;%', table, re.DOTALL
+    )
     assert texts.MEASURED_WORDS in table
 
 
