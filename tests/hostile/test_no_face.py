@@ -90,9 +90,9 @@ def test_a_live_picture_says_when_no_promise_holds() -> None:
 
 
 def test_a_face_like_those_of_the_calibration_has_no_caveat(
-    estimator: AgeEstimator, eileen_collins: np.ndarray
+    estimator: AgeEstimator, grace_hopper: np.ndarray
 ) -> None:
-    [result] = predict_many(estimator, [("portrait", eileen_collins)])
+    [result] = predict_many(estimator, [("portrait", grace_hopper)])
     assert result.rows[0]["caveat"] is None
     assert result.rows[0]["over_18"] == "yes"
     assert UNSURE not in views.rows(result)

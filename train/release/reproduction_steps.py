@@ -89,8 +89,11 @@ def _recorded(training: dict[str, Any]) -> str:
         code = f"the code at commit `{training['commit'][:7]}`{changed}"
     else:
         code = "code whose commit was not recorded"
-    start = training.get("start_sha256")
-    before = f" It started from the checkpoint whose weights have the SHA-256 `{start}`." if start else ""
+    before = (
+        " It started from an earlier checkpoint, of which `start` tells the same."
+        if "start" in training
+        else ""
+    )
     return (
         f"The last run used {seed} and {code}; what else is known of it stands under `training` in `config.json`."
         f"{before}"
