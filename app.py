@@ -163,6 +163,7 @@ def _serve(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # the address reaches a log file at once
     # Ended like Ctrl-C, whatever runs it, so that our folder of uploads is removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     main()
