@@ -235,7 +235,7 @@ def _predict_here(arguments: argparse.Namespace, rows_by_status: Counter[str]) -
         write_table(_counted(journal.rows(), rows_by_status, stop), output, columns)
         journal.remove()
     _say(
-        f"{rows_by_status.total()} rows from {len(photos)} photos in '{output}'; without a face "
+        f"{rows_by_status.total()} rows from {len(photos)} files in '{output}'; without a face "
         f"{rows_by_status['no_face']}, unreadable {rows_by_status['unreadable']}"
     )
 

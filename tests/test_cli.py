@@ -78,7 +78,7 @@ def test_every_file_gets_its_row(photos: Path, capsys: pytest.CaptureFixture[str
     assert read_csv(photos / "ages.csv") == EXPECTED
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "cilf: 4 rows from 3 photos in 'ages.csv'; without a face 1, unreadable 1\n"
+    assert err == "cilf: 4 rows from 3 files in 'ages.csv'; without a face 1, unreadable 1\n"
 
 
 def test_the_three_formats_hold_the_same(photos: Path) -> None:
@@ -428,7 +428,7 @@ def test_portraits_and_bad_files_through_the_bundled_model(
 
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    assert done.stderr.splitlines()[0].startswith("cilf: 6 rows from 5 photos in ")
+    assert done.stderr.splitlines()[0].startswith("cilf: 6 rows from 5 files in ")
     assert done.stderr.count("\n") == 1, "the libraries inside keep quiet"
     table = pd.read_csv(tmp_path / "ages.csv")
     assert [
