@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from cilf.demo.uploads import folder as upload_folder
-
-# NumPy's library reads this once: where it has several threads, they wait for work without a pause, on cores that other
-# visitors' photos want (OpenBLAS, `OPENBLAS_NUM_THREADS`).
+# NumPy's library reads this when it is imported: where it has several threads, they wait for work without giving up
+# their core, which other visitors' photos want (OpenBLAS).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from cilf.demo.uploads import folder as upload_folder
 
 # Gradio and the Hub's library read these once: no usage counts leave this computer, uploads lie in a folder of our own,
 # and after a call Gradio does not sum up the last 10,000 ones, for a page of its own that is switched off.

@@ -25,7 +25,11 @@ LONG_FIRST = ("training", "browser", "slow")
 
 
 def pytest_configure() -> None:
-    """One thread each where several processes share the machine, and for the programs that they start."""
+    """One thread each where several processes share the machine, and for the programs that they start.
+
+    NumPy's library reads its setting when it is imported, which in a worker is before this: it inherits it.
+    """
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ["OMP_NUM_THREADS"] = "1"
         torch.set_num_threads(1)

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from cilf.child_process import ONE_THREAD
 from tests.hostile.cases import Case
 
 # Of one input: computing time, which a busy machine does not change, and memory above what the process held before.
@@ -110,6 +111,7 @@ def _outcomes(numbers: Sequence[int], start: Callable[[], _Worker], processes: i
 def _start(make: Callable[[int], Case], folder: str) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, others = context.Pipe()
+    os.environ |= ONE_THREAD  # NumPy's library reads it when it is imported, before `_work` begins
     process = context.Process(target=_work, args=(others, make, folder), daemon=True)
     process.start()
     others.close()
@@ -146,7 +148,7 @@ def _work(pipe: Connection, make: Callable[[int], Case], folder: str) -> None:
     """The worker's side: read numbers, run their inputs, answer."""
     # All files lie in the folder, which outlives this process, however it ends.
     tempfile.tempdir = tempfile.mkdtemp(dir=folder)
-    os.environ |= {"OMP_NUM_THREADS": "1", "GRADIO_TEMP_DIR": tempfile.mkdtemp()}
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp()
     from tests.hostile.targets import Targets, cut_network
 
     logging.disable()  # what is logged of a fault comes as an outcome
