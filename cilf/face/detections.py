@@ -121,7 +121,7 @@ def suppressed_by(same: np.ndarray) -> np.ndarray:
 
 
 def _intersection(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    # Axis by axis: NumPy reduces a last axis of two many times as slowly as it multiplies two arrays.
+    # Axis by axis: NumPy is slow at reducing a last axis of two.
     width, height = (
         np.minimum(boxes[..., axis + 2], others[..., axis + 2])
         - np.maximum(boxes[..., axis], others[..., axis])

@@ -1,4 +1,4 @@
-"""Answers programs that find the line full before Gradio reads their calls, which takes it many times as long."""
+"""Answers programs that find the line full before Gradio reads their calls: the event loop is busy enough then."""
 
 import asyncio
 import json
