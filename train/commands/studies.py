@@ -1,4 +1,4 @@
-"""The commands for research: `ablate`, `correction`, `stability`, `words`, `reproduce`, `cross-dataset`,
+"""The commands for research: `ablate`, `correction`, `stability`, `words`, `captions`, `reproduce`, `cross-dataset`,
 `compare-systems`, `studies`."""
 
 import argparse
@@ -53,6 +53,17 @@ def add(commands: Any) -> None:
     words.add_argument("--part", default="tune", help="which part of the split")
     words.add_argument("--output", type=Path, default=Path("checkpoints/compact/words.json"))
     words.set_defaults(run=_words)
+
+    captions = commands.add_parser(
+        "captions", help="train twice, with and without attributes in the captions, and compare the ages"
+    )
+    captions.add_argument("--recipe", default="captions", help=RECIPE_HELP)
+    add_cache(captions)
+    captions.add_argument(
+        "--run", dest="folder", type=Path, default=Path("runs/captions"), help="kept between calls"
+    )
+    captions.add_argument("--output", type=Path, default=Path("checkpoints/compact/captions.json"))
+    captions.set_defaults(run=_captions)
 
     reproduce = commands.add_parser("reproduce", help="train and measure every split of a protocol")
     add_protocol(reproduce)
@@ -196,6 +207,23 @@ def _words(options: argparse.Namespace) -> int:
     look = about if options.part == "test" else None
     write_json(with_looks(report, options.output, look), options.output)
     print(words.table(report["attributes"]) + "\n\n" + words.summary(report))
+    return 0
+
+
+def _captions(options: argparse.Namespace) -> int:
+    from train.data.run_data import RunData
+    from train.fit import provenance
+    from train.fit.recipe import read_cilf_recipe
+    from train.studies.caption_cost import caption_cost, table
+
+    recipe = read_cilf_recipe(options.recipe)
+    data = RunData.open(
+        options.cache, options.split, recipe.shares, min(side for _, side in recipe.fit.sizes)
+    )
+    report = caption_cost(recipe, data, options.folder)
+    made_of = provenance.describe(recipe, data.train, None, (), processes=1)
+    write_json({"recipe": options.recipe, **report, "made_of": made_of}, options.output)
+    print(table(report))
     return 0
 
 

@@ -140,16 +140,21 @@ def towers_of(checkpoint: Checkpoint, device: str = "cpu") -> PromptModel:
         raise WeightsError(
             f"{checkpoint.source} has no text tower: prompts say nothing to it; name another --clip."
         )
-    model = checkpoint.model.to(device).eval()
+    return towers_of_network(checkpoint.model.to(device), checkpoint.source)
+
+
+def towers_of_network(model: CILF, name: str) -> PromptModel:
+    """The towers of a network as it is; see `towers_of`."""
+    model = model.eval()
     with torch.inference_mode():
         age_text = model.encode_ages()
 
     def encode_image(crops: list[np.ndarray]) -> Tensor:
-        pixels = torch.from_numpy(np.stack(crops)).to(device).permute(0, 3, 1, 2).float() / 255
+        pixels = torch.from_numpy(np.stack(crops)).to(age_text.device).permute(0, 3, 1, 2).float() / 255
         return F.normalize(model(pixels, age_text).embedding.float(), dim=-1)
 
     return PromptModel(
-        name=checkpoint.source,
+        name=name,
         kind="prompt-only",
         size=model.towers.config.image_size,
         scale=model.scale.item(),

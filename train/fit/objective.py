@@ -125,7 +125,7 @@ class CilfSystem(System):
 
     def measure(self, batch: Batch) -> Tensor | None:
         """What captions say of the picture itself, as it is after augmentation (`train.data.photo_attributes`)."""
-        return photo_attributes(batch.pixels)
+        return photo_attributes(batch.pixels) if self.recipe.loss.attributes else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """See `System.forward`."""

@@ -1,7 +1,7 @@
 """STUDIES.md of a checkpoint: what its studies measured, written from their JSON files, so that no figure is typed.
 
-`python -m train studies report` writes it after `correction`, `ablate`, `stability` and `words` have stored their
-figures. A study that was not done has no section.
+`python -m train studies report` writes it after `correction`, `ablate`, `stability`, `words` and `captions` have stored
+their figures. A study that was not done has no section.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from train.evaluate.test_evaluations import LOOKS
-from train.studies import ablation, correction_report, stability, words
+from train.studies import ablation, caption_cost, correction_report, stability, words
 
 STUDIES = "STUDIES.md"
 
@@ -95,6 +95,18 @@ would use them. Ranges are over groups of near-duplicates drawn again. Evaluatio
 {table}
 """
 
+CAPTIONS = """\
+## What do the words cost?
+
+`python -m train captions` trains twice from ImageNet weights, alike but for the captions: rich ones name measured
+attributes, plain ones age, gender and race alone ([captions.json](captions.json), commit {commit}): {epochs} epochs at
+{size} px, one seed. Errors are those of the network's own ages on held-out and `tune` photos, without correction; the
+range is over groups of near-duplicates drawn again. So short a training learns far less than the shipped weights: read
+the difference, not the errors.
+
+{table}
+"""
+
 
 def write(checkpoint_folder: Path) -> Path:
     """Write STUDIES.md into a checkpoint's folder from the JSON files there, and give its path."""
@@ -141,10 +153,9 @@ def corrects(rule: dict[str, Any]) -> bool:
 def ablated(measured: dict[str, Any]) -> str:
     """The method's parts and the families of prompts, from `ablation.json`."""
     parts, prompts = measured["parts"], measured["prompts"]
-    commit = str(measured["made_of"].get("commit") or "not recorded")[:7]
     table = PARTS.format(
         epochs=measured["epochs_of_the_towers"],
-        commit=commit,
+        commit=_commit(measured),
         seeds=parts["seeds"],
         steps=parts["steps"],
         batch=parts["batch_size"],
@@ -176,9 +187,25 @@ def words_section(measured: dict[str, Any]) -> str:
     )
 
 
+def captions_section(measured: dict[str, Any]) -> str:
+    """Ages with rich captions against plain ones, from `captions.json`."""
+    return CAPTIONS.format(
+        commit=_commit(measured),
+        epochs=measured["epochs"],
+        size=measured["size"],
+        table=caption_cost.table(measured),
+    )
+
+
+def _commit(measured: dict[str, Any]) -> str:
+    """Of the code that measured, as far as it is known."""
+    return str(measured["made_of"].get("commit") or "not recorded")[:7]
+
+
 SECTIONS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("correction.json", correction),
     ("stability.json", stable),
     ("ablation.json", ablated),
     ("words.json", words_section),
+    ("captions.json", captions_section),
 )

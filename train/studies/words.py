@@ -95,7 +95,7 @@ def study(model: PromptModel, crops: MeasuredCrops, prompts: Sequence[str]) -> d
     images = _encode(model, crops.pixels)
     return {
         "photos": len(images),
-        "attributes": _attributes(model, images, crops, texts["pairs"]),
+        "attributes": _attribute_rows(model, images, crops, texts["pairs"]),
         "composition": _composition(model, crops),
         "paraphrases": _paraphrases(model, images, texts["paraphrases"]),
         "known_words": {
@@ -124,7 +124,15 @@ def _scores(
     return scores
 
 
-def _attributes(
+@torch.inference_mode()
+def attribute_areas(model: PromptModel, crops: MeasuredCrops) -> dict[str, float]:
+    """Attribute → area under the curve of its pair of prompts, where enough crops show and lack it clearly."""
+    pairs = tomllib.loads(TEXTS.read_text(encoding="utf-8"))["pairs"]
+    rows = _attribute_rows(model, _encode(model, crops.pixels), crops, pairs)
+    return {row["attribute"]: row["auc"] for row in rows if "auc" in row}
+
+
+def _attribute_rows(
     model: PromptModel,
     images: Float[Tensor, "crop embed"],
     crops: MeasuredCrops,

@@ -23,7 +23,8 @@ class LossConfig:
         distribution: weight of KL(label distribution ‖ prediction).
         l1: weight of |E[age] − age| / 10.
         contrastive: weight of the image-text loss on the fused embedding.
-        attributes: weight of the loss on pairs of texts that differ in one measured attribute.
+        attributes: weight of the loss on pairs of texts that differ in one measured attribute; at 0 none is measured,
+            and captions say nothing but age, gender and race.
         contrastive_sigma: years, how far a face may be from a caption's age and still match.
         score_map: weight of the auxiliary loss on the grid's score map (DenseCLIP).
         score_map_temperature: of that loss.
