@@ -3,17 +3,18 @@
     from cilf import AgeEstimator
     faces = AgeEstimator.from_pretrained().predict("family.jpg")
 
-The estimator is imported when its name is first used, so that `import cilf` (and with it `python -m cilf
---help`) does not wait for ONNX Runtime.
+What needs NumPy is imported when its name is first used, so that `import cilf` does not wait for it, and `python -m
+cilf` can choose its library's threads before.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cilf.errors import CilfError, DetectorError, PhotoError, UsageError, WeightsError
-from cilf.prediction import FacePrediction, TraceStep
 
 if TYPE_CHECKING:
     from cilf.estimator import AgeEstimator
+    from cilf.prediction import FacePrediction, TraceStep
 
 __version__ = "0.2.0"
 
@@ -29,9 +30,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "AgeEstimator":
-        from cilf.estimator import AgeEstimator
+_MODULES = {
+    "AgeEstimator": "cilf.estimator",
+    "FacePrediction": "cilf.prediction",
+    "TraceStep": "cilf.prediction",
+}
 
-        return AgeEstimator
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -478,6 +478,17 @@ def test_help_and_version_do_without_pytorch() -> None:
     assert cilf_command("--version").stdout == f"cilf {cilf.__version__}\n"
 
 
+def test_numpy_s_library_gets_one_thread_before_it_is_imported() -> None:
+    probe = (
+        "import os, sys, cilf\n"
+        "assert 'numpy' not in sys.modules\n"
+        "import cilf.__main__\n"
+        "assert os.environ['OPENBLAS_NUM_THREADS'] == '1'"
+    )
+    without = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, env=without)
+
+
 def test_an_error_is_one_line_without_a_trace() -> None:
     done = cilf_command("predict", "photo.jpg", "--output", "ages.doc")
     assert (done.returncode, done.stdout) == (2, "")

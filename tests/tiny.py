@@ -1,10 +1,13 @@
-"""A model small enough for tests to build, run and train in a second: the same parts, with random weights."""
+"""A model small enough for tests to build, run and train in a second: the same parts, with random weights.
+
+The configurations need no PyTorch, as in the package.
+"""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from cilf.checkpoint import Checkpoint, CheckpointConfig, save, tensors_of
 from cilf.conformal import ConformalConfig
@@ -19,8 +22,6 @@ from cilf.inference.error_models import (
 )
 from cilf.inference.familiarity import Familiarity
 from cilf.inference.predictive import PredictiveConfig
-from cilf.model.base import AgeModel
-from cilf.model.cilf import CILF, build_model
 from cilf.model.config import (
     ClipConfig,
     FusionConfig,
@@ -30,9 +31,14 @@ from cilf.model.config import (
     MTMSAConfig,
     PromptConfig,
 )
-from cilf.model.lra_gnn import LRAGNN
-from cilf.model.mcgrl import MCGRL
-from cilf.model.mtmsa import MTMSA
+from cilf.model.registry import AnyConfig
+
+if TYPE_CHECKING:
+    from cilf.model.base import AgeModel
+    from cilf.model.cilf import CILF
+    from cilf.model.lra_gnn import LRAGNN
+    from cilf.model.mcgrl import MCGRL
+    from cilf.model.mtmsa import MTMSA
 
 CLIP = ClipConfig(
     architecture={
@@ -90,19 +96,16 @@ LRA_GNN_CHECKPOINT = replace(MTMSA_CHECKPOINT, model=LRA_GNN_MODEL)
 MCGRL_CHECKPOINT = replace(MTMSA_CHECKPOINT, model=MCGRL_MODEL)
 
 
-def lra_gnn() -> LRAGNN:
-    torch.manual_seed(0)
-    return LRAGNN(LRA_GNN_MODEL).eval()
+def lra_gnn() -> "LRAGNN":
+    return _random(LRA_GNN_MODEL)
 
 
-def mcgrl() -> MCGRL:
-    torch.manual_seed(0)
-    return MCGRL(MCGRL_MODEL).eval()
+def mcgrl() -> "MCGRL":
+    return _random(MCGRL_MODEL)
 
 
-def mtmsa() -> MTMSA:
-    torch.manual_seed(0)
-    return MTMSA(MTMSA_MODEL).eval()
+def mtmsa() -> "MTMSA":
+    return _random(MTMSA_MODEL)
 
 
 def mtmsa_checkpoint(folder: Path) -> Path:
@@ -111,15 +114,23 @@ def mtmsa_checkpoint(folder: Path) -> Path:
     return folder
 
 
-def model() -> CILF:
-    torch.manual_seed(0)
-    return build_model(MODEL).eval()
+def model() -> "CILF":
+    return _random(MODEL)
 
 
-def bounded_model() -> CILF:
+def bounded_model() -> "CILF":
     """With shares of bounded length and the style of photos, as checkpoints are trained now."""
+    return _random(BOUNDED)
+
+
+def _random(config: AnyConfig) -> Any:
+    """The network of a configuration with random weights, the same each time."""
+    import torch
+
+    from cilf.model.build import build
+
     torch.manual_seed(0)
-    return build_model(BOUNDED).eval()
+    return build(config).eval()
 
 
 def ensemble() -> ErrorEnsemble:
@@ -135,7 +146,10 @@ def ensemble() -> ErrorEnsemble:
 
 
 def checkpoint(
-    model: AgeModel, ensemble: ErrorNetwork, config: CheckpointConfig, familiarity: Familiarity | None = None
+    model: "AgeModel",
+    ensemble: ErrorNetwork,
+    config: CheckpointConfig,
+    familiarity: Familiarity | None = None,
 ) -> Checkpoint:
     """One with these parts that lies in no folder."""
     return Checkpoint(tensors_of(model, ensemble, familiarity), config, "tiny")

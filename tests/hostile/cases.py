@@ -160,8 +160,7 @@ OPENERS: dict[str, tuple[int, Callable[[random.Random], Any]]] = {
 """Target → its share, and the maker of its inputs."""
 
 PREDICTIONS: dict[str, tuple[int, Callable[[random.Random], Any]]] = {
-    "predict": (19, _scene),
-    "predict_bundled": (1, _scene),
+    "predict": (1, _scene),
 }
 
 

@@ -20,7 +20,7 @@ import safehttpx
 from fastapi.testclient import TestClient
 
 from cilf import AgeEstimator
-from cilf.checkpoint import CONFIG, REPORT, Checkpoint, read_config, read_report, tensors_of
+from cilf.checkpoint import CONFIG, REPORT, read_config, read_report
 from cilf.demo import texts
 from cilf.demo.api import Endpoints
 from cilf.demo.live.streams import Streams
@@ -34,12 +34,10 @@ from cilf.demo.uploads import url_download
 from cilf.demo.uploads.images import Upload
 from cilf.demo.uploads.zip_archive import Archive
 from cilf.errors import CilfError, UsageError
-from cilf.face.finder import FaceFinder
 from cilf.face.images import open_photo, open_photo_bytes
 from cilf.photo_set.results import COLUMNS
 from cilf.photo_set.table import write_table
 from cilf.prediction import FacePrediction
-from tests import tiny
 from tests.hostile import seeds
 from tests.stand_in import FakeEstimator, make_face
 
@@ -73,7 +71,7 @@ class Targets:
 
     def prepare(self, kind: str) -> None:
         """Make what a target needs, so that no input is charged for it."""
-        needs = {"prompts": "_tiny", "predict": "_tiny", "predict_bundled": "_bundled", "body": "_client"}
+        needs = {"prompts": "_estimator", "predict": "_estimator", "body": "_client"}
         getattr(self, needs.get(kind, "_endpoints"))
 
     def photo(self, data: bytes) -> None:
@@ -134,9 +132,9 @@ class Targets:
         """Prompts of a program, through the tokenizer and the text tower; and the same as the page's editor."""
         if isinstance(data, str):
             data = texts.prompt_lines(data)[: texts.MAX_PROMPTS]
-        for value in self._tiny.similarity(_face(), data).values():
+        for value in self._estimator.similarity(_face(), data).values():
             _require(-1 <= value <= 1, value)
-        self._tiny.unknown_words(data)
+        self._estimator.unknown_words(data)
 
     def row(self, data: str) -> None:
         """A file's name in every kind of table."""
@@ -165,24 +163,12 @@ class Targets:
             raise error.__cause__ or UsageError(error.message) from None
 
     def predict(self, data: bytes) -> None:
-        """A file's bytes all the way to ages, with a tiny model."""
-        self._predicted(self._tiny, data)
-
-    def predict_bundled(self, data: bytes) -> None:
-        """The same with the bundled model."""
-        self._predicted(self._bundled, data)
-
-    def _predicted(self, estimator: AgeEstimator, data: bytes) -> None:
-        for face in estimator.predict(open_photo_bytes(data, "a.jpg"), ["a child"], no_face="whole"):
+        """A file's bytes all the way to ages, by the bundled model."""
+        for face in self._estimator.predict(open_photo_bytes(data, "a.jpg"), ["a child"], no_face="whole"):
             require_sound(face)
 
     @cached_property
-    def _tiny(self) -> AgeEstimator:
-        checkpoint = Checkpoint(tensors_of(tiny.model(), tiny.ensemble()), tiny.SEEKING, "tiny")
-        return AgeEstimator(checkpoint, FaceFinder())
-
-    @cached_property
-    def _bundled(self) -> AgeEstimator:
+    def _estimator(self) -> AgeEstimator:
         return AgeEstimator.from_pretrained()
 
     @cached_property
@@ -245,7 +231,7 @@ def _require(true: bool, what: object) -> None:
 
 @cache
 def _face() -> FacePrediction:
-    return replace(make_face(), embedding=np.ones(16, np.float32) / 4)
+    return replace(make_face(), embedding=np.full(256, 1 / 16, np.float32))
 
 
 def _sendable(headers: dict[str, str]) -> dict[str, str]:
