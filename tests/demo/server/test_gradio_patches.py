@@ -14,6 +14,7 @@ import gradio as gr
 import pytest
 from fastapi.testclient import TestClient
 from gradio import route_utils
+from gradio.queueing import Queue
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
@@ -196,3 +197,20 @@ def test_another_gradio_is_named(page: gr.Blocks, monkeypatch: pytest.MonkeyPatc
         RuntimeError, match=r"has no gradio\.route_utils\.GradioMultiPartParser.*requirements\.txt"
     ):
         gradio_patches.apply(page)
+
+
+def test_a_queue_that_nobody_waits_in_rests(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def count(queue: Queue) -> int:
+        nonlocal looks
+        looks += 1
+        return 0
+
+    async def idle() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(page._queue.start_processing(), 0.3)
+
+    monkeypatch.setattr(Queue, "__len__", count)
+    asyncio.run(idle())
+    assert 0 < looks <= 0.3 / gradio_patches.LOOK_S + 1
