@@ -20,7 +20,7 @@ from cilf.demo import limits, texts
 from cilf.demo.server import line
 from cilf.demo.uploads import api_inputs
 
-# Seconds between two looks of the queue at its line. Gradio's own millisecond takes a part of a core while nobody waits.
+# Seconds between two looks of the queue at its line: Gradio's millisecond takes a part of a core while nobody waits.
 LOOK_S = 0.005
 
 _move_files_to_cache = processing_utils.async_move_files_to_cache
