@@ -34,7 +34,7 @@ class Constant(Cached):
 
     def batches(self, first: int, workers: int) -> Iterator[list[Batch]]:
         batch = next(super().batches(first, 0))
-        steps = range(first, self.steps_per_epoch * self.schedule.epochs)
+        steps = range(first, self.schedule.steps(self.steps_per_epoch))
         yield from (
             [replace(part, step=step) for part in parts]
             for step, parts in zip(steps, itertools.repeat(batch))

@@ -4,6 +4,7 @@ Which photos make a step, and how each is augmented, is a function of (seed, epo
 the number of processes, nor of worker processes, nor an interruption changes it.
 """
 
+import math
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -96,7 +97,7 @@ class Schedule:
         seed: of order and augmentation.
         batch_size: samples per step, of all processes together.
         balance: see `FitConfig.balance`.
-        epochs: passes over the data.
+        epochs: passes over the data; the last one may be a part of one.
         sizes: (share of the steps, side in pixels), see `FitConfig.sizes`.
         augment: strengths.
         process, processes: this process and how many there are; each loads a part of its own of every step.
@@ -106,7 +107,7 @@ class Schedule:
     seed: int
     batch_size: int
     balance: float
-    epochs: int
+    epochs: float
     sizes: tuple[tuple[float, int], ...]
     augment: AugmentConfig
     process: int = 0
@@ -127,6 +128,10 @@ class Schedule:
         if steps == 0:
             raise DatasetError(f"{photos} training photos do not fill one batch of {self.batch_size}.")
         return steps
+
+    def steps(self, per_epoch: int) -> int:
+        """Steps of all epochs, one at least."""
+        return max(1, round(per_epoch * self.epochs))
 
     def size(self, step: int, steps: int) -> int:
         """Side in pixels of the pictures at a step of `steps`."""
@@ -176,12 +181,12 @@ class Cached(TorchDataset[list[Draft]]):
 
     def _jobs(self, first: int) -> Iterator[_Job]:
         schedule, per_epoch = self.schedule, self.steps_per_epoch
-        steps = per_epoch * schedule.epochs
+        steps = schedule.steps(per_epoch)
         cuts = schedule.processes * schedule.parts
         mine = range(schedule.process * schedule.parts, (schedule.process + 1) * schedule.parts)
-        for epoch in range(first // per_epoch, schedule.epochs):
+        for epoch in range(first // per_epoch, math.ceil(steps / per_epoch)):
             order = epoch_order(self.train, epoch, schedule.seed, schedule.balance)
-            for step in range(max(first, epoch * per_epoch), (epoch + 1) * per_epoch):
+            for step in range(max(first, epoch * per_epoch), min((epoch + 1) * per_epoch, steps)):
                 start = (step - epoch * per_epoch) * schedule.batch_size
                 batch = order[start : start + schedule.batch_size]
                 parts = tuple(mirrored_part(batch, part, cuts) for part in mine)

@@ -15,6 +15,7 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import random
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -212,12 +213,12 @@ class Streamed(IterableDataset[list[Draft] | DatasetError]):
 
     def _steps(self, lane: int, lanes: int) -> Iterator[list[Draft]]:
         schedule, per_epoch = self.schedule, self.steps_per_epoch
-        steps = per_epoch * schedule.epochs
+        steps = schedule.steps(per_epoch)
         size = schedule.batch_size // schedule.processes
         reader = schedule.process * lanes + lane
-        for epoch in range(self.first // per_epoch, schedule.epochs):
+        for epoch in range(self.first // per_epoch, math.ceil(steps / per_epoch)):
             crops = self._crops(epoch, reader, lanes * schedule.processes)
-            for step in range(epoch * per_epoch, (epoch + 1) * per_epoch):
+            for step in range(epoch * per_epoch, min((epoch + 1) * per_epoch, steps)):
                 if step % lanes == lane:
                     chosen = list(itertools.islice(crops, size))
                     if step >= self.first:

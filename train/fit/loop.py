@@ -7,6 +7,7 @@ one that is shared out learns what it would have learned alone.
 """
 
 import logging
+import math
 import os
 import signal
 import time
@@ -174,7 +175,7 @@ def fit(
     )
     source = _source(train, schedule)
     per_epoch = source.steps_per_epoch
-    steps = per_epoch * config.epochs
+    steps = schedule.steps(per_epoch)
     interrupt = _Interrupt()
     saved = time.monotonic()
     # The fused attention's gradient is the slower one on a CPU for texts of a dozen tokens.
@@ -187,7 +188,7 @@ def fit(
             watch.loaded(batches[0])
             rate = cosine_rate(run.step, steps, config.learning_rate, config.warmup)
             own = _step(learner, run, batches, rate, config, accelerator)
-            epoch_ends = run.step % per_epoch == 0
+            epoch_ends = run.step % per_epoch == 0 or run.step == steps
             wish = interrupt.raised or run.step == stop_at
             if not (epoch_ends or wish or _losses_read(run.step, accelerator)):
                 watch.step(run.step, {}, rate)
@@ -199,7 +200,7 @@ def fit(
                 saved = time.monotonic()
             if epoch_ends:
                 error = _tune_error(run, system, tune, schedule.size(run.step - 1, steps), accelerator)
-                watch.epoch(run.step // per_epoch, run.step, error, losses)
+                watch.epoch(math.ceil(run.step / per_epoch), run.step, error, losses)
             if stop:
                 raise Interrupted(f"Stopped at step {run.step} of {steps}; continue with --resume.")
     run.model.load_state_dict(run.average)

@@ -37,7 +37,8 @@ class FitConfig:
 
     Attributes:
         batch_size: samples per step.
-        epochs: passes over the training photos (each over a data set's `share` of them).
+        epochs: passes over the training photos (each over a data set's `share` of them); the last one may be a part of
+            one.
         learning_rate: peak of AdamW's rate: linear warm-up, then half a cosine down to 0.
         weight_decay: on matrices and filters, not on biases, norms, gains or embeddings.
         warmup: share of all steps.
@@ -61,7 +62,7 @@ class FitConfig:
     """
 
     batch_size: int
-    epochs: int
+    epochs: float
     learning_rate: float
     weight_decay: float
     warmup: float

@@ -49,6 +49,15 @@ def test_parts_make_up_the_batch_and_mirror_as_it_does(parts: int, half: int) ->
         assert [partner[index] for index in part] == list(part[::-1])
 
 
+def test_the_last_epoch_may_be_a_part_of_one() -> None:
+    schedule = replace(SCHEDULE, epochs=1.5, sizes=((0.0, 32),))
+    part, whole = batches(schedule), batches(replace(schedule, epochs=2))
+    assert [step[0].step for step in part] == list(range(6))
+    assert [list(step[0].numbers) for step in part] == [list(step[0].numbers) for step in whole[:6]]
+    assert [step[0].step for step in batches(schedule, first=5)] == [5]
+    assert [step[0].step for step in batches(replace(schedule, epochs=0.01))] == [0]
+
+
 def test_processes_and_parts_share_out_the_same_augmented_photos() -> None:
     whole = batches(SCHEDULE)
     shared = [batches(replace(SCHEDULE, processes=2, process=rank, parts=2)) for rank in (0, 1)]
