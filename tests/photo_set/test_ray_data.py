@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from cilf import AgeEstimator, UsageError
+from cilf.photo_set import ray_data
 from cilf.photo_set.files import find_photos
 from cilf.photo_set.pipeline import predict_paths
 from cilf.photo_set.ray_data import RayConfig, predict_dataset
@@ -20,7 +21,13 @@ pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
 
-PHOTOS = 130
+PHOTOS = 40
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that few photos are several tasks."""
+    monkeypatch.setattr(ray_data, "BLOCK", 8)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +82,8 @@ def test_addresses_in_a_parquet_file_and_in_a_store(
 ) -> None:
     paths = [name for name, _ in find_photos(photos)]
     addresses = tmp_path / "addresses.parquet"
-    pd.DataFrame({"path": paths[:100]}).to_parquet(addresses)
-    pattern = f"file://{photos}/01*.jpg"
+    pd.DataFrame({"path": paths[:30]}).to_parquet(addresses)
+    pattern = f"file://{photos}/003*.jpg"
     output = tmp_path / "ages.parquet"
     assert predict_dataset([str(addresses), pattern], str(output), RayConfig(actors=1)) == len(local)
     rows = pd.read_parquet(output)
