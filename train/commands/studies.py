@@ -62,6 +62,7 @@ def add(commands: Any) -> None:
     captions.add_argument(
         "--run", dest="folder", type=Path, default=Path("runs/captions"), help="kept between calls"
     )
+    captions.add_argument("--seeds", type=int, default=1, help="trainings with each kind of captions")
     captions.add_argument("--output", type=Path, default=Path("checkpoints/compact/captions.json"))
     captions.set_defaults(run=_captions)
 
@@ -220,7 +221,7 @@ def _captions(options: argparse.Namespace) -> int:
     data = RunData.open(
         options.cache, options.split, recipe.shares, min(side for _, side in recipe.fit.sizes)
     )
-    report = caption_cost(recipe, data, options.folder)
+    report = caption_cost(recipe, data, options.folder, options.seeds)
     made_of = provenance.describe(recipe, data.train, None, (), processes=1)
     write_json({"recipe": options.recipe, **report, "made_of": made_of}, options.output)
     print(table(report))

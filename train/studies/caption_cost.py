@@ -27,10 +27,18 @@ from train.studies.words import attribute_areas, measured_crops
 CAPTIONS = ("plain", "rich")
 
 
-def caption_cost(recipe: Recipe, data: RunData, folder: Path, **how: Any) -> dict[str, Any]:
-    """Train both in `folder`, which is kept between calls, and compare them. `how` goes to `fit`.
+def caption_cost(recipe: Recipe, data: RunData, folder: Path, seeds: int = 1, **how: Any) -> dict[str, Any]:
+    """Train both in `folder`, which is kept between calls, and compare them.
 
-    Raises UsageError for a recipe whose captions are plain already.
+    Args:
+        recipe: of the rich captions; the plain ones are made of it.
+        data: learned from `train`, measured on `held` and `tune`.
+        folder: takes a run for each kind of captions and each seed.
+        seeds: so many trainings of each, from the recipe's seed on.
+        how: goes to `fit`.
+
+    Raises:
+        UsageError: the recipe's captions are plain already.
     """
     if not recipe.loss.attributes:
         raise UsageError("This recipe's captions name no attributes: give one with `attributes` above 0.")
@@ -38,35 +46,50 @@ def caption_cost(recipe: Recipe, data: RunData, folder: Path, **how: Any) -> dic
     size = recipe.fit.sizes[-1][1]
     parts = [*data.held, data.tune]
     crops = measured_crops(data.tune, data.groups, size)
-    ages, areas = {}, {}
-    for captions, each in recipes.items():
-        model = fit(each, data.train, data.tune, folder / captions, resume=True, **how)
-        assert isinstance(model, CILF)
-        ages[captions] = np.concatenate([predict_ages(model, part, size) for part in parts])
-        areas[captions] = attribute_areas(towers_of_network(model, captions), crops)
+    ages: dict[str, list[np.ndarray]] = {captions: [] for captions in CAPTIONS}
+    areas: dict[str, list[dict[str, float]]] = {captions: [] for captions in CAPTIONS}
+    for seed in range(recipe.fit.seed, recipe.fit.seed + seeds):
+        for captions, each in recipes.items():
+            seeded = replace(each, fit=replace(each.fit, seed=seed))
+            run = folder / f"{captions}-{seed}"
+            model = fit(seeded, data.train, data.tune, run, resume=True, **how)
+            assert isinstance(model, CILF)
+            ages[captions].append(np.concatenate([predict_ages(model, part, size) for part in parts]))
+            areas[captions].append(attribute_areas(towers_of_network(model, captions), crops))
     return {
         "epochs": recipe.fit.epochs,
         "batch_size": recipe.fit.batch_size,
         "size": size,
-        "seed": recipe.fit.seed,
-        **compare(parts, ages, data.groups),
-        "areas": areas,
+        "seeds": seeds,
+        **compare(parts, {captions: np.stack(runs) for captions, runs in ages.items()}, data.groups),
+        "areas": {
+            captions: {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
+            for captions, runs in areas.items()
+        },
     }
 
 
 def compare(
     parts: Sequence[Subset], ages: Mapping[str, np.ndarray], groups: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Errors of both trainings on the same photos, and by how much the rich captions' are larger, by `group`."""
+    """Errors of both kinds of captions on the same photos, and by how much the rich ones' are larger.
+
+    Args:
+        parts: N photos.
+        ages: (seed, N) in years, for each kind.
+        groups: file name → group of near-duplicates, which are drawn together for the range.
+    """
     samples = [sample for part in parts for sample in part.samples]
     truth = np.array([sample.age for sample in samples], dtype=np.float64)
-    errors = {captions: np.abs(ages[captions] - truth) for captions in CAPTIONS}
+    by_seed = {captions: np.abs(ages[captions] - truth) for captions in CAPTIONS}
+    errors = {captions: each.mean(axis=0) for captions, each in by_seed.items()}
     units = [groups.get(sample.name, sample.name) for sample in samples]
     paired = paired_bootstrap(errors["rich"], errors["plain"], units)
     bands = {name: within(truth, *band) for name, band in BANDS.items()}
     return {
         "photos": len(samples),
         "mae": {captions: float(error.mean()) for captions, error in errors.items()},
+        "mae_by_seed": {captions: each.mean(axis=1).tolist() for captions, each in by_seed.items()},
         "cost": paired["gain"],
         "cost_range": paired["gain_range"],
         "bands": {

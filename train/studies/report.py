@@ -98,11 +98,11 @@ would use them. Ranges are over groups of near-duplicates drawn again. Evaluatio
 CAPTIONS = """\
 ## What do the words cost?
 
-`python -m train captions` trains twice from ImageNet weights, alike but for the captions: rich ones name measured
-attributes, plain ones age, gender and race alone ([captions.json](captions.json), commit {commit}): {epochs} epochs at
-{size} px, one seed. Errors are those of the network's own ages on held-out and `tune` photos, without correction; the
-range is over groups of near-duplicates drawn again. So short a training learns far less than the shipped weights: read
-the difference, not the errors.
+`python -m train captions` trains from ImageNet weights with two kinds of captions, alike in everything else: rich ones
+name measured attributes, plain ones age, gender and race alone ([captions.json](captions.json), commit {commit}):
+{epochs} epochs at {size} px, {seeds} seed(s). Errors are those of the network's own ages on held-out and `tune` photos,
+without correction; the range is over groups of near-duplicates drawn again, not over seeds. So short a training learns
+far less than the shipped weights: read the difference, not the errors.
 
 {table}
 """
@@ -193,6 +193,7 @@ def captions_section(measured: dict[str, Any]) -> str:
         commit=_commit(measured),
         epochs=measured["epochs"],
         size=measured["size"],
+        seeds=measured["seeds"],
         table=caption_cost.table(measured),
     )
 

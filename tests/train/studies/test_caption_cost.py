@@ -45,10 +45,11 @@ def test_captions_name_attributes_only_where_the_loss_asks_for_them(
 def test_the_cost_is_that_of_the_rich_captions_and_counts_groups_once() -> None:
     parts = [made_up.subset(16), made_up.subset(8)]
     truth = np.array([sample.age for part in parts for sample in part.samples])
-    ages = {"plain": truth + 1, "rich": truth - 1.5}
+    ages = {"plain": np.stack([truth + 0.5, truth - 1.5]), "rich": np.stack([truth - 1.5, truth + 1.5])}
     found = compare(parts, ages, {})
     assert found["photos"] == 24
     assert found["mae"] == pytest.approx({"plain": 1.0, "rich": 1.5})
+    assert found["mae_by_seed"]["plain"] == pytest.approx([0.5, 1.5])
     assert found["cost"] == pytest.approx(0.5)
     assert found["cost_range"] == pytest.approx((0.5, 0.5))
     assert found["bands"]["60+"] == pytest.approx({"plain": 1.0, "rich": 1.5})
@@ -64,12 +65,13 @@ def test_the_command_trains_both_and_its_figures_become_a_section(tmp_path: Path
     write_cache(made_up.subset(48), tmp_path)
     (tmp_path / "rich.toml").write_text(RECIPES["cilf"] + "attributes = 1.0\n", encoding="utf-8")
     command = ["captions", "--recipe", str(tmp_path / "rich.toml"), "--cache", str(tmp_path / "crops")]
-    command += ["--split", str(tmp_path / "split.csv"), "--run", str(tmp_path / "run")]
+    command += ["--split", str(tmp_path / "split.csv"), "--run", str(tmp_path / "run"), "--seeds", "2"]
     assert main([*command, "--output", str(tmp_path / "captions.json")]) == 0
     found = json.loads((tmp_path / "captions.json").read_text(encoding="utf-8"))
     assert found["photos"] == 32
     assert found["mae"].keys() == found["areas"].keys() == {"plain", "rich"}
-    assert (tmp_path / "run" / "rich" / "state.pt").is_file()
+    assert len(found["mae_by_seed"]["rich"]) == found["seeds"] == 2
+    assert (tmp_path / "run" / "rich-1" / "state.pt").is_file()
     assert table(found) in report.studies(tmp_path)
 
 
