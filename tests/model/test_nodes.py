@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from cilf.face.finder import FaceFinder, align
+from cilf.model.lra_gnn import LRAGNN
+from cilf.model.mcgrl import MCGRL
 from cilf.model.nodes import KEY_POINTS, GridNodes, GridTrunk, key_point_cells
 from tests import tiny
 
@@ -118,9 +120,7 @@ def test_a_crop_and_its_mirror_image_get_the_same_age_and_mirrored_maps(make) ->
     torch.testing.assert_close(first.embedding.norm(dim=1), torch.ones(2))
 
 
-@pytest.mark.parametrize(
-    ("make", "config"), [(tiny.LRAGNN, tiny.LRA_GNN_MODEL), (tiny.MCGRL, tiny.MCGRL_MODEL)]
-)
+@pytest.mark.parametrize(("make", "config"), [(LRAGNN, tiny.LRA_GNN_MODEL), (MCGRL, tiny.MCGRL_MODEL)])
 @pytest.mark.parametrize("graph", [True, False])
 @torch.no_grad()
 def test_the_head_and_the_graph_are_options(make, config, graph: bool) -> None:

@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
     captions = commands.add_parser(
         "captions", help="train twice, with and without attributes in the captions, and compare the ages"
     )
-    captions.add_argument("--recipe", default="captions", help=RECIPE_HELP)
+    captions.add_argument("--recipe", default="studies/captions", help=RECIPE_HELP)
     add_cache(captions)
     captions.add_argument(
         "--run", dest="folder", type=Path, default=Path("runs/captions"), help="kept between calls"

@@ -155,7 +155,8 @@ class CilfSystem(System):
         pairs = None
         if targets.pair_ids is not None and recipe.loss.attributes:
             of_pairs = model.towers.encode_ids(targets.pair_ids)
-            pairs = AttributePairs(of_pairs[::2], of_pairs[1::2], truth, measured)
+            known = gather(truth), gather(measured.float()) > 0
+            pairs = AttributePairs(of_pairs[::2], of_pairs[1::2], *known)
         with torch.autocast(pixels.device.type, enabled=False):
             texts = Texts(gather(text), model.scale, matches, unknown, pairs)
             return total_loss(prediction, age, target, texts, recipe.loss, gather=gather)

@@ -97,7 +97,7 @@ class AttributePairs:
 
     Attributes:
         present, absent: (A, D) of unit length.
-        truth: (B, A) in [0, 1], how clearly each attribute is there.
+        truth: (B, A) in [0, 1], how clearly each attribute is there; as `Texts.matches`, of all processes' images.
         measured: (B, A) where that is known.
     """
 
@@ -187,7 +187,7 @@ def total_loss(
     def named(embedding: Tensor) -> Tensor:
         if texts.pairs is None or not config.attributes:
             return embedding.new_zeros(())
-        return config.attributes * attribute_loss(embedding[:count], texts.pairs, texts.scale)
+        return config.attributes * attribute_loss(gather(embedding[:count]), texts.pairs, texts.scale)
 
     scores = prediction.scores[:count].mean(dim=(2, 3)) / config.score_map_temperature
     logits = prediction.estimate.logits
