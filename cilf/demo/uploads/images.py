@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gradio.utils import get_upload_folder
 from PIL import Image
 
 from cilf.demo.limits import MAX_PHOTO, MEGABYTE, shortened
@@ -111,6 +110,8 @@ class Upload:
 
 def is_uploaded(path: Path) -> bool:
     """Whether a path lies in Gradio's folder of uploads."""
+    from gradio.utils import get_upload_folder  # seconds to import, and nothing else here needs it
+
     try:
         return path.resolve().is_relative_to(Path(get_upload_folder()).resolve())
     except (ValueError, OSError, RuntimeError):  # no path at all ("%00"), or one that leads to itself
