@@ -20,9 +20,6 @@ from cilf.demo import limits, texts
 from cilf.demo.server import line
 from cilf.demo.uploads import api_inputs
 
-# Seconds between two looks of the queue at its line: Gradio's millisecond takes a part of a core while nobody waits.
-LOOK_S = 0.005
-
 _move_files_to_cache = processing_utils.async_move_files_to_cache
 
 
@@ -75,7 +72,6 @@ def ask_to_come_back(page: gr.Blocks) -> None:
     A refusal takes a moment, or who asks again at once would keep the page busy with refusals.
     """
     queue, push = page._queue, page._queue.push
-    queue.sleep_when_free = LOOK_S
     unread = line.Unread(queue)
 
     async def push_or_ask(body: Any, request: Any, username: str | None = None) -> Any:

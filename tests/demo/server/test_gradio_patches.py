@@ -6,7 +6,6 @@ of its own.
 """
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import gradio as gr
 import pytest
 from fastapi.testclient import TestClient
 from gradio import route_utils
-from gradio.queueing import Queue
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
@@ -198,21 +196,3 @@ def test_another_gradio_is_named(page: gr.Blocks, monkeypatch: pytest.MonkeyPatc
         RuntimeError, match=r"has no gradio\.route_utils\.GradioMultiPartParser.*requirements\.txt"
     ):
         gradio_patches.apply(page)
-
-
-def test_a_queue_that_nobody_waits_in_rests(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = 0
-
-    def count(queue: Queue) -> int:
-        nonlocal looks
-        looks += 1
-        return 0
-
-    async def idle() -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(page._queue.start_processing(), 0.3)
-
-    monkeypatch.setattr(Queue, "__len__", count)
-    with ThreadPoolExecutor(1) as thread:  # a browser test may have left a loop running in this one
-        thread.submit(asyncio.run, idle()).result()
-    assert 0 < looks <= 0.3 / gradio_patches.LOOK_S + 1
