@@ -57,4 +57,4 @@ def _milliseconds(path: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     measured: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("one crop", {})
-    return {name: figure["value"] for name, figure in measured.get("figures", {}).items()}
+    return {name: row["ms"] for name, row in measured.get("rows", {}).items()}
