@@ -25,7 +25,7 @@ from train.fit.loop import Interrupted, fit
 FROZEN = replace(
     RECIPE,
     loss=replace(RECIPE.loss, attributes=1.0),  # captions name attributes, which the processes exchange
-    # At a higher rate what rounding leaves grows a thousandfold in twenty steps.
+    # At a higher rate the differences that rounding leaves grow from step to step.
     fit=replace(FIT, batch_size=16, epochs=10, learning_rate=1e-3, frozen_statistics=True),
 )
 SHORT = replace(FROZEN, fit=replace(FROZEN.fit, batch_size=8, epochs=2))
