@@ -1,6 +1,7 @@
 """A finished training run becomes a checkpoint: weight averaging, calibration, record of the run, report page."""
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def save_run(
     processes: int = 1,
     *,
     start: Checkpoint | None = None,
+    training: AbstractContextManager[None] | None = None,
 ) -> None:
     """Calibrate the finished run in the folder `run` and save its checkpoint in `output`.
 
@@ -38,6 +40,7 @@ def save_run(
         processes: that cut out faces.
         start: the checkpoint that the run started from, where its weights are to be averaged with the run's by the
             share that is best on the validation photos (`train.calibrate.weight_averaging`).
+        training: entered while the last stage of training runs, such as LRA-GNN's walk.
 
     Raises:
         UsageError: the run is unfinished, or it or `start` is of another network than the recipe's.
@@ -45,7 +48,8 @@ def save_run(
     """
     tune, photos = data.tune, _photos(data)
     model, step = averaged_model(recipe, run)
-    finish(model, recipe, data.train)
+    with training or nullcontext():
+        finish(model, recipe, data.train)
     share = 0.0
     if start:
         new_texts = recipe.fit.text_steps > 0

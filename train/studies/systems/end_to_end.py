@@ -49,7 +49,7 @@ def trained(name: str, cache: Path, splits: Sequence[Path], folder: Path, proces
     if not (checkpoint / CONFIG).is_file():
         with _timed(folder):
             fit(recipe, data.train, data.tune, run, resume=True)
-        save_run(recipe, data, run, checkpoint, folder / "views", processes)
+        save_run(recipe, data, run, checkpoint, folder / "views", processes, training=_timed(folder))
     return checkpoint
 
 
