@@ -235,9 +235,9 @@ FOREIGN_ORIGIN = (
 
 OWNER_CHOOSES = "The owner of this page chooses its weights, by starting it with --weights."
 LOAD_LEAD = (
-    "A folder with a CILF checkpoint, the name of one on the Hugging Face Hub, “mtmsa” for the second system, or "
-    "“clip:” and a name of open_clip's for a published CLIP that compares faces with words. The model in use stays "
-    "until the new one works, and photos in view keep theirs."
+    "One of those that come with the program; or a folder with a CILF checkpoint, the name of one on the Hugging Face "
+    "Hub, or “clip:” and a name of open_clip's for a published CLIP that compares faces with words. The model in use "
+    "stays until the new one works, and photos in view keep theirs."
 )
 SYSTEMS_LEAD = (
     "They come with the program. Their figures are from the same test photos, of which none learned."

@@ -235,10 +235,8 @@ class Ensemble:
         return age, (share * (each - age.unsqueeze(1)) ** 2).sum(dim=1).sqrt()
 
     def start(self) -> Int[Tensor, " batch"]:
-        """The cell of the likeliest decade and its year."""
-        row = self.groups.argmax(dim=1, keepdim=True)
-        year = self.years.gather(1, row).round().long().clamp(0, YEARS - 1)
-        return (YEARS * row + year).squeeze(1)
+        """The cell of the age: nearer the true one than the likeliest decade's year."""
+        return cell_of(self.ages()[0], self.groups.shape[1])
 
 
 class GroupHead(NormalHead):

@@ -1,7 +1,7 @@
 """The model families that a checkpoint can hold, one entry each. Imports no PyTorch.
 
-A family is told by the `kind` in its configuration. How its network is built stands in `cilf.model.build`, what
-training knows of it in `train.fit.recipe`, `train.fit.objective` and `train.release.card_texts`, by the same name.
+A family is told by the `kind` in its configuration. What training knows of it stands in `train.fit.recipe` and
+`train.release.card_texts`, by the same name.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +21,7 @@ class Family:
         name: `kind` of its configurations.
         title: for people.
         summary: for the page: what it is, and what it cannot do.
+        network: module and name of what builds it in PyTorch from its configuration (`cilf.model.build`).
         bundled: name of its bundled checkpoint, for `AgeEstimator.from_pretrained`; empty where none comes with the
             package.
         compares_texts: it has a text tower, so faces can be compared with prompts.
@@ -31,6 +32,7 @@ class Family:
     name: str
     title: str
     summary: str
+    network: str
     bundled: str = ""
     compares_texts: bool = False
     corrects: bool = False
@@ -50,6 +52,7 @@ FAMILIES: Mapping[str, Family] = {
             name="cilf",
             title="CILF compact",
             summary="CILF: fuses image and text; an error ensemble judges each estimate; compares faces with words",
+            network="cilf.model.cilf:build_model",
             bundled="compact",
             compares_texts=True,
             corrects=True,
@@ -60,6 +63,7 @@ FAMILIES: Mapping[str, Family] = {
             title="MTMSA",
             summary="MTMSA: a ResNet34 with dilated multi-scale attention; its Gaussian says itself what error to "
             f"expect, so it never corrects; {NO_WORDS}",
+            network="cilf.model.mtmsa:MTMSA",
             bundled="mtmsa",
         ),
         Family(
@@ -67,12 +71,14 @@ FAMILIES: Mapping[str, Family] = {
             title="LRA-GNN (compact rebuild)",
             summary="LRA-GNN, a compact rebuild: graphs of latent relations between the parts of a face, and a walk "
             f"on a grid of decades and years; it never corrects; {NO_WORDS}",
+            network="cilf.model.lra_gnn:LRAGNN",
         ),
         Family(
             name="mcgrl",
             title="MCGRL (compact rebuild)",
             summary="MCGRL, a compact rebuild: graph convolutions over the parts of a face, trained with masked parts "
             f"and by contrast; it never corrects; {NO_WORDS}",
+            network="cilf.model.mcgrl:MCGRL",
         ),
     )
 }

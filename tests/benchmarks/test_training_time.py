@@ -28,10 +28,10 @@ EPOCHS = {
     "mtmsa": 247,
     "mtmsa-finish": 247,
     "mtmsa-longer": 247,
-    "systems/control": 180,
-    "lra-gnn": 180,
-    "mcgrl": 180,
-    "systems/cilf-one-stage": 180,
+    "systems/control": 360,
+    "lra-gnn": 360,
+    "mcgrl": 360,
+    "systems/cilf-one-stage": 360,
 }
 # Whose steps take as long as those of another recipe.
 AS_LONG_AS = {"compact-finish": "compact", "mtmsa-finish": "mtmsa", "mtmsa-longer": "mtmsa"}

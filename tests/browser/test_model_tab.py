@@ -9,6 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from cilf.checkpoint import CARD, CONFIG, GRAPH, REPORT, WEIGHTS, bundled
+from cilf.demo import texts
+from cilf.model.registry import FAMILIES
 from tests.browser.conftest import SCHEMES
 from tests.browser.running import PATIENCE_S, Site, findings, keep_to, open_page, serve
 
@@ -129,6 +131,32 @@ def test_right_weights_take_over_while_a_photo_in_view_keeps_its_own(
     expect(page.locator("#age")).to_have_text(age)
     expect(other.locator("#in-use")).to_contain_text("my-weights")  # another window learns of it by itself
     expect(other.locator("#model-state")).to_contain_text("my-weights")
+
+
+def test_every_system_that_comes_along_answers_both_portraits(
+    own_page: Callable[[], Page], shoot: Shoot
+) -> None:
+    page = own_page()
+    for family in FAMILIES.values():
+        show(page)
+        page.click(f"#load-{family.bundled}")
+        expect(page.locator("#in-use")).to_have_text(f"{family.bundled} (bundled)")
+        expect(page.locator("#load-button")).to_be_enabled()
+        expect(page.locator("#model-facts")).to_contain_text(family.title)
+        shoot(page, f"-{family.bundled}")
+        page.get_by_role("tab", name="Photo", exact=True).click()
+        for portrait in ("collins", "hopper"):
+            picture = page.locator("#photo img")
+            before = picture.get_attribute("src") if picture.count() else None
+            page.click(f"#example-{portrait}")
+            expect(picture).not_to_have_attribute("src", before or "")
+            expect(page.locator("#age")).to_have_text(re.compile(r"^\d{1,3}$"))
+        sentence = expect(page.locator("#scores"))
+        if family.compares_texts:
+            sentence.not_to_contain_text(texts.NO_TEXTS)
+        else:
+            sentence.to_contain_text(texts.NO_TEXTS)
+        shoot(page, f"-{family.bundled}-photo")
 
 
 def test_a_page_for_all_leaves_the_weights_to_its_owner(

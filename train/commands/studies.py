@@ -108,10 +108,12 @@ def add(commands: Any) -> None:
         help="measure this checkpoint of a system instead of training one",
     )
     systems.add_argument("--output", type=Path, default=Path("checkpoints"), help="of SYSTEMS.json and .md")
-    systems.add_argument("--seeds", type=int, default=5, help="fits of each row on the frozen trunk")
+    systems.add_argument("--seeds", type=int, default=5, help="fits of each row on the frozen trunk; 0: none")
     systems.add_argument("--steps", type=int, default=600, help="of each of these fits")
     systems.add_argument("--epochs", type=int, default=4, help="of CILF's towers on the frozen trunk")
-    systems.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that cut out faces")
+    systems.add_argument(
+        "--processes", type=int, default=os.cpu_count() or 1, help="that cut out faces, or fit, one fit each"
+    )
     systems.add_argument(
         "--test", action="store_true", help="measure end to end on the test photos; without it on tune"
     )

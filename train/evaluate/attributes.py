@@ -6,7 +6,6 @@ people or programs gave.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 
 from cilf.checkpoint import Checkpoint
 from cilf.estimator import AgeEstimator
-from cilf.model.build import CLASSIFIERS
 from cilf.prediction import FacePrediction
 from train.data.captions import RACES, article
 from train.metrics import share_range
@@ -46,9 +44,9 @@ def prompts(age: float) -> dict[str, dict[str, list[str]]]:
 
 def guesser(checkpoint: Checkpoint, estimator: AgeEstimator) -> Guess:
     """How these weights guess; `estimator` was made from `checkpoint`."""
-    classify = CLASSIFIERS.get(checkpoint.config.model.kind)
+    classify = getattr(checkpoint.model, "classify", None)  # of networks with heads for attributes
     if classify is not None:
-        return _by_heads(partial(classify, checkpoint.model), checkpoint.model)
+        return _by_heads(classify, checkpoint.model)
     return _by_prompts(estimator) if estimator.compares_texts else lambda face: {}
 
 

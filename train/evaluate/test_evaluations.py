@@ -11,14 +11,19 @@ from typing import Any
 LOOKS = "test_looks"
 
 
+def looks(path: Path) -> list[dict[str, Any]]:
+    """The evaluations that the file at `path` has counted; none where there is no file."""
+    return json.loads(path.read_text(encoding="utf-8")).get(LOOKS, []) if path.is_file() else []
+
+
 def with_looks(report: dict[str, Any], path: Path, look: dict[str, Any] | None) -> dict[str, Any]:
     """Add to `report` the evaluations that the file at `path` has counted, and `look`, dated today, where there is one.
 
     An evaluation holds `dataset`, what was measured (`weights_sha256` or `clip`) and, where ages were, its `mae` in
     years.
     """
-    looks = json.loads(path.read_text(encoding="utf-8")).get(LOOKS, []) if path.is_file() else []
+    counted = looks(path)
     if look is not None:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
-        looks = [*looks, {"date": today, **look}]
-    return report | {LOOKS: looks}
+        counted = [*counted, {"date": today, **look}]
+    return report | {LOOKS: counted}

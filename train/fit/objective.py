@@ -6,7 +6,7 @@ A network of another kind trains by the same loop (`train.fit.loop`) when it has
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from cilf.checkpoint import Checkpoint
 from cilf.errors import UsageError
 from cilf.model.base import AgeModel
-from cilf.model.cilf import CILF, build_model
-from cilf.model.lra_gnn import LRAGNN
-from cilf.model.mcgrl import MCGRL
+from cilf.model.build import build
+from cilf.model.cilf import CILF
 from cilf.model.mtmsa import MTMSA
 from cilf.model.nodes import GridModel
 from train.data.attributes import ATTRIBUTES
@@ -30,15 +29,12 @@ from train.data.photo_attributes import photo_attributes
 from train.fit.distillation import Teachers
 from train.fit.distributed import gather, gather_rows, single
 from train.fit.imagenet_weights import load_imagenet
-from train.fit.losses.ages import MixedAges, true_ages
+from train.fit.losses.ages import true_ages
 from train.fit.losses.cilf import AttributePairs, Texts, label_distribution, total_loss
-from train.fit.losses.lra_gnn import lra_gnn_loss
-from train.fit.losses.mcgrl import mcgrl_loss
 from train.fit.losses.mtmsa import Labels, MTMSALabels, multi_task_loss
 from train.fit.precision import autocast
 from train.fit.recipe import AnyRecipe, GridRecipe, MTMSARecipe, Recipe
 from train.fit.targets import Captioner, Describe, TextTargets, labelled
-from train.fit.walk import learn_walk
 from train.fit.weight_matching import carried_over, check_weights
 
 
@@ -90,8 +86,8 @@ def build_system(
     if bool(teachers) != recipe.distils:
         wrong = "learns from no teacher: leave out" if teachers else "learns from teachers: give at least one"
         raise UsageError(f"The recipe {wrong} --teacher.")
-    system = SYSTEMS[recipe.model.kind](recipe, teachers)
-    model: AgeModel = system.model
+    model = build(recipe.model)
+    system = _system(recipe, model, teachers)
     model.image_network.to(memory_format=torch.channels_last)
     if recipe.fit.imagenet:
         load_imagenet(model.image_network.get_submodule("trunk"), recipe.trunk)
@@ -213,18 +209,13 @@ class MTMSASystem(System):
         return predict_ages(self.model, subset, size)
 
 
-GridLoss = Callable[[Any, Tensor, MixedAges, Any], dict[str, Tensor]]
-"""(network, cells of its trunk's grid, ages, weights) → terms of the loss, and their sum as `loss`."""
-
-
 class GridSystem(System):
-    """LRA-GNN and MCGRL, which learn from ages alone (METHOD 15 and 16)."""
+    """A network on a trunk's grid that learns from ages alone: LRA-GNN and MCGRL (METHOD 15 and 16)."""
 
-    def __init__(self, recipe: GridRecipe, model: GridModel, loss: GridLoss) -> None:
+    def __init__(self, recipe: GridRecipe, model: GridModel) -> None:
         super().__init__()
         self.recipe = recipe
         self.model = model
-        self.loss = loss
 
     @property
     def describe(self) -> Describe:
@@ -239,7 +230,7 @@ class GridSystem(System):
             weight = chance.betavariate(recipe.fit.mixup, recipe.fit.mixup)
             pixels, ages = _mixed(pixels, weight), ages.mixed(weight)
         cells = self.model.cells(pixels.to(memory_format=torch.channels_last))
-        return self.loss(self.model, cells, ages, recipe.loss)
+        return recipe.loss.terms(self.model, cells, ages)
 
     def predict_ages(self, subset: Subset, size: int) -> np.ndarray:
         """See `System.predict_ages`; without the walk, which is fitted at the end."""
@@ -279,19 +270,13 @@ def predict_ages(model: AgeModel, subset: Subset, size: int, batch_size: int = 1
     return torch.cat(ages).cpu().numpy()
 
 
-# By the name in `cilf.model.registry`.
-SYSTEMS: dict[str, Callable[[Any, Sequence[Checkpoint]], System]] = {
-    "cilf": lambda recipe, teachers: CilfSystem(recipe, build_model(recipe.model), teachers),
-    "mtmsa": lambda recipe, teachers: MTMSASystem(recipe, MTMSA(recipe.model)),
-    "lra-gnn": lambda recipe, teachers: GridSystem(recipe, LRAGNN(recipe.model), lra_gnn_loss),
-    "mcgrl": lambda recipe, teachers: GridSystem(recipe, MCGRL(recipe.model), mcgrl_loss),
-}
-
-# What is fitted once the loop is through, on features of the whole network, in place.
-LAST_STAGES: dict[str, Callable[[Any, Any, Sequence[Subset]], None]] = {"lra-gnn": learn_walk}
+def _system(recipe: AnyRecipe, model: Any, teachers: Sequence[Checkpoint]) -> System:
+    if isinstance(recipe, Recipe):
+        return CilfSystem(recipe, model, teachers)
+    return MTMSASystem(recipe, model) if isinstance(recipe, MTMSARecipe) else GridSystem(recipe, model)
 
 
 def finish(model: AgeModel, recipe: AnyRecipe, train: Sequence[Subset]) -> None:
     """Fit what the loop leaves to a stage of its own, where the family has such a part."""
-    if recipe.model.kind in LAST_STAGES:
-        LAST_STAGES[recipe.model.kind](model, recipe, train)
+    if isinstance(recipe, GridRecipe):
+        recipe.loss.last_stage(model, recipe, train)

@@ -1,13 +1,14 @@
 """A recipe: everything that decides a training run, read from one TOML file."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import open_clip
+from torch import Tensor
 
 from cilf.errors import UsageError
 from cilf.inference.tokenizer import WORD
@@ -23,6 +24,8 @@ from cilf.model.config import (
 from cilf.model.registry import AnyConfig, family_of
 from train.data.augmentation.augment import AugmentConfig
 from train.data.captions import TEMPLATES, general_words, misspellings, vocabulary
+from train.data.crop_cache import Subset
+from train.fit.losses.ages import MixedAges
 from train.fit.losses.cilf import LossConfig
 from train.fit.losses.lra_gnn import LRAGNNLossConfig
 from train.fit.losses.mcgrl import MCGRLLossConfig
@@ -143,12 +146,24 @@ class MTMSARecipe(TrunkRecipe):
     loss: MTMSALossConfig
 
 
+class GridLoss(Protocol):
+    """Weights of a loss on the cells of a trunk's grid."""
+
+    def terms(self, model: Any, cells: Tensor, ages: MixedAges) -> dict[str, Tensor]:
+        """All weighted terms by name, and their sum as `loss`."""
+        ...
+
+    def last_stage(self, model: Any, recipe: Any, train: Sequence[Subset]) -> None:
+        """Fit in place what the loop leaves alone, on the training photos."""
+        ...
+
+
 @dataclass(frozen=True)
 class GridRecipe(TrunkRecipe):
-    """Of LRA-GNN or MCGRL."""
+    """Of a network on the cells of a trunk's grid, such as LRA-GNN or MCGRL."""
 
-    model: LRAGNNConfig | MCGRLConfig
-    loss: LRAGNNLossConfig | MCGRLLossConfig
+    model: Any
+    loss: GridLoss
 
 
 AnyRecipe = Recipe | MTMSARecipe | GridRecipe

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -17,6 +18,7 @@ from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.server.settings import Settings
 from cilf.errors import CilfError
 from cilf.hub import Progress
+from cilf.model.registry import FAMILIES
 
 # Loads weights: folder or Hub id (None for the bundled ones), revision, and what is called with the bytes downloaded.
 Load = Callable[[str | None, str | None, Progress | None], Estimator]
@@ -72,9 +74,17 @@ class ModelTab:
             return
         with gr.Column(elem_classes="cilf-card", elem_id="load-weights"):
             panel(f'<h2>Other weights</h2><p class="cilf-lead">{texts.LOAD_LEAD}</p>')
+            with gr.Row(elem_id="bundled-weights"):
+                self.bundled = {
+                    family.bundled: gr.Button(
+                        family.title, size="sm", min_width=100, elem_id=f"load-{family.bundled}"
+                    )
+                    for family in FAMILIES.values()
+                    if family.bundled
+                }
             self.source = gr.Textbox(
                 label="Folder or Hub name",
-                placeholder="user/repository, or mtmsa; empty for the bundled CILF",
+                placeholder="a folder, or user/repository; empty for CILF compact",
                 elem_id="weights-source",
             )
             self.revision = gr.Textbox(
@@ -86,15 +96,20 @@ class ModelTab:
             self.message = panel(live=True, elem_id="load-message")
 
     def _connect_loading(self) -> None:
-        gr.on(
-            [self.button.click, self.source.submit, self.revision.submit],
-            self.on_load,
-            [self.source, self.revision],
-            [self.message, self.button, self.state, *self._shown()],
-            show_progress="hidden",
-            concurrency_limit=1,
-            api_visibility="private",
-        )
+        outputs = [self.message, *self._buttons(), self.state, *self._shown()]
+        one_at_a_time: dict[str, Any] = {
+            "show_progress": "hidden",
+            "concurrency_limit": 1,
+            "concurrency_id": "load-weights",
+            "api_visibility": "private",
+        }
+        typed = [self.button.click, self.source.submit, self.revision.submit]
+        gr.on(typed, self.on_load, [self.source, self.revision], outputs, **one_at_a_time)
+        for name, button in self.bundled.items():
+            button.click(partial(self.on_load, name, ""), None, outputs, **one_at_a_time)
+
+    def _buttons(self) -> list[gr.Button]:
+        return [self.button, *self.bundled.values()]
 
     def on_glance(self, shown: str) -> Updates:
         """The page was opened, or this tab, or the clock ticked: say what is in use, where the page does not say so.
@@ -119,8 +134,11 @@ class ModelTab:
 
     def on_load(self, source: str, revision: str) -> Iterator[Updates]:
         """Other weights were asked for."""
-        yield {self.message: waiting("Loading the weights"), self.button: gr.Button(interactive=False)}
-        ready = {self.button: gr.Button(interactive=True)}
+        buttons = self._buttons()
+        yield {self.message: waiting("Loading the weights")} | {
+            button: gr.Button(interactive=False) for button in buttons
+        }
+        ready: Updates = {button: gr.Button(interactive=True) for button in buttons}
         counts: deque[tuple[int, int]] = deque(maxlen=1)
         worker = ThreadPoolExecutor(1, "load-weights")
         loading = worker.submit(

@@ -89,7 +89,7 @@ def test_the_full_form_takes_a_step(name: str) -> None:
     assert isinstance(system, GridSystem)
     pixels, ages = torch.rand(2, 3, 224, 224), torch.tensor([20.0, 60.0])
     optimizer = torch.optim.AdamW(system.parameters(), lr=1e-3)
-    losses = system.loss(system.model, system.model.cells(pixels), MixedAges(ages, ages), recipe.loss)
+    losses = recipe.loss.terms(system.model, system.model.cells(pixels), MixedAges(ages, ages))
     losses["loss"].backward()
     optimizer.step()
     assert torch.isfinite(losses["loss"])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from cilf.model.lra_gnn import LRAGNN, STAY, GridWalk, GroupHead
 from tests import tiny
@@ -69,6 +70,22 @@ def test_where_the_features_tell_the_age_the_walk_finds_it() -> None:
     assert before > 8
     assert after < 0.2
     assert (best == STAY).float().mean() > 0.95
+
+
+@pytest.mark.training
+@pytest.mark.slow
+def test_where_the_features_tell_little_the_walk_ends_all_the_same() -> None:
+    """No cell promises a reward above 0 there, and still it must not be put off."""
+    torch.manual_seed(0)
+    truth = torch.randint(60, (400,))
+    near = (truth + torch.randint(-15, 16, truth.shape)).clamp(0, 59)
+    walk = GridWalk(replace(tiny.LRA_GNN_MODEL, width=60, policy_width=64))
+    faces = Faces(F.one_hot(near, 60).float(), near, truth)
+    fit_walk(walk, faces, updates=1500)
+    with torch.no_grad():
+        ends = walk.follow(faces.features, faces.start)
+        stays = walk(faces.features, ends.unsqueeze(1))[:, 0].argmax(dim=1) == STAY
+    assert stays.float().mean() > 0.9
 
 
 @pytest.mark.training

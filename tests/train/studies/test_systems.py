@@ -14,10 +14,22 @@ from tests import tiny
 from tests.train.made_up import subset
 from tests.train.recipes import RECIPES
 from train.__main__ import main
-from train.data.datasets import Sample
 from train.fit.recipe import read_recipe
-from train.studies.systems import end_to_end, frozen
-from train.studies.systems.frozen import CONTROL, ROWS, Grids, HeadRow, Run, extract, fit_row
+from train.studies.systems import end_to_end, frozen, report
+from train.studies.systems.frozen import (
+    CONTROL,
+    GRAPH_OFF,
+    ROWS,
+    UNMASKED,
+    WALK,
+    Fit,
+    Grids,
+    HeadRow,
+    Run,
+    Stored,
+    extract,
+    make_all,
+)
 from train.studies.systems.report import end_to_end_rows, frozen_rows
 
 SYSTEMS = ("systems/control", "lra-gnn", "mcgrl", "systems/cilf-one-stage")
@@ -57,6 +69,14 @@ def grids(count: int = 12) -> Grids:
     return Grids(fine, coarse, subset(count).samples)
 
 
+def stored_grids(folder: Path) -> Stored:
+    """The same photos as both parts, stored as `extract` stores them."""
+    made = grids()
+    for part in ("train", "tune"):
+        torch.save(("of these photos", made.fine, made.coarse), folder / f"grids-{part}.pt")
+    return Stored(folder, {"train": made.samples, "tune": made.samples})
+
+
 @pytest.fixture
 def recipes(tmp_path: Path) -> dict[str, str]:
     files = {}
@@ -69,24 +89,37 @@ def recipes(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.training
 def test_a_row_is_fitted_once_and_its_seed_decides(recipes: dict[str, str], tmp_path: Path) -> None:
-    data = {"train": grids(), "tune": grids()}
-    row = HeadRow(recipes["lra-gnn"])
-    first = fit_row(row, data, 0, 2, tmp_path / "0.pt")
-    stored = (tmp_path / "0.pt").stat().st_mtime_ns
-    again = fit_row(row, data, 0, 2, tmp_path / "0.pt")
-    same, other = (fit_row(row, data, seed, 2, tmp_path / f"{seed}-.pt") for seed in (0, 1))
-    assert (tmp_path / "0.pt").stat().st_mtime_ns == stored
-    assert (first.errors == again.errors).all()
-    assert (first.errors == same.errors).all()
-    assert first.errors.shape == (12,)
-    assert not (first.errors == other.errors).all()
+    stored = stored_grids(tmp_path)
+    recipe = frozen._recipe(HeadRow(recipes["lra-gnn"]))
+    fits = [Fit(recipe, seed, 2, tmp_path / f"{name}.pt") for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    make_all(fits[:1], stored, 1)
+    written = fits[0].stored.stat().st_mtime_ns
+    make_all(fits, stored, 2)  # two processes beside each other, with one thread each
+    first, same, other = (fit.run(walked=True).errors for fit in fits)
+    assert fits[0].stored.stat().st_mtime_ns == written
+    assert first.shape == (12,)
+    assert first == pytest.approx(same, abs=1e-3)
+    assert first != pytest.approx(other, abs=1e-3)
+
+
+@pytest.mark.training
+def test_a_walk_and_the_regression_before_it_are_read_of_one_fit(
+    recipes: dict[str, str], tmp_path: Path
+) -> None:
+    fit = Fit(frozen._recipe(HeadRow(recipes["lra-gnn"])), 0, 2, tmp_path / "a.pt")
+    make_all([fit], stored_grids(tmp_path), 1)
+    walked, regression = (fit.run(walked=walked) for walked in (True, False))
+    assert walked.parameters == regression.parameters
+    assert (2 * walked.errors % 1 == 0).all()  # the mean of two whole years
+    assert not (2 * regression.errors % 1 == 0).all()
 
 
 @torch.no_grad()
 def test_stored_grids_are_the_cells_of_the_trunk(tmp_path: Path) -> None:
     model, data = tiny.lra_gnn(), subset(5)
     assert isinstance(model.grid, GridTrunk)
-    stored = extract(model.grid, 64, {"tune": [data]}, tmp_path)["tune"]
+    extract(model.grid, 64, {"tune": [data]}, tmp_path)
+    stored = Stored(tmp_path, {"tune": data.samples}).read()["tune"]
     crops = torch.from_numpy(data.cache.crops[:, 8:-8, 8:-8].copy()).permute(0, 3, 1, 2).float() / 255
     photo = torch.arange(5)
     for view, pixels in ((0, crops), (1, crops.flip(-1))):
@@ -107,6 +140,20 @@ def test_the_frozen_table_knows_a_gain_from_chance() -> None:
     assert better["mae"] == pytest.approx(0.8 * control["mae"])
 
 
+@pytest.mark.parametrize(
+    ("name", "gain", "ends", "answer"),
+    [
+        (WALK, 0.1, (0.05, 0.15), "Does its walk? yes: +0.100 years (+0.050 to +0.150)."),
+        (GRAPH_OFF, 0.1, (0.05, 0.15), "graph earn anything? no, it costs: −0.100 years (−0.150 to −0.050)."),
+        (UNMASKED, -0.1, (-0.3, 0.1), "Does its masking? not that one could tell it from chance: +0.100"),
+    ],
+)
+def test_each_question_gets_its_answer(
+    name: str, gain: float, ends: tuple[float, float], answer: str
+) -> None:
+    assert answer in report._answers([{"name": name, "gain": {"gain": gain, "gain_range": ends}}])
+
+
 def test_end_to_end_rows_are_compared_on_the_same_photos() -> None:
     pd = pytest.importorskip("pandas")
     table = pd.DataFrame({"name": list("abcd"), "truth": [10.0, 20, 30, 70], "age": [12.0, 22, 32, 72]})
@@ -123,20 +170,11 @@ def test_end_to_end_rows_are_compared_on_the_same_photos() -> None:
 
 @pytest.fixture
 def small(recipes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Tiny systems and few rows; each checkpoint is measured once, however often a test asks for the table."""
+    """Tiny systems and few rows."""
     own = {"control": "control", "LRA-GNN": "lra-gnn", "MCGRL": "mcgrl", "CILF": "cilf"}
     monkeypatch.setattr(end_to_end, "RECIPES", {name: recipes[kind] for name, kind in own.items()})
     monkeypatch.setattr(end_to_end, "LOADED", {})
     monkeypatch.setattr(end_to_end, "RUNS", 1)
-    measured = end_to_end.measured
-    results: dict[Path, Any] = {}
-
-    def measured_once(source: Path, samples: list[Sample]) -> Any:
-        if source not in results:
-            results[source] = measured(source, samples)
-        return results[source]
-
-    monkeypatch.setattr(end_to_end, "measured", measured_once)
     rows = {
         CONTROL: HeadRow(recipes["control"], ""),
         "LRA-GNN": HeadRow(recipes["lra-gnn"]),

@@ -1,6 +1,8 @@
 """Training losses of LRA-GNN (METHOD 15): age groups by a focal loss, and the age that they and the years give."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,7 +11,9 @@ from torch.nn import functional as F
 
 from cilf.model.head import LinearHead
 from cilf.model.lra_gnn import LRAGNN, YEARS, Ensemble, cell_of
+from train.data.crop_cache import Subset
 from train.fit.losses.ages import MixedAges, distribution_terms, with_sum
+from train.fit.walk import learn_walk
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,16 @@ class LRAGNNLossConfig:
     years: float = 5.0
     sigma: float = 2.0
     walk_updates: int = 4000
+
+    def terms(
+        self, model: LRAGNN, cells: Float[Tensor, "batch node channel"], ages: MixedAges
+    ) -> dict[str, Tensor]:
+        """`lra_gnn_loss` with these weights."""
+        return lra_gnn_loss(model, cells, ages, self)
+
+    def last_stage(self, model: LRAGNN, recipe: Any, train: Sequence[Subset]) -> None:
+        """Fit the walk, which the loop leaves alone, in place."""
+        learn_walk(model, recipe, train)
 
 
 def focal_loss(

@@ -1,6 +1,8 @@
 """Training losses of MCGRL (METHOD 16): the age, and three contrasts of the semantic and the structural branch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,6 +11,7 @@ from torch.nn import functional as F
 
 from cilf.model.head import LinearHead
 from cilf.model.mcgrl import MCGRL
+from train.data.crop_cache import Subset
 from train.fit.losses.ages import MixedAges, distribution_terms, with_sum
 
 
@@ -32,6 +35,15 @@ class MCGRLLossConfig:
     slack: float = 0.2
     negatives: int = 4
     sigma: float = 2.0
+
+    def terms(
+        self, model: MCGRL, cells: Float[Tensor, "batch node channel"], ages: MixedAges
+    ) -> dict[str, Tensor]:
+        """`mcgrl_loss` with these weights."""
+        return mcgrl_loss(model, cells, ages, self)
+
+    def last_stage(self, model: MCGRL, recipe: Any, train: Sequence[Subset]) -> None:
+        """Nothing is left once the loop is through."""
 
 
 def hidden_nodes(images: int, nodes: int, share: float) -> Bool[Tensor, "batch node"]:

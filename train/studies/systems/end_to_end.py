@@ -22,8 +22,10 @@ from train.calibrate.checkpoint import save_run
 from train.data.datasets import Sample
 from train.data.run_data import RunData
 from train.evaluate.report import predict
+from train.fit import provenance
 from train.fit.loop import fit
 from train.fit.recipe import read_recipe
+from train.formatting import write_json
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +89,22 @@ def measured(source: str | Path, samples: list[Sample]) -> tuple[dict[str, pd.Da
     return tables, cost
 
 
+def measured_once(
+    source: str | Path, samples: list[Sample], stored: Path
+) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+    """`measured`, or what an earlier call stored of the same weights and photos."""
+    of = [load(source).config.sha256, provenance.digest([sample.name for sample in samples])]
+    if stored.is_file():
+        report = json.loads(stored.read_text(encoding="utf-8"))
+        if report["of"] == of:
+            return {name: pd.DataFrame(rows) for name, rows in report["tables"].items()}, report["cost"]
+    tables, cost = measured(source, samples)
+    columns = {name: table[["name", "truth", "age"]].to_dict("list") for name, table in tables.items()}
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    write_json({"of": of, "cost": cost, "tables": columns}, stored)
+    return tables, cost
+
+
 def without_walk(checkpoint: Checkpoint) -> Checkpoint | None:
     """The same with the age of its regression; None where there is no walk."""
     model = checkpoint.config.model
@@ -99,7 +117,7 @@ def without_walk(checkpoint: Checkpoint) -> Checkpoint | None:
 
 @torch.no_grad()
 def costs(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Parameters, multiply-adds of one crop, milliseconds a crop on one thread, and photos that it learned from."""
+    """Parameters, multiply-adds of one crop, milliseconds a crop on one thread, and what it learned from."""
     model = checkpoint.model
     pixels, age_text = torch.rand(1, 3, model.image_size, model.image_size), model.encode_ages()
     with FlopCounterMode(display=False) as counter:
@@ -112,9 +130,20 @@ def costs(checkpoint: Checkpoint) -> dict[str, Any]:
         "milliseconds": _median_milliseconds(lambda: compute(crops)),
         "graph": checkpoint.graph is not None,
         "data": list(checkpoint.config.training.get("data", ())),
+        "pictures": pictures(checkpoint.config.training),
+        "seed": checkpoint.config.training.get("seed"),
         "weights_sha256": checkpoint.config.sha256,
         "distribution": "normal" if isinstance(model.head, NormalHead) else "categorical",
     }
+
+
+def pictures(training: Mapping[str, Any] | None) -> int:
+    """How many augmented pictures a network learned from, those of the runs that it started from among them; of the
+    `training` table of a checkpoint."""
+    if not training:
+        return 0
+    own = int(training.get("steps", 0)) * int(training.get("batch_size", 0))
+    return own + pictures(training.get("start"))
 
 
 def _median_milliseconds(call: Any) -> float:
@@ -132,12 +161,14 @@ def _median_milliseconds(call: Any) -> float:
 def measure_all(
     given: Mapping[str, str],
     samples: list[Sample],
+    part: str,
     cache: Path,
     splits: Sequence[Path],
     folder: Path,
     processes: int,
 ) -> list[dict[str, Any]]:
-    """All systems: name, reading, costs, minutes, and predictions as a table under `predictions`."""
+    """All systems: name, reading, costs, minutes, and as a table under `predictions` what they say of `samples`, photos
+    of the split's `part`."""
     rows = []
     for name in (*RECIPES, *LOADED):
         own = folder / name.lower().replace(" ", "-")
@@ -147,7 +178,7 @@ def measure_all(
             source = bundled(LOADED[name])
         else:
             source = trained(name, cache, splits, own, processes)
-        tables, cost = measured(source, samples)
+        tables, cost = measured_once(source, samples, own / f"{part}.json")
         log.info("%s: measured", name)
         rows += [
             {"name": name, "reading": reading, **cost, "minutes": minutes(own), "predictions": table}

@@ -6,8 +6,11 @@ first.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,14 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from tqdm import trange
+from tqdm import tqdm
 
 from cilf.checkpoint import Checkpoint, CheckpointConfig, tensors_of
 from cilf.inference.correction import CorrectionConfig
 from cilf.inference.error_models import GaussianError
 from cilf.model.cilf import build_model
 from cilf.model.head import LinearHead
-from cilf.model.lra_gnn import LRAGNN
+from cilf.model.lra_gnn import LRAGNN, GroupHead
 from cilf.model.nodes import GridModel, GridTrunk, as_nodes, laid_over
 from train.data.crop_cache import Subset
 from train.data.datasets import Sample
@@ -30,8 +33,9 @@ from train.fit import provenance
 from train.fit.losses.ages import MixedAges
 from train.fit.objective import GridSystem, build_system
 from train.fit.optimizer import cosine_rate
+from train.fit.precision import autocast
 from train.fit.recipe import GridRecipe, read_cilf_recipe, read_recipe
-from train.fit.walk import fit_walk_on
+from train.fit.walk import fit_walk_on, has_walk
 from train.studies import ablation
 from train.studies.ablation import BATCH_SIZE, CORRECTED, FULL, Row, best_temperature
 from train.studies.frozen_features import outputs, photos
@@ -39,7 +43,9 @@ from train.studies.frozen_features import outputs, photos
 log = logging.getLogger(__name__)
 
 CONTROL = "control: trunk and our head"
-REGRESSION, MASKED = "LRA-GNN, regression without the walk", "MCGRL"
+WALK, REGRESSION, GRAPH_OFF = "LRA-GNN", "LRA-GNN, regression without the walk", "LRA-GNN, graph off"
+MASKED, UNMASKED, MCGRL_GRAPH_OFF = "MCGRL", "MCGRL, 0% masked", "MCGRL, graph off"
+CILF_FULL, CILF_CORRECTED = "CILF, without correction", "CILF"
 CILF_RECIPE = "systems/cilf-one-stage"
 OWN_PARTS = "CILF, prompts and head without fusion"
 
@@ -52,27 +58,29 @@ class HeadRow:
         recipe: has its sizes, losses, rate and decay.
         versus: the row that it is compared with; "" for none.
         changed: fields of the network's configuration.
+        walked: read where the walk ends, where the network has one; else the age of its regression.
     """
 
     recipe: str
     versus: str = CONTROL
     changed: dict[str, Any] = field(default_factory=dict)
+    walked: bool = True
 
 
 ROWS = {
     CONTROL: HeadRow("systems/control", ""),
-    REGRESSION: HeadRow("lra-gnn", CONTROL, {"head": "regression"}),
-    "LRA-GNN": HeadRow("lra-gnn", REGRESSION),
-    "LRA-GNN, graph off": HeadRow("lra-gnn", REGRESSION, {"head": "regression", "graph": False}),
+    REGRESSION: HeadRow("lra-gnn", walked=False),  # of the same fit as the next one
+    WALK: HeadRow("lra-gnn", REGRESSION),
+    GRAPH_OFF: HeadRow("lra-gnn", REGRESSION, {"head": "regression", "graph": False}),
     "LRA-GNN, all cells as nodes": HeadRow("lra-gnn", REGRESSION, {"head": "regression", "nodes": "all"}),
     "LRA-GNN, our head": HeadRow("lra-gnn", CONTROL, {"head": "distribution"}),
     MASKED: HeadRow("mcgrl"),
+    UNMASKED: HeadRow("mcgrl", MASKED, {"mask": 0.0}),
     **{
-        f"MCGRL, {share:.0%} masked": HeadRow("mcgrl", MASKED, {"mask": share})
-        for share in (0, 0.15, 0.5, 0.75)
+        f"MCGRL, {share:.0%} masked": HeadRow("mcgrl", MASKED, {"mask": share}) for share in (0.15, 0.5, 0.75)
     },
     "MCGRL, images contrasted": HeadRow("mcgrl", MASKED, {"readout": "image"}),
-    "MCGRL, graph off": HeadRow("mcgrl", MASKED, {"graph": False}),
+    MCGRL_GRAPH_OFF: HeadRow("mcgrl", MASKED, {"graph": False}),
     "MCGRL, our head": HeadRow("mcgrl", CONTROL, {"head": "distribution"}),
 }
 # Of the ablation's rows, by the names that they have here.
@@ -80,7 +88,7 @@ CILF_ROWS = {
     OWN_PARTS: (Row(), CONTROL),
     FULL: (Row("fourier", contrastive=True), OWN_PARTS),
 }
-CILF_NAMES = {FULL: "CILF, without correction", CORRECTED: "CILF"}
+CILF_NAMES = {FULL: CILF_FULL, CORRECTED: CILF_CORRECTED}
 
 
 @dataclass(frozen=True)
@@ -108,17 +116,38 @@ class Grids:
         return as_nodes(laid_over(self.fine[view, photo].float(), self.coarse[view, photo].float()))
 
 
-def extract(trunk: GridTrunk, size: int, parts: dict[str, list[Subset]], folder: Path) -> dict[str, Grids]:
-    """Run the trunk over the crops of each part, or read what an earlier call stored in `folder`."""
+def extract(trunk: GridTrunk, size: int, parts: dict[str, list[Subset]], folder: Path) -> None:
+    """Run the trunk over the crops of each part and store its grids in `folder`, where no earlier call has."""
 
     def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
         fine, coarse = trunk.trunk((pixels - trunk.mean) / trunk.std)
         return fine, coarse
 
-    return {
-        name: Grids(*outputs(trunk, encode, size, subsets, folder / f"grids-{name}.pt"), photos(subsets))
-        for name, subsets in parts.items()
-    }
+    for name, subsets in parts.items():
+        outputs(trunk, encode, size, subsets, _file(folder, name))
+
+
+@cache
+def _stored(folder: Path, name: str) -> tuple[Tensor, Tensor]:
+    """What `extract` stored of a part, mapped into memory: processes share it."""
+    *_, fine, coarse = torch.load(_file(folder, name), weights_only=True, mmap=True)
+    return fine, coarse
+
+
+def _file(folder: Path, part: str) -> Path:
+    return folder / f"grids-{part}.pt"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where `Grids` lie: what another process is told of them."""
+
+    folder: Path
+    samples: dict[str, list[Sample]]
+
+    def read(self) -> dict[str, Grids]:
+        """The grids of every part."""
+        return {name: Grids(*_stored(self.folder, name), samples) for name, samples in self.samples.items()}
 
 
 @dataclass(frozen=True)
@@ -129,17 +158,45 @@ class Run:
     parameters: int
 
 
-def fit_row(row: HeadRow, grids: dict[str, Grids], seed: int, steps: int, stored: Path) -> Run:
-    """Fit one system with one seed, or read what an earlier call stored."""
-    if not stored.is_file():
-        run = _fit(row, grids, seed, steps)
-        torch.save({"errors": torch.from_numpy(run.errors), "parameters": run.parameters}, stored)
-    values = torch.load(stored, weights_only=True)
-    return Run(values["errors"].numpy(), values["parameters"])
+@dataclass(frozen=True)
+class Fit:
+    """One fit of what follows the trunk, and the file that keeps what it gives."""
+
+    recipe: GridRecipe
+    seed: int
+    steps: int
+    stored: Path
+
+    def make(self, grids: Stored) -> None:
+        """Fit, and store what it gives once it is through."""
+        values = _fit(self.recipe, grids.read(), self.seed, self.steps)
+        partial = self.stored.with_suffix(".partial")
+        torch.save(values, partial)
+        partial.replace(self.stored)
+
+    def run(self, *, walked: bool) -> Run:
+        """What `make` has stored."""
+        values = torch.load(self.stored, weights_only=True)
+        return Run(values["walked" if walked else "not walked"].numpy(), values["parameters"])
 
 
-def _fit(row: HeadRow, grids: dict[str, Grids], seed: int, steps: int) -> Run:
-    recipe = _recipe(row)
+def make_all(fits: Iterable[Fit], grids: Stored, processes: int) -> None:
+    """Make the fits that are not stored yet, in so many processes of one thread each: with networks as small as these
+    that is quicker than many threads in one."""
+    missing = [fit for fit in {fit.stored: fit for fit in fits}.values() if not fit.stored.is_file()]
+    if processes == 1:
+        for fit in missing:
+            fit.make(grids)
+        return
+    one_thread: Any = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **one_thread) as pool:
+        jobs = [pool.submit(fit.make, grids) for fit in missing]
+        for job in tqdm(as_completed(jobs), desc="fits", total=len(jobs), unit="fit"):
+            job.result()
+
+
+def _fit(recipe: GridRecipe, grids: dict[str, Grids], seed: int, steps: int) -> dict[str, Any]:
+    """Signed errors on `tune` as the network reads them, those before its walk, and how many parameters were fitted."""
     torch.manual_seed(seed)
     system = build_system(recipe)
     assert isinstance(system, GridSystem)
@@ -151,21 +208,30 @@ def _fit(row: HeadRow, grids: dict[str, Grids], seed: int, steps: int) -> Run:
     torch.manual_seed(seed)  # so that rows whose networks differ draw the same dropout
     model.train()
     batches = _batches(len(train.samples), seed)
-    for step in trange(steps, desc=f"{recipe.model.kind}, seed {seed}", unit="step", leave=False):
+    for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = cosine_rate(step, steps, recipe.fit.learning_rate, recipe.fit.warmup)
         view, photo = next(batches)
         ages = train.ages[photo]
         optimizer.zero_grad()
-        system.loss(model, train.cells(view, photo), MixedAges(ages, ages), recipe.loss)["loss"].backward()
+        with autocast(torch.device("cpu")):
+            losses = recipe.loss.terms(model, train.cells(view, photo), MixedAges(ages, ages))
+        losses["loss"].backward()
         nn.utils.clip_grad_norm_(fitted, 5.0)
         optimizer.step()
     model.eval()
-    if isinstance(model, LRAGNN):
+    if isinstance(model, LRAGNN) and has_walk(model):
         with torch.no_grad():
             features = torch.cat([model.features(cells) for cells in _cells(train)])
         fit_walk_on(model, features, train.ages, recipe)
-    return Run(_errors(model, grids["tune"]), sum(value.numel() for value in fitted))
+    walked = _errors(model, grids["tune"])
+    if isinstance(model.head, GroupHead):
+        model.head.walk = None
+    return {
+        "walked": walked,
+        "not walked": _errors(model, grids["tune"]),
+        "parameters": sum(value.numel() for value in fitted),
+    }
 
 
 def _recipe(row: HeadRow) -> GridRecipe:
@@ -192,7 +258,7 @@ def _cells(grids: Grids, mirrored: bool = False, size: int = 256) -> Iterator[Te
 
 
 @torch.no_grad()
-def _errors(model: GridModel, grids: Grids) -> Float[np.ndarray, " photo"]:
+def _errors(model: GridModel, grids: Grids) -> Float[Tensor, " photo"]:
     """Signed errors, each photo with its mirror image; CILF's head at the temperature that is best on these photos, as
     in the ablation: one number of thousands of photos. It moves no other head's age."""
     pairs = zip(_cells(grids), _cells(grids, mirrored=True), strict=True)
@@ -201,22 +267,33 @@ def _errors(model: GridModel, grids: Grids) -> Float[np.ndarray, " photo"]:
     if isinstance(model.head, LinearHead):
         logits, truth = torch.cat([estimate.logits for estimate in estimates]), grids.ages.double().numpy()
         age = model.head.summarise(logits / best_temperature(model.head, logits, truth)).age
-    return (age - grids.ages).double().numpy()
+    return (age - grids.ages).double()
 
 
 def fit_rows(
-    trunk: GridTrunk, size: int, parts: dict[str, list[Subset]], folder: Path, seeds: int, steps: int
+    trunk: GridTrunk,
+    size: int,
+    parts: dict[str, list[Subset]],
+    folder: Path,
+    seeds: int,
+    steps: int,
+    processes: int = 1,
 ) -> tuple[dict[str, list[Run]], dict[str, str], list[Sample]]:
     """Runs of every row but CILF's, what each is compared with, and the photos of `tune`."""
-    grids = extract(trunk, size, {name: parts[name] for name in ("train", "tune")}, folder)
+    needed = {name: parts[name] for name in ("train", "tune")}
+    extract(trunk, size, needed, folder)
+    grids = Stored(folder, {name: photos(subsets) for name, subsets in needed.items()})
     weights = provenance.weights_sha256(trunk.state_dict())
-    runs: dict[str, list[Run]] = {}
+    fits: dict[str, list[Fit]] = {}
     for name, row in ROWS.items():
         recipe = _recipe(row)
         key = provenance.digest([asdict(recipe), steps, weights])[:12]
-        runs[name] = [fit_row(row, grids, seed, steps, folder / f"{key}-{seed}.pt") for seed in range(seeds)]
-        log.info("%s: tune MAE %.3f", name, np.mean([np.abs(run.errors).mean() for run in runs[name]]))
-    return runs, {name: row.versus for name, row in ROWS.items()}, grids["tune"].samples
+        fits[name] = [Fit(recipe, seed, steps, folder / f"{key}-{seed}.pt") for seed in range(seeds)]
+    make_all([fit for row_fits in fits.values() for fit in row_fits], grids, processes)
+    runs = {name: [fit.run(walked=ROWS[name].walked) for fit in fits[name]] for name in ROWS}
+    for name, row_runs in runs.items():
+        log.info("%s: tune MAE %.3f", name, np.mean([np.abs(run.errors).mean() for run in row_runs]))
+    return runs, {name: row.versus for name, row in ROWS.items()}, grids.samples["tune"]
 
 
 def fit_cilf(
