@@ -35,7 +35,7 @@ from train.fit.losses.mtmsa import Labels, MTMSALabels, multi_task_loss
 from train.fit.precision import autocast
 from train.fit.recipe import AnyRecipe, GridRecipe, MTMSARecipe, Recipe
 from train.fit.targets import Captioner, Describe, TextTargets, labelled
-from train.fit.weight_matching import carried_over, check_weights
+from train.fit.weight_matching import carried_over, check_weights, take_trunk
 
 
 class System(nn.Module, ABC):
@@ -80,8 +80,8 @@ def build_system(
 ) -> System:
     """The system that a recipe describes, on the CPU, its network with the weights of `start` where it is given.
 
-    Raises UsageError where these are of another network that differs in more than its words (`carried_over`), and where
-    the recipe wants teachers and has none, or the other way round.
+    Raises UsageError where these are of another network that differs in more than its words (`carried_over`) unless the
+    recipe wants their trunk alone, and where the recipe wants teachers or a trunk and has none, or the other way round.
     """
     if bool(teachers) != recipe.distils:
         wrong = "learns from no teacher: leave out" if teachers else "learns from teachers: give at least one"
@@ -91,7 +91,11 @@ def build_system(
     model.image_network.to(memory_format=torch.channels_last)
     if recipe.fit.imagenet:
         load_imagenet(model.image_network.get_submodule("trunk"), recipe.trunk)
-    if start is not None:
+    if recipe.fit.trunk_of_start:
+        if start is None:
+            raise UsageError("The recipe starts from the trunk of another checkpoint: give one as --start.")
+        take_trunk(*(network.image_network.get_submodule("trunk") for network in (model, start.model)))
+    elif start is not None:
         weights, network = start.model.state_dict(), model.state_dict()
         if isinstance(model, CILF) and isinstance(start.model, CILF):
             weights = carried_over(weights, network, start.model.towers.config, model.towers.config)

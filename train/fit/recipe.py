@@ -62,6 +62,7 @@ class FitConfig:
             enlarge them: a large network's finer grid then sees the same face.
         text_steps: steps in which the text tower learns the captions' words before the first photo
             (`train.fit.text_pretraining`).
+        trunk_of_start: of the checkpoint to start from take its image trunk alone; it may be of another system.
     """
 
     batch_size: int
@@ -81,6 +82,7 @@ class FitConfig:
     frozen_statistics: bool = False
     crop_size: int = 0
     text_steps: int = 0
+    trunk_of_start: bool = False
 
 
 @dataclass(frozen=True)

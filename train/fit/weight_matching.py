@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cilf.errors import UsageError
 from cilf.model.clip import ClipConfig
@@ -52,6 +52,18 @@ def carried_over(
         merged[POSITIONS] = torch.cat([weights[POSITIONS][:places], network[POSITIONS][places:]])
     later = {name: value for name, value in network.items() if name.startswith(LATER)}
     return later | merged
+
+
+def take_trunk(trunk: nn.Module, start: nn.Module) -> None:
+    """Copy the layers of the trunk `start` into `trunk`, which may have more of them after its last one.
+
+    Raises UsageError where they are of different networks.
+    """
+    own, given = trunk.state_dict(), start.state_dict()
+    shared = {name: given[name] for name in own if name in given}
+    advice = "give a checkpoint with the recipe's trunk as --start"
+    check_weights(given, {name: own[name] for name in shared}, "The trunk to start from", advice)
+    trunk.load_state_dict(own | shared)
 
 
 def check_weights(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 from cilf.errors import UsageError
@@ -15,7 +16,7 @@ from tests.train.made_up import RECIPE, subset
 from train.calibrate.weight_averaging import blend
 from train.fit.loop import averaged_model
 from train.fit.objective import build_system
-from train.fit.weight_matching import POSITIONS, TOKENS, carried_over, check_weights
+from train.fit.weight_matching import POSITIONS, TOKENS, carried_over, check_weights, take_trunk
 
 OTHER = tiny.mtmsa().state_dict()
 
@@ -49,6 +50,27 @@ def test_a_start_of_another_system() -> None:
         build_system(RECIPE, tiny.checkpoint(tiny.mtmsa(), GaussianError(), tiny.MTMSA_CHECKPOINT))
     with pytest.raises(UsageError, match=r"The checkpoint to mix in is of another network.*--start"):
         blend(tiny.model(), OTHER, subset(4), mirror=True)
+
+
+STARTED = replace(RECIPE, fit=replace(RECIPE.fit, trunk_of_start=True))
+
+
+def test_the_trunk_alone_is_taken_of_another_system() -> None:
+    start = tiny.checkpoint(tiny.lra_gnn(), GaussianError(), tiny.LRA_GNN_CHECKPOINT)
+    given = start.model.image_network.get_submodule("trunk").state_dict()
+    taken = build_system(STARTED, start).model.image_network.get_submodule("trunk").state_dict()
+    assert given
+    assert all(torch.equal(taken[name], value) for name, value in given.items())
+
+
+def test_a_trunk_that_is_wanted_and_not_given_or_another_one() -> None:
+    with pytest.raises(
+        UsageError, match=r"starts from the trunk of another checkpoint: give one as --start\.$"
+    ):
+        build_system(STARTED)
+    trunk, other = (timm.create_model(name, num_classes=0) for name in ("test_resnet", "test_efficientnet"))
+    with pytest.raises(UsageError, match=r"The trunk to start from is of another network"):
+        take_trunk(trunk, other)
 
 
 def knowing(token_ids: tuple[int, ...], places: int, gain: float | None) -> CILF:

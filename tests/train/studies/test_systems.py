@@ -39,6 +39,7 @@ def test_the_systems_share_photos_augmentation_and_schedule() -> None:
     recipes = [read_recipe(name) for name in SYSTEMS]
     first = recipes[0]
     assert first.fit.sizes[-1][1] == first.model.image_size
+    assert first.fit.trunk_of_start
     for recipe in recipes[1:]:
         assert recipe.model.image_size == first.model.image_size
         assert recipe.shares == first.shares
@@ -168,11 +169,19 @@ def test_end_to_end_rows_are_compared_on_the_same_photos() -> None:
     assert row["bands"]["0–12"] == {"count": 1, "mae": pytest.approx(1)}
 
 
+def started_from_trunk(recipe: Path) -> str:
+    """The recipe in a file of its own, with the trunk of a checkpoint to start from."""
+    path = recipe.with_name(f"started-{recipe.name}")
+    path.write_text(recipe.read_text().replace("[fit]\n", "[fit]\ntrunk_of_start = true\n"))
+    return str(path)
+
+
 @pytest.fixture
 def small(recipes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Tiny systems and few rows."""
+    """Tiny systems and few rows; all but the trunk start from it."""
     own = {"control": "control", "LRA-GNN": "lra-gnn", "MCGRL": "mcgrl", "CILF": "cilf"}
-    monkeypatch.setattr(end_to_end, "RECIPES", {name: recipes[kind] for name, kind in own.items()})
+    started = {name: started_from_trunk(Path(recipes[kind])) for name, kind in own.items()}
+    monkeypatch.setattr(end_to_end, "RECIPES", {end_to_end.TRUNK: recipes["control"], **started})
     monkeypatch.setattr(end_to_end, "LOADED", {})
     monkeypatch.setattr(end_to_end, "RUNS", 1)
     rows = {
@@ -209,7 +218,7 @@ def test_one_command_makes_the_table(work: Path) -> None:
         assert f"| {name} |" in text
     written = (output / "SYSTEMS.json").stat().st_mtime_ns
     checkpoints = {path: path.stat().st_mtime_ns for path in (work / "runs").rglob("model.safetensors")}
-    assert len(checkpoints) == 4
+    assert len(checkpoints) == 5
     assert main(command) == 0
     assert (output / "SYSTEMS.json").stat().st_mtime_ns > written
     assert checkpoints == {

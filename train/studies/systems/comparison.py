@@ -1,4 +1,4 @@
-"""The whole comparison: systems end to end, and what follows the trunk on the control's frozen one."""
+"""The whole comparison: systems end to end, and what follows the trunk on the frozen one that all started from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from train.evaluate.test_evaluations import looks, with_looks
 from train.fit.recipe import read_recipe
 from train.studies.ablation import BATCH_SIZE
 from train.studies.systems import report as reports
-from train.studies.systems.end_to_end import measure_all, trained
+from train.studies.systems.end_to_end import TRUNK, measure_all, trained
 from train.studies.systems.frozen import fit_cilf, fit_rows
 
 CONTROL_RECIPE = "systems/control"  # names the data sets
@@ -56,25 +56,23 @@ def compare_systems(
     groups = read_groups(photos.splits)
     report: dict[str, Any] = {"part": photos.part, "end_to_end": reports.end_to_end_rows(whole, groups)}
     if budget.seeds:
-        control = given.get("control") or trained(
-            "control", photos.cache, photos.splits, folder / "control", processes
-        )
-        report |= _frozen(control, photos, budget, folder / "frozen", groups, processes)
+        trunk = trained(TRUNK, given, photos.cache, photos.splits, folder, processes)
+        report |= _frozen(trunk, photos, budget, folder / "frozen", groups, processes)
     path = output / reports.JSON
     reports.write(with_looks(report, path, _evaluation(report, photos, looks(path))), output)
     return reports.markdown(report)
 
 
 def _frozen(
-    control: str | Path,
+    trunk: str | Path,
     photos: Photos,
     budget: Budget,
     folder: Path,
     groups: Mapping[str, str],
     processes: int,
 ) -> dict[str, Any]:
-    """What is reported of the fits on the control's trunk."""
-    model = load(control).model
+    """What is reported of the fits on the trunk from which all started."""
+    model = load(trunk).model
     assert isinstance(model, GridModel)
     data = RunData.open(photos.cache, photos.splits, read_recipe(CONTROL_RECIPE).shares, model.image_size)
     parts = {"train": data.train, "held": data.held, "tune": [data.tune]}

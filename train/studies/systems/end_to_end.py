@@ -29,13 +29,16 @@ from train.formatting import write_json
 
 log = logging.getLogger(__name__)
 
+TRUNK = "trunk"  # from which all that are trained start
+
 RECIPES = {
+    TRUNK: "systems/trunk",
     "control": "systems/control",
     "LRA-GNN": "lra-gnn",
     "MCGRL": "mcgrl",
     "CILF": "systems/cilf-one-stage",
 }
-"""What is trained where no checkpoint is given, one stage each, by recipes that differ in network and losses alone."""
+"""What is trained where no checkpoint is given, by recipes that differ in network and losses alone."""
 
 LOADED = {"MTMSA": "mtmsa", "CILF as shipped": "compact"}
 """Bundled checkpoints that are measured beside them; neither has the others' budget."""
@@ -44,14 +47,22 @@ MINUTES = "minutes.json"
 RUNS = 20  # of one crop, of which the median counts
 
 
-def trained(name: str, cache: Path, splits: Sequence[Path], folder: Path, processes: int) -> Path:
-    """The folder of a system's checkpoint, which is trained and calibrated where it is not there yet."""
-    recipe, run, checkpoint = read_recipe(RECIPES[name]), folder / "run", folder / "checkpoint"
-    data = RunData.open(cache, splits, recipe.shares, recipe.crop_size)
+def trained(
+    name: str, given: Mapping[str, str], cache: Path, splits: Sequence[Path], folder: Path, processes: int
+) -> str | Path:
+    """A system's checkpoint: what is `given` for it, or a folder below `folder`, where it is trained and calibrated
+    unless it is there already."""
+    if name in given:
+        return given[name]
+    recipe, own = read_recipe(RECIPES[name]), folder / name.lower()
+    run, checkpoint = own / "run", own / "checkpoint"
     if not (checkpoint / CONFIG).is_file():
-        with _timed(folder):
-            fit(recipe, data.train, data.tune, run, resume=True)
-        save_run(recipe, data, run, checkpoint, folder / "views", processes, training=_timed(folder))
+        wants_trunk = recipe.fit.trunk_of_start
+        start = load(trained(TRUNK, given, cache, splits, folder, processes)) if wants_trunk else None
+        data = RunData.open(cache, splits, recipe.shares, recipe.crop_size)
+        with _timed(own):
+            fit(recipe, data.train, data.tune, run, resume=True, start=start)
+        save_run(recipe, data, run, checkpoint, own / "views", processes, training=_timed(own))
     return checkpoint
 
 
@@ -170,14 +181,12 @@ def measure_all(
     """All systems: name, reading, costs, minutes, and as a table under `predictions` what they say of `samples`, photos
     of the split's `part`."""
     rows = []
-    for name in (*RECIPES, *LOADED):
+    for name in (*(name for name in RECIPES if name != TRUNK), *LOADED):
         own = folder / name.lower().replace(" ", "-")
-        if name in given:
-            source: str | Path = given[name]
-        elif name in LOADED:
-            source = bundled(LOADED[name])
+        if name in LOADED and name not in given:
+            source: str | Path = bundled(LOADED[name])
         else:
-            source = trained(name, cache, splits, own, processes)
+            source = trained(name, given, cache, splits, folder, processes)
         tables, cost = measured_once(source, samples, own / f"{part}.json")
         log.info("%s: measured", name)
         rows += [

@@ -1,8 +1,8 @@
 """What follows the trunk, of every system, on one frozen trunk: equal steps, the same photos, several seeds, `tune`.
 
-The trunk is the control's, trained with CILF's age head alone: that favours CILF's head a little, and none of the
-graphs. CILF's own parts are fitted by the ablation (`train.studies.ablation`), whose text tower learns from captions
-first.
+The trunk is the one from which all systems start, trained with CILF's age head alone: that favours CILF's head a
+little, and none of the graphs. CILF's own parts are fitted by the ablation (`train.studies.ablation`), whose text tower
+learns from captions first.
 """
 
 import logging
@@ -30,6 +30,7 @@ from cilf.model.nodes import GridModel, GridTrunk, as_nodes, laid_over
 from train.data.crop_cache import Subset
 from train.data.datasets import Sample
 from train.fit import provenance
+from train.fit.imagenet_weights import load_imagenet
 from train.fit.losses.ages import MixedAges
 from train.fit.objective import GridSystem, build_system
 from train.fit.optimizer import cosine_rate
@@ -48,6 +49,7 @@ MASKED, UNMASKED, MCGRL_GRAPH_OFF = "MCGRL", "MCGRL, 0% masked", "MCGRL, graph o
 CILF_FULL, CILF_CORRECTED = "CILF, without correction", "CILF"
 CILF_RECIPE = "systems/cilf-one-stage"
 OWN_PARTS = "CILF, prompts and head without fusion"
+NO_START: Any = {"imagenet": False, "trunk_of_start": False}  # of a recipe
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ def _fit(recipe: GridRecipe, grids: dict[str, Grids], seed: int, steps: int) -> 
 def _recipe(row: HeadRow) -> GridRecipe:
     recipe = read_recipe(row.recipe)
     assert isinstance(recipe, GridRecipe)
-    recipe = replace(recipe, fit=replace(recipe.fit, imagenet=False))  # its trunk is not used
+    recipe = replace(recipe, fit=replace(recipe.fit, **NO_START))  # its trunk is not used
     return replace(recipe, model=replace(recipe.model, **row.changed))
 
 
@@ -304,14 +306,17 @@ def fit_cilf(
     recipe = read_cilf_recipe(CILF_RECIPE)
     visual = "towers.clip.visual.trunk"
     rates = recipe.fit.rates | {visual: 0.0, f"{visual}.conv_head": 1.0, f"{visual}.bn2": 1.0}
-    recipe = replace(recipe, fit=replace(recipe.fit, rates=rates, frozen_statistics=True, imagenet=False))
+    published = recipe.fit.imagenet
+    recipe = replace(recipe, fit=replace(recipe.fit, rates=rates, frozen_statistics=True, **NO_START))
     torch.manual_seed(recipe.fit.seed)
     towers = ablation.towers_recipe(recipe, epochs).model
     model = build_model(towers)
     own = model.towers.clip.visual.trunk
+    if published:
+        load_imagenet(own, recipe.trunk)  # of the layer after both grids
     own.load_state_dict(own.state_dict() | trunk.trunk.state_dict())
     config = CheckpointConfig(towers, None, CorrectionConfig(epsilon=0.0))
-    start = Checkpoint(tensors_of(model, GaussianError()), config, "the control's trunk")
+    start = Checkpoint(tensors_of(model, GaussianError()), config, "the trunk")
     folder.mkdir(parents=True, exist_ok=True)
     trained, features = ablation.frozen_towers(recipe, parts, folder, epochs, start)
     rows = {name: row for name, (row, _) in CILF_ROWS.items()}

@@ -44,8 +44,9 @@ END_TO_END = """\
 ## End to end
 
 UTKFace `{part}`, {photos} photos, each through the public API. Control, LRA-GNN, MCGRL and CILF: one stage from the
-same ImageNet weights, with the same photos, augmentation and schedule, for about as many minutes on one machine;
-one seed each, and nothing of them was chosen by trials. MTMSA starts from random weights, and the shipped CILF, below
+same trunk, which learned from ImageNet weights under an age head alone (`systems/trunk`), with the same photos,
+augmentation and schedule, for about as many minutes on one machine; one seed each, and nothing of them was chosen by
+trials. Pictures count those of the trunk. MTMSA starts from random weights, and the shipped CILF, below
 the line, took several stages and a teacher: neither has the others' budget. A gain whose range does not hold 0 is one
 that chance alone seldom gives.
 
@@ -56,10 +57,11 @@ that chance alone seldom gives.
 FROZEN = """\
 ## What earns what: one frozen trunk
 
-The trunk of the control above, frozen; what follows it fitted {seeds} times for {steps} steps of {batch} photos, all on
-the same ones in the same order, judged on `tune` ({photos} photos). ± is over seeds; a gain is against the row named,
-its range over groups of near-duplicates. "Graph off": the same layers, but no node hears another. "Our head": a
-distribution over the ages, as CILF has it. The trunk learned under our head, which favours the rows that have it.
+The trunk from which all systems above started, frozen; what follows it fitted {seeds} times for {steps} steps of
+{batch} photos, all on the same ones in the same order, judged on `tune` ({photos} photos). ± is over seeds; a gain is
+against the row named, its range over groups of near-duplicates. "Graph off": the same layers, but no node hears
+another. "Our head": a distribution over the ages, as CILF has it. The trunk learned under our head, which favours the
+rows that have it.
 
 {table}
 
