@@ -137,12 +137,12 @@ def test_every_system_that_comes_along_answers_both_portraits(
     own_page: Callable[[], Page], shoot: Shoot
 ) -> None:
     page = own_page()
-    for family in FAMILIES.values():
+    for family in [family for family in FAMILIES.values() if family.bundled]:
         show(page)
         page.click(f"#load-{family.bundled}")
         expect(page.locator("#in-use")).to_have_text(f"{family.bundled} (bundled)")
         expect(page.locator("#load-button")).to_be_enabled()
-        expect(page.locator("#model-facts")).to_contain_text(family.title)
+        expect(page.locator("#model-facts")).to_contain_text(family.summary)
         shoot(page, f"-{family.bundled}")
         page.get_by_role("tab", name="Photo", exact=True).click()
         for portrait in ("collins", "hopper"):
