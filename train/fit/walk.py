@@ -4,7 +4,7 @@ training photos (METHOD 15).
 A walk ends where the network stays, there alone is it rewarded for the place. So it learns to stop by itself: nothing
 of the label is in its state, and after training nothing else ends a walk but its length. Nothing is discounted, and
 each step costs something: where the features leave the age in doubt the reward of staying is negative, and a discounted
-walk puts it off for ever (no walk of 812 faces ended by itself).
+walk puts it off for ever.
 """
 
 import logging
