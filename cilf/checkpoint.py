@@ -62,7 +62,7 @@ class GraphConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """Everything beside the tensors.
+    """Everything except the tensors.
 
     Attributes:
         model: how to build the network of either system.
@@ -120,7 +120,7 @@ class Checkpoint:
     Attributes:
         tensors: single precision, by name: of the network after `model.`, of the error ensemble after `ensemble.`, and
             the photos of `familiarity`.
-        config: everything beside the tensors.
+        config: everything except the tensors.
         source: what was loaded and from where, in words.
         graph, report, card: the network's graph, the evaluation report and the model card that lie beside the weights;
             None, None and "" where they do not.
@@ -275,7 +275,7 @@ def load(
         require_fit(folder / WEIGHTS, config.model, config.ensemble, config.familiarity)
     tensors = _read_tensors(folder / WEIGHTS, config.sha256)
     if not (known or all(np.isfinite(value).all() for value in tensors.values())):
-        raise WeightsError(f"'{folder / WEIGHTS}' holds what is no number; load other weights")
+        raise WeightsError(f"'{folder / WEIGHTS}' holds NaN or infinity; load other weights")
     if config.ensemble is not None and not config.ensemble.explicit:
         tensors = padded(tensors, config.ensemble)
     graph = _read_graph(folder, config)
@@ -311,7 +311,7 @@ def read_config(folder: Path) -> CheckpointConfig:
         raise WeightsError(refusal.replace(";", f" ('{place[:120]}');", 1) if place else refusal) from error
     config = upgraded(stored) if isinstance(stored, EarlierConfig) else stored
     if family_of(config.model).without_published_weights(config.model) != config.model:
-        raise WeightsError(f"'{path}' asks for weights beside its own; {ELSEWHERE}")
+        raise WeightsError(f"'{path}' asks for weights other than its own; {ELSEWHERE}")
     return config
 
 

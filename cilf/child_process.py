@@ -1,4 +1,4 @@
-"""Starting a module of this package in a process of its own."""
+"""Starting a module of this package in a process of its own, and how many processors there are for it."""
 
 import os
 import subprocess
@@ -26,6 +26,13 @@ def environment() -> dict[str, str]:
     """This process's environment, in which a child finds the same package, and nothing of the folder it starts in."""
     paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONSAFEPATH": "1"}
+
+
+def available_processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def limit_resources(memory: int, cpu: int) -> None:

@@ -118,14 +118,14 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--output",
         metavar="FILE",
-        help="write the table to a .csv, .json or .parquet file; without it, one to read is printed. A run that was "
-        "stopped goes on from there when it is started again",
+        help="write the table to a .csv, .json or .parquet file; without it, a plain-text table is printed. A run that "
+        "was stopped goes on from there when it is started again",
     )
     predict.add_argument(
         "--weights",
         metavar="SOURCE",
-        help="a checkpoint folder, USER/REPO on the Hugging Face Hub, mtmsa, or clip:MODEL/WEIGHTS for prompts scored "
-        "by a published CLIP; without it, the bundled CILF",
+        help="a checkpoint folder, USER/REPO on the Hugging Face Hub, mtmsa, lra-gnn, mcgrl, or clip:MODEL/WEIGHTS for "
+        "prompts scored by a published CLIP; without it, the bundled CILF",
     )
     predict.add_argument(
         "--prompts",
@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--annotated",
         metavar="FILE",
-        help="of a single video: also write it to an .mp4 file with everybody's box, number and age, without its sound",
+        help="for a single video: also write a silent copy to an .mp4 file, with everybody's box, number and age",
     )
     predict.add_argument("--revision", help="branch, tag or commit of the Hub repository")
     predict.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, mps (default: cpu)")
@@ -160,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers",
         type=_count,
         metavar="N",
-        help="so many processes that find faces (local) or estimate (ray); without it, one for each processor "
+        help="number of processes that find faces (local) or estimate (ray); without it, one for each processor "
         "(local: at most eight)",
     )
     predict.add_argument("--verbose", action="store_true", help="report on stderr what went wrong inside")
@@ -169,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 

@@ -11,7 +11,7 @@ def quantile_age(probabilities: Float[np.ndarray, " age"], level: float) -> floa
 
 
 def standard_deviation(probabilities: Float[np.ndarray, " age"]) -> float:
-    """In years; a millionth at least."""
+    """The standard deviation in years; a millionth at least."""
     ages = np.arange(len(probabilities))
     mean = float(probabilities @ ages)
     return max(float(probabilities @ (ages - mean) ** 2) ** 0.5, 1e-6)

@@ -12,7 +12,7 @@ class PhotoError(CilfError):
 
 
 class DetectorError(CilfError):
-    """The face detector cannot start: its model file, MediaPipe itself or a system library is missing."""
+    """The face detector cannot start: its graph is missing or damaged, or a system library cannot be loaded."""
 
 
 class WeightsError(CilfError):

@@ -1,4 +1,4 @@
-"""The one door for users: a photo in, one `FacePrediction` per face out."""
+"""The public API: a photo in, one `FacePrediction` per face out."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -88,9 +88,9 @@ class AgeEstimator:
         """Load a model.
 
         Args:
-            source: None for the bundled weights of CILF, "mtmsa" for the bundled ones of MTMSA, a folder,
-                `user/repository` on the Hugging Face Hub, or `clip:MODEL/WEIGHTS`: the bundled CILF for ages, and a
-                published CLIP of open_clip's, such as `clip:ViT-B-16-quickgelu/openai`, for prompts.
+            source: None for the bundled weights of CILF; "mtmsa", "lra-gnn" or "mcgrl" for other bundled ones; a
+                folder; `user/repository` on the Hugging Face Hub; or `clip:MODEL/WEIGHTS`: the bundled CILF for ages,
+                and a published CLIP of open_clip's, such as `clip:ViT-B-16-quickgelu/openai`, for prompts.
             revision: branch, tag or commit of a Hub repository.
             device: where the model computes, as PyTorch names it.
             max_faces: of each photo keep only so many faces, the largest ones, where `predict` is not told otherwise.
@@ -132,12 +132,12 @@ class AgeEstimator:
 
     @property
     def sha256(self) -> str:
-        """Of the weights file: which weights exactly."""
+        """SHA-256 of the weights file."""
         return self._checkpoint.config.sha256
 
     @property
     def graph_sha256(self) -> str | None:
-        """Of the graph's file that belongs to the weights; None where none does."""
+        """SHA-256 of the graph that belongs to the weights; None where none does."""
         graph = self._checkpoint.config.graph
         return graph.sha256 if graph else None
 

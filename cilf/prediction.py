@@ -16,7 +16,7 @@ ADULT = 18  # years
 
 WHOLE_PICTURE = "No face was detected; the age is that of the whole picture."
 UNFAMILIAR = (
-    "This picture is unlike the photos that the estimates were calibrated on; no promise holds for it."
+    "This picture is unlike the calibration photos: interval and answers may be wrong more often than stated."
 )
 
 
@@ -53,7 +53,7 @@ class FacePrediction:
         initial_age: years, before correction.
         trace: every step of the correction, the initial estimate first.
         status: `accepted` (first estimated error at or under the threshold), `corrected` (brought under it) or
-            `low_confidence` (still above it).
+            `low_confidence` (still above it, or a picture unlike the calibration photos: see `caveat`).
         distribution: (101,) probabilities of the ages 0 to 100, calibrated and after correction: what age, interval and
             `over` are read from.
         similarities: prompt -> cosine of the fused embedding and the prompt's text embedding, in [-1, 1]; empty from
@@ -63,8 +63,8 @@ class FacePrediction:
         embedding: (D,) float32 unit vector, the image embedding (CILF's fused one, mean of all views); kept so that
             prompts can be re-scored.
         further_crops: (S, S, 3) uint8 RGB, the further views in the order of the trace.
-        familiar: whether the picture is like the photos that the estimates were calibrated on; if not, no promise of
-            `interval` and `over` holds, and the interval is made wider.
+        familiar: whether the picture is like the photos that the estimates were calibrated on; if not, the calibration
+            of `interval` and `over` does not hold, and the interval is made wider.
         conformal: the checkpoint's calibration of `interval_at` and `over`.
     """
 
@@ -91,13 +91,13 @@ class FacePrediction:
 
     @property
     def estimated_error(self) -> float:
-        """Of `age`, in years."""
+        """Estimated error of `age`, in years."""
         last = self.trace[-1]
         return last.estimated_error if last.accepted else last.kept_error
 
     @property
     def caveat(self) -> str:
-        """Why no promise of `interval` and `over` holds, in a sentence; empty where they hold."""
+        """Why the calibration of `interval` and `over` does not hold, in a sentence; empty where it holds."""
         if self.detection_score is None:
             return WHOLE_PICTURE
         return "" if self.familiar else UNFAMILIAR

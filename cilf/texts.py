@@ -20,7 +20,7 @@ def distinct_texts(prompts: Collection[str]) -> list[str]:
             `MAX_LETTERS`.
     """
     if isinstance(prompts, str) or not isinstance(prompts, Collection):
-        raise UsageError("prompts is no list of texts; give a list of texts")
+        raise UsageError("prompts is not a list of texts; give a list of texts")
     if len(prompts) > MAX_TEXTS:
         raise UsageError(f"there are {len(prompts)} prompts; give at most {MAX_TEXTS} at a time")
     for prompt in prompts:

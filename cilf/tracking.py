@@ -58,7 +58,7 @@ class Sightings:
         first, last: when the first and the last of them were taken, in seconds.
         frames: their number.
         surest: what the one with the smallest estimated error shows.
-        total: sum over the frames of (age, familiar, distribution over ages).
+        total: (2 + K,), the sum over the frames of age, familiar and the distribution over K ages.
     """
 
     first: float
@@ -73,7 +73,7 @@ class Sightings:
         return cls(at, at, 1, face, np.array([face.age, face.familiar, *face.distribution], float))
 
     def add(self, face: FacePrediction, at: float) -> "Sightings":
-        """These and one more."""
+        """Add one more frame."""
         surest = min(self.surest, face, key=lambda each: each.estimated_error)
         return Sightings(self.first, at, self.frames + 1, surest, self.total + Sightings.of(face, at).total)
 

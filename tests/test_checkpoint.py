@@ -61,7 +61,7 @@ def test_a_configuration_that_asks_for_other_weights(folder: Path) -> None:
     config = json.loads((folder / CONFIG).read_text())
     config["model"]["clip"]["pretrained"] = "ViT-B-16/openai"
     (folder / CONFIG).write_text(json.dumps(config))
-    with pytest.raises(WeightsError, match="beside its own"):
+    with pytest.raises(WeightsError, match="other than its own"):
         load(folder)
 
 

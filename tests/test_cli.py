@@ -467,6 +467,7 @@ def test_a_model_error_is_one_line_without_a_trace(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_help_and_version_do_without_pytorch() -> None:
     probe = (
         "import sys, cilf.cli\n"
@@ -496,6 +497,7 @@ def test_an_error_is_one_line_without_a_trace() -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough(photos: Path) -> None:
     """`cilf predict … | head -0` ends without a complaint from Python."""
     program = "import cilf, cilf.cli, tests.test_cli as t; vars(cilf)['AgeEstimator'] = t.Loadable; "

@@ -70,6 +70,7 @@ def test_enough_photos_are_those_that_have_a_quantile(count: int, coverage: floa
     assert enough(count, coverage) == math.isfinite(conformal_quantile(np.arange(float(count)), coverage))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95])
 @pytest.mark.parametrize("edges", [(), (40.0,)])
 def test_intervals_hold_their_share_though_the_distributions_are_too_narrow(

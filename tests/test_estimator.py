@@ -104,6 +104,7 @@ def test_words_that_training_never_held_are_named(estimator: AgeEstimator) -> No
     assert estimator.unknown_words(["a tattooed man", "a child"]) == {"a tattooed man": ["tattooed"]}
 
 
+@pytest.mark.slow
 def test_faces_stand_left_to_right_and_do_not_depend_on_company(
     estimator: AgeEstimator, grace_hopper: np.ndarray, eileen_collins: np.ndarray
 ) -> None:
@@ -119,6 +120,7 @@ def test_faces_stand_left_to_right_and_do_not_depend_on_company(
     assert largest.age == pytest.approx(right.age, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_every_kind_of_source_gives_the_same(
     estimator: AgeEstimator, grace_hopper: np.ndarray, hopper: FacePrediction, tmp_path
 ) -> None:
@@ -217,6 +219,7 @@ def test_an_unknown_device() -> None:
         AgeEstimator.from_pretrained(device="abacus")
 
 
+@pytest.mark.slow
 def test_threads_may_share_it(
     estimator: AgeEstimator, grace_hopper: np.ndarray, hopper: FacePrediction
 ) -> None:

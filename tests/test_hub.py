@@ -107,6 +107,7 @@ class TestArriving:
         assert not [line for line in there.asked if line.startswith(CONTENT)]
         assert [line.rpartition("/")[2] for line in there.downloads()] == [CARD]
 
+    @pytest.mark.slow
     def test_branch_tag_and_commit(self, there: Hub, other: Path) -> None:
         first = there.repositories[f"models/{NAME}"].head
         there.repositories[f"models/{NAME}"].tags["v1"] = first
@@ -146,6 +147,7 @@ class TestBrokenWay:
         assert seed(load(NAME)) == 1
         assert not half_files(cache)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("reset", [False, True])
     def test_of_one_that_never_ends_no_half_file_stays(self, there: Hub, cache: Path, reset: bool) -> None:
         fault = Fault(CONTENT, cut=1000, reset=reset)
@@ -156,6 +158,7 @@ class TestBrokenWay:
         fault.times = 0
         assert seed(load(NAME)) == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("where", ["GET /api/models/", "/tree/", f"HEAD .*{WEIGHTS}", CONTENT])
     def test_a_failure_of_the_hub_that_passes(self, there: Hub, where: str) -> None:
         there.faults.append(Fault(where, times=2, status=503))
@@ -177,6 +180,7 @@ class TestDamage:
         there.faults.append(Fault(CONTENT, times=1, altered=True))
         assert seed(load(NAME)) == 1
 
+    @pytest.mark.slow
     def test_on_the_hub_is_said_and_is_no_trap_once_it_is_mended(self, there: Hub) -> None:
         fault = Fault(CONTENT, altered=True)
         there.faults.append(fault)
@@ -186,6 +190,7 @@ class TestDamage:
         fault.times = 0
         assert seed(load(NAME)) == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("file", [WEIGHTS, CONFIG, REPORT])
     @pytest.mark.parametrize("links", [True, False])
     def test_in_the_cache(

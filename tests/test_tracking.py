@@ -44,6 +44,7 @@ def play(
     return shown
 
 
+@pytest.mark.slow
 @patient
 @given(age=ages, noise=st.floats(0.5, 3), rate=rates, seed=seeds)
 def test_a_still_face_has_at_most_half_the_raw_deviation(
@@ -55,6 +56,7 @@ def test_a_still_face_has_at_most_half_the_raw_deviation(
     assert np.std([face.age for face in shown[settled:]]) <= 0.5 * np.std(raw[settled:])
 
 
+@pytest.mark.slow
 @patient
 @given(before=ages, after=ages, noise=st.floats(0, 2), rate=rates, seed=seeds)
 def test_a_new_face_in_the_old_place_is_followed_within_a_second(
@@ -102,6 +104,7 @@ def often_seen() -> float:
     return drifting(30)
 
 
+@pytest.mark.slow
 @patient
 @given(rate=rates)
 def test_the_frame_rate_does_not_change_what_is_shown(often_seen: float, rate: float) -> None:
@@ -109,6 +112,7 @@ def test_the_frame_rate_does_not_change_what_is_shown(often_seen: float, rate: f
     assert abs(drifting(rate) - often_seen) < 0.5
 
 
+@pytest.mark.slow
 @patient
 @given(rate=rates, noise=st.floats(0.2, 3), seed=seeds)
 def test_a_still_box_trembles_less(rate: float, noise: float, seed: int) -> None:
@@ -128,6 +132,7 @@ def test_a_moving_box_is_kept_up_with(rate: float, speed: float) -> None:
     assert abs(last.box[0] - boxes[-1][0]) < side / 6
 
 
+@pytest.mark.slow
 @patient
 @given(rate=rates, seed=seeds)
 def test_two_faces_keep_their_numbers_in_any_order(rate: float, seed: int) -> None:

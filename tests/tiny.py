@@ -97,7 +97,12 @@ MCGRL_CHECKPOINT = replace(MTMSA_CHECKPOINT, model=MCGRL_MODEL)
 
 
 def lra_gnn() -> "LRAGNN":
-    return _random(LRA_GNN_MODEL)
+    """Its walks lead somewhere, for each face elsewhere: an unfitted one stays where it starts."""
+    import torch
+
+    model: LRAGNN = _random(LRA_GNN_MODEL)
+    torch.nn.init.normal_(model.head.walk.values[-1].weight)
+    return model
 
 
 def mcgrl() -> "MCGRL":

@@ -97,7 +97,7 @@ class Endpoints:
 
         def answer() -> list[Row]:
             if not isinstance(files, list):
-                raise UsageError("files is no list; give a list of photos")
+                raise UsageError("files is not a list; give a list of photos")
             if len(files) > MAX_FILES:
                 raise UsageError(f"there are {len(files)} files; give at most {MAX_FILES} at a time")
             return self._records(self._host.get(), files)
@@ -198,5 +198,5 @@ def _chosen(faces: list[FacePrediction], number: int, name: str) -> FacePredicti
 
 def _checked(prompts: Any) -> list[str]:
     if not isinstance(prompts, list):
-        raise UsageError("prompts is no list; give a list of texts")
+        raise UsageError("prompts is not a list; give a list of texts")
     return distinct_texts(prompts)

@@ -16,7 +16,7 @@ def limit(name: str, default: int) -> int:
     """
     text = os.environ.get(f"CILF_{name}") or str(default)
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"CILF_{name} is {text!r}; give a number from 1 on")
+        raise UsageError(f"CILF_{name} is {text!r}; give a whole number of at least 1")
     return int(text)
 
 

@@ -11,7 +11,7 @@ SUBTITLE = "The age of every face in a photo, how sure that is, and how the esti
 
 PRIVACY = (
     "Your photo is deleted from the disk as soon as it is read. While it is on your screen it stays in memory; when "
-    "you leave, it is forgotten. Nothing is logged."
+    "you leave, it is forgotten. No photo, age or file name is logged."
 )
 LIMITS = (
     "An estimate from a picture, not a fact about a person. Do not use it to decide about anybody: it errs more for "
@@ -34,20 +34,19 @@ FORGOTTEN = "This photo is no longer in memory. Please choose it again."
 UNEXPECTED = "Something went wrong with this picture. Please try another one."
 BUSY = "Many people are here right now; try again in a minute."
 TOO_LONG = "This request is larger than this page takes. Upload large photos as files, one at a time."
-MALFORMED = "This request is none that the page can read."
+MALFORMED = "The page cannot read this request."
 TOO_SLOW = "This request did not come in time. Upload large photos as files."
 DISK_FULL = "The computer that serves this page has no room left on its disk. Please try again later."
 NO_MODEL = "the model could not be loaded; the owner of this page finds the reason in the program's log"
-REFUSED = "This photo got no place in line. Please choose it again later."
+REFUSED = "The queue is full, so this photo was not processed. Please choose it again later."
 NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
 FIT = (
-    f"Fit: by how much nearer the face lies to the prompt than to “{NEUTRAL}” (difference of cosines); left of the "
-    "mark the prompt fits worse than that. Share: the prompts shown here against each other (softmax at the learned "
-    "temperature)."
+    f"Fit: cosine similarity of face and prompt, minus that of face and “{NEUTRAL}”; left of the mark the prompt fits "
+    "worse than that. Share: softmax over the prompts shown here, at the learned temperature."
 )
 MEASURED_WORDS = (
-    "What words for expression, light and photo mean was taught from measurements of pixels and of a face mesh; nobody "
-    "judged the photos by eye."
+    "Words for expression, light and photo quality were learned from automatic measurements of pixels and of a face "
+    "mesh, not from human labels."
 )
 NO_PROMPTS = "Write at least one prompt to compare the face with."
 
@@ -189,7 +188,7 @@ LIVE_SENTENCES = {
     "noFace": "No face in view. Come a little closer, with light on your face.",
     "insecure": "Browsers open a camera only on a secure address. Open this page with https://, or as http://localhost.",
     "denied": (
-        "The browser does not let this page use the camera. Allow it with the camera sign at the address, then "
+        "The browser does not let this page use the camera. Allow it with the camera icon in the address bar, then "
         "press Start again."
     ),
     "missing": "No camera was found. Connect one and press Start again, or use the Photo tab.",
@@ -240,11 +239,12 @@ LOAD_LEAD = (
     "stays until the new one works, and photos in view keep theirs."
 )
 SYSTEMS_LEAD = (
-    "They come with the program. Their figures are from the same test photos, of which none learned."
+    "They come with the program. Their figures are from the same test photos, on which none was trained."
 )
 COMPARISON_LEAD = (
-    "All measured on the same photos; all but MTMSA and the shipped CILF also learned from the same ones, for about as "
-    "long. LRA-GNN and MCGRL are compact rebuilds: their figures say nothing about the originals."
+    "All are measured on the same photos, which none was trained on. All but MTMSA and the shipped CILF were trained "
+    "on one common set, for about as long. LRA-GNN and MCGRL are compact rebuilds: their figures say nothing about the "
+    "originals."
 )
 NO_REPORT = "No measurements came with these weights: nobody can say how far to trust them."
 NO_CARD = "No model card came with these weights."
@@ -287,24 +287,22 @@ def old_weights(error: Exception, source: str | None) -> str:
 # The Photo set tab
 
 SET_TITLE = "A whole set at once"
-SET_LEAD = "Holiday photos, a folder, a zip file: every face gets its age, and you take the table with you."
+SET_LEAD = "Holiday photos, a folder, a zip file: every face gets its age, and you can download the table."
 SET_DROP = "or drop them here"
 SET_VIDEO = "; a short video gives a row for every person"
 # A video's name, and how many of its frames are done
 SET_FRAMES = "{}: {} frames"
 SET_WAITING = (
-    "Each face with its age, how the ages are spread, and a table to sort and download. Results come as the "
-    "photos do."
+    "Each face with its age, how the ages are spread, and a table to sort and download. Results appear "
+    "while photos are processed."
 )
 SET_PRIVACY = (
     "Photos go one by one into memory and never onto the disk. A zip file or a video lies on the disk without a name "
     "until it is read. The figures are forgotten when you leave."
 )
 SET_FORGOTTEN = "This set is no longer in memory. Please reload the page and choose the photos again."
-SET_FULL = (
-    "This set has as many photos as one may have. Take its table, reload the page and go on with the others."
-)
-SET_ARCHIVE = "This set receives a zip file or a video already. Please wait until it is through."
+SET_FULL = "This set has as many photos as one may have. Download its table, reload the page and go on with the others."
+SET_ARCHIVE = "A zip file or video of this set is still being read. Please wait until it is done."
 SET_UNEXPECTED = (
     "Something went wrong with this set. What is done is kept; please choose the other photos again."
 )
@@ -316,7 +314,7 @@ SET_OUTCOMES = {
     "unreadable": "Not readable",
 }
 # A file stopped coming in the middle, or came so slowly that others had to wait; the browser could not read a file.
-SET_STALLED = "'{}' was too long on its way here; choose it again"
+SET_STALLED = "'{}' took too long to upload; choose it again"
 SET_GONE = "'{}' could not be read on your computer; choose it again"
 
 

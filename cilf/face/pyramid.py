@@ -42,7 +42,7 @@ class Pyramid:
 
     @property
     def pixels(self) -> np.ndarray:
-        """The finest level."""
+        """The finest level: (height, width, 3) uint8 RGB."""
         return self._levels[0]
 
     def level(self, index: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Checkpoints of format cilf-3, from before there were further views and a calibrated distribution: how to read them.
 
-They give the ages, intervals and answers that they gave before. Their ensemble becomes one that ignores what its inputs
-have gained since; their intervals come from the estimated error, and their answers from the ages alone.
+They give the intervals and answers that they gave before, and the ages, unless their rule moved them. Their ensemble
+becomes one that ignores what its inputs have gained since; their intervals come from the estimated error, and their
+answers from the ages alone.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from cilf.untrusted.bounds import (
 SUMMARY_BEFORE, FEATURES_BEFORE = (
     3,
     11,
-)  # inputs of the ensemble beside the embedding: of a face, and of an age
+)  # inputs of the ensemble besides the embedding: of a face, and of an age
 
 
 @dataclass(frozen=True)

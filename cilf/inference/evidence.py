@@ -54,7 +54,7 @@ class Evidence:
         return Evidence(**changed)
 
     def joined(self, view: "Evidence", config: PredictiveConfig) -> "Evidence":
-        """With one more view of every face."""
+        """Add one more view of every face."""
         count = self.views + 1
         share = (1 / count)[:, None]
         probabilities = self.probabilities + share * (view.probabilities - self.probabilities)
@@ -122,7 +122,7 @@ def _gap(parts: Float[np.ndarray, "batch part age"]) -> Float[np.ndarray, " batc
 def expected_gain(
     evidence: Evidence, error: Float[np.ndarray, " batch"], variance: float, weight: float
 ) -> Float[np.ndarray, " batch"]:
-    """By how many years one more view may be expected to lower the mean absolute error.
+    """Estimate by how many years one more view lowers the mean absolute error.
 
     The mean of t views with a variance v between them has a variance of v/t; one more takes v / t(t + 1) off. The error
     of a normal estimate, e = σ √(2/π), falls by dσ² / πe when σ² falls by dσ². Before a second view nobody knows v: it

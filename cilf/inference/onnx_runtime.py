@@ -6,6 +6,7 @@ them once. What that brings: `pytest tests/benchmarks/test_speed.py -s`.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from itertools import groupby
 
@@ -13,6 +14,7 @@ import numpy as np
 import onnxruntime
 from jaxtyping import Float, UInt8
 
+from cilf.child_process import available_processors
 from cilf.errors import WeightsError
 from cilf.inference.outputs import CropOutputs
 
@@ -23,6 +25,7 @@ ESTIMATE = ("logits", "probabilities", "age", "spread", "entropy")
 OUTPUTS = ("embedding", *ESTIMATE, "relevance", "parts")
 
 MEAN = ".running_mean"  # by which a batch normalisation is known
+SHARE = 4  # crops at least for which another thread is started
 EPSILON, EPSILON_TF = 1e-5, 1e-3  # of timm's batch normalisations, and of those that it has from TensorFlow
 
 onnxruntime.disable_telemetry_events()  # which on Windows the system may collect
@@ -45,8 +48,8 @@ class Graph:
 class GraphNetwork:
     """A graph with its weights, on the CPU; may be shared between threads.
 
-    Each call computes on the thread that makes it: the detector and other visitors' photos have a use for the other
-    processors.
+    A few crops are computed on the thread that asks for them: the detector and other visitors' photos have a use for
+    the other processors. The crops of a crowd, or of several photos, are shared out.
 
     Args:
         graph: the operations.
@@ -93,11 +96,20 @@ class GraphNetwork:
 
     def __call__(self, crops: UInt8[Array, "batch side side 3"]) -> CropOutputs:
         """See `cilf.model.base.AgeModel.describe`."""
-        values = self._session.run(self._outputs, {PIXELS: pixels(crops)} | self._age_text)
+        parts = np.array_split(crops, max(1, min(available_processors(), len(crops) // SHARE)))
+        if len(parts) == 1:
+            values = self._run(crops)
+        else:
+            with ThreadPoolExecutor(len(parts)) as threads:
+                values = [np.concatenate(each) for each in zip(*threads.map(self._run, parts), strict=True)]
         results = dict(zip(self._outputs, values, strict=True))
         # A graph from before there were parts gives none.
         results.setdefault("parts", results["logits"][:, None])
         return CropOutputs(**results)
+
+    def _run(self, crops: UInt8[Array, "batch side side 3"]) -> list[Array]:
+        values: list[Array] = self._session.run(self._outputs, {PIXELS: pixels(crops)} | self._age_text)
+        return values
 
 
 def pixels(crops: UInt8[Array, "batch side side 3"]) -> Float[Array, "batch 3 side side"]:

@@ -50,8 +50,7 @@ class AgeModel(nn.Module, ABC):
 
     @abstractmethod
     def encode_ages(self) -> Float[Tensor, "age embed"]:
-        """What `describe` needs beside the pixels, computed once, not per photo: age prompts of unit length, none (no
-        rows) for a model without prompts."""
+        """Encode the age prompts to unit length, once, not per photo; without prompts there are no rows."""
 
     @abstractmethod
     def describe(
@@ -61,5 +60,5 @@ class AgeModel(nn.Module, ABC):
         *,
         mirror: bool,
     ) -> Description:
-        """RGB crops with values in [0, 1]; `age_text` from `encode_ages`. With `mirror` the crop and its mirror image
-        are both looked at and averaged, at about twice the cost."""
+        """Estimate ages from RGB crops with values in [0, 1]; `age_text` is from `encode_ages`. With `mirror` the crop
+        and its mirror image are both encoded and averaged, at about twice the cost."""

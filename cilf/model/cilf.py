@@ -99,7 +99,7 @@ class CILF(AgeModel):
     def forward(
         self, pixels: Float[Tensor, "batch 3 height width"], age_text: Float[Tensor, "age embed"]
     ) -> Prediction:
-        """RGB crops with values in [0, 1]; `age_text` from `encode_ages`, computed once, not per photo."""
+        """Estimate ages from RGB crops with values in [0, 1]; `age_text` is from `encode_ages`."""
         return self.fuse(*self.towers.encode_image(pixels), age_text)
 
     def fuse(
@@ -124,8 +124,9 @@ class CILF(AgeModel):
         *,
         mirror: bool,
     ) -> Description:
-        """As `forward`; with `mirror` the image tower also sees the mirror image, and one fusion gets both views' mean.
-        A mirrored photo may then get a slightly different age, since the fusion takes a grid's cells in order."""
+        """Estimate ages as `forward` does; with `mirror` the image tower also sees the mirror image, and one fusion
+        gets both views' mean. A mirrored photo may then get a slightly different age, since the fusion takes a grid's
+        cells in order."""
         if mirror:
             image, grid = self.towers.encode_image(torch.cat([pixels, pixels.flip(-1)]))
             image = image.unflatten(0, (2, -1)).mean(dim=0)

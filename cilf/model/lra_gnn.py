@@ -260,7 +260,8 @@ class GroupHead(NormalHead):
         ensemble = self(features)
         age, doubt = ensemble.ages()
         if self.walk is not None:
-            age = self.walk.follow(features, ensemble.start()).to(age.dtype)
+            with torch.autocast(features.device.type, enabled=False):
+                age = self.walk.follow(features, ensemble.start()).to(age.dtype)
         spread = ((doubt**2 + usual_spread(age) ** 2) * self.temperature).sqrt()
         return self.summarise(age, spread)
 
@@ -282,7 +283,7 @@ class LRAGNN(GridModel):
         self.head = LinearHead(config.width, config.num_ages) if linear else GroupHead(config)
 
     def forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch embed"]:
-        """RGB crops with values in [0, 1] → features of the face."""
+        """Encode RGB crops with values in [0, 1] as features of the face."""
         return self.features(self.cells(pixels))
 
     def features(self, cells: Float[Tensor, "batch node channel"]) -> Float[Tensor, "batch width"]:

@@ -183,7 +183,7 @@ class MCGRL(GridModel):
     def forward(
         self, pixels: Float[Tensor, "batch 3 height width"], hidden: Bool[Tensor, "batch node"] | None
     ) -> Branches:
-        """RGB crops with values in [0, 1] → both branches; `hidden` as of `branches`."""
+        """Encode RGB crops with values in [0, 1] by both branches; `hidden` as of `branches`."""
         return self.branches(self.cells(pixels), hidden)
 
     def branches(

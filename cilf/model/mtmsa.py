@@ -128,11 +128,11 @@ class MTMSA(AgeModel):
         return self
 
     def encode_ages(self) -> Float[Tensor, "age embed"]:
-        """No rows: it has no prompts."""
+        """Give no rows: it has no prompts."""
         return self.no_prompts
 
     def forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> MTMSAPrediction:
-        """RGB crops with values in [0, 1]."""
+        """Estimate ages from RGB crops with values in [0, 1]."""
         features, gate = self.attention(self.trunk((pixels - self.mean) / self.std)[-1])
         embedding = features.float().mean(dim=(2, 3))
         kept = F.dropout(embedding, self.config.dropout, self.training)

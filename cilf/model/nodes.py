@@ -71,7 +71,7 @@ class GridTrunk(nn.Module):
     def forward(
         self, pixels: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch channel rows columns"]:
-        """RGB crops with values in [0, 1]."""
+        """Compute the grids of RGB crops with values in [0, 1]."""
         pixels = (pixels - self.mean) / self.std
         grid = laid_over(*self.trunk(pixels))
         return grid if self.stem is None else torch.cat([grid, self.stem(pixels)], dim=1)
@@ -169,11 +169,11 @@ class GridModel(AgeModel):
         return self.grid
 
     def encode_ages(self) -> Float[Tensor, "age embed"]:
-        """No rows: it has no prompts."""
+        """Give no rows: it has no prompts."""
         return self.no_prompts
 
     def cells(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch node channel"]:
-        """RGB crops with values in [0, 1] → the cells of the trunk's grid, row by row."""
+        """Encode RGB crops with values in [0, 1] as the cells of the trunk's grid, row by row."""
         return as_nodes(self.grid(pixels))
 
     @abstractmethod

@@ -61,8 +61,8 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             name="mtmsa",
             title="MTMSA",
-            summary="MTMSA: a ResNet34 with dilated multi-scale attention; its Gaussian says itself what error to "
-            f"expect, so it never corrects; {NO_WORDS}",
+            summary="MTMSA: a ResNet34 with dilated multi-scale attention; its predicted Gaussian gives the "
+            f"expected error, so it never corrects; {NO_WORDS}",
             network="cilf.model.mtmsa:MTMSA",
             bundled="mtmsa",
         ),
@@ -72,13 +72,15 @@ FAMILIES: Mapping[str, Family] = {
             summary="LRA-GNN, a compact rebuild: graphs of latent relations between the parts of a face, and a walk "
             f"on a grid of decades and years; it never corrects; {NO_WORDS}",
             network="cilf.model.lra_gnn:LRAGNN",
+            bundled="lra-gnn",
         ),
         Family(
             name="mcgrl",
             title="MCGRL (compact rebuild)",
             summary="MCGRL, a compact rebuild: graph convolutions over the parts of a face, trained with masked parts "
-            f"and by contrast; it never corrects; {NO_WORDS}",
+            f"and a contrastive loss; it never corrects; {NO_WORDS}",
             network="cilf.model.mcgrl:MCGRL",
+            bundled="mcgrl",
         ),
     )
 }

@@ -22,7 +22,7 @@ class Journal:
 
     Args:
         output: the table's path.
-        made_by: what the results depend on beside the photos (weights, settings), as JSON can hold it.
+        made_by: what the results depend on besides the photos (weights, settings), as JSON can hold it.
 
     Raises:
         UsageError: the file cannot be written, or holds the results of an earlier run that were made otherwise.

@@ -4,7 +4,6 @@
 would run the user's own script once more in every worker, and with it import Gradio or PyTorch.
 """
 
-import os
 import pickle
 import subprocess
 import threading
@@ -17,7 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from cilf.child_process import ONE_THREAD, OUT_OF_REACH_OF_CTRL_C, environment, module_command
+from cilf.child_process import (
+    ONE_THREAD,
+    OUT_OF_REACH_OF_CTRL_C,
+    available_processors,
+    environment,
+    module_command,
+)
 from cilf.errors import CilfError, PhotoError
 from cilf.face.crops import CropConfig, FaceCrops
 from cilf.face.images import open_pyramid_bytes
@@ -39,13 +44,6 @@ _Job = tuple[Future[FaceCrops], str, Any]
 def opened(photo: Any) -> AbstractContextManager[Any]:
     """A photo as a context manager, which a function gives and anything else becomes."""
     return photo() if callable(photo) else nullcontext(photo)
-
-
-def available_processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Workers:

@@ -31,7 +31,9 @@ def check_graph(graph: Graph) -> None:
     try:
         model = onnx.load_model_from_string(graph.onnx)
     except Exception as error:  # protobuf has its own exceptions, several of them
-        raise WeightsError("the graph beside the weights is no ONNX; load another checkpoint") from error
+        raise WeightsError(
+            "the graph beside the weights is not an ONNX graph; load another checkpoint"
+        ) from error
     for part in _foreign(model, set(graph.weights)):
         raise WeightsError(
             f"the graph holds what no graph of ours does ({part[:80]}); load another checkpoint"

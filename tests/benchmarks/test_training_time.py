@@ -1,11 +1,12 @@
 """How long the bundled systems train: `pytest tests/benchmarks/test_training_time.py -s`. Asserts no time.
 
 Short runs of the real loop on random pictures, each recipe at each of its sizes, in turns, so that other work on the
-machine hits all alike. The median step of each size times the steps that the recipe takes at that size; what is
-measured between epochs is left out.
+machine hits all alike. The median step of each size times the steps that the recipe takes at that size, and what
+LRA-GNN's walk takes after them; what is measured between epochs is left out.
 """
 
 import itertools
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,16 @@ import pytest
 import torch
 
 from cilf.checkpoint import load
+from cilf.model.build import build
+from cilf.model.lra_gnn import LRAGNN
 from tests.benchmarks.results import record
 from tests.benchmarks.test_loading import ROUNDS, STEPS, random_pictures, seconds_per_step
 from train.data.batches import Cached
+from train.data.crop_cache import Subset
 from train.fit.recipe import AnyRecipe, read_recipe
+from train.fit.walk import has_walk, learn_walk
 
+UPDATES = 100  # of the walk, for its pace
 # Steps of an epoch with the photos that README names: UTKFace and 60 % of All-Age-Faces, or UTKFace alone.
 EPOCHS = {
     "compact-teacher": 90,
@@ -46,7 +52,8 @@ def steps_per_size(recipe: AnyRecipe, epoch: int) -> dict[int, float]:
 
 
 def at_one_size(recipe: AnyRecipe, size: int) -> AnyRecipe:
-    options: dict[str, Any] = {"epochs": 1, "sizes": ((0.0, size),), "imagenet": False}
+    options: dict[str, Any] = {"epochs": 1, "sizes": ((0.0, size),)}
+    options |= {"imagenet": False, "trunk_of_start": False}  # from random weights a step takes as long
     return replace(recipe, fit=replace(recipe.fit, **options))
 
 
@@ -61,12 +68,27 @@ def test_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         recipe, folder = at_one_size(recipes[name], size), tmp_path / f"{name}{size}-{turn}"
         taught_by = teachers.get(name, ())
         times[name, size] += seconds_per_step(recipe, data, folder, Cached, monkeypatch, taught_by)
+    walks = {name: walk_minutes(recipe, data, EPOCHS[name]) for name, recipe in recipes.items()}
     record(
         "training time",
-        {name: {"min": minutes(name, steps[name], times)} for name in EPOCHS},
+        {name: {"min": minutes(name, steps[name], times) + walks[name]} for name in EPOCHS},
         command="pytest tests/benchmarks/test_training_time.py -s",
         method=f"The median step of each size on {torch.get_num_threads()} threads, times the steps of the recipe.",
     )
+
+
+def walk_minutes(recipe: AnyRecipe, data: Subset, epoch: int) -> float:
+    """Duration of a last stage that fits a walk on the photos of an epoch; 0 where there is none."""
+    model = build(recipe.model)
+    if not isinstance(model, LRAGNN) or not has_walk(model):
+        return 0.0
+    spent = []
+    for updates in (0, UPDATES):
+        start = time.perf_counter()
+        learn_walk(model, replace(recipe, loss=replace(recipe.loss, walk_updates=updates)), [data])
+        spent.append(time.perf_counter() - start)
+    encoding = spent[0] * epoch * recipe.fit.batch_size / len(data.rows)
+    return (encoding + (spent[1] - spent[0]) * recipe.loss.walk_updates / UPDATES) / 60
 
 
 def minutes(name: str, steps: dict[int, float], times: dict[tuple[str, int], list[float]]) -> float:

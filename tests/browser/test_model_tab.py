@@ -72,7 +72,7 @@ def test_what_is_loaded_and_how_well_it_does(visit: Visit, shoot: Shoot) -> None
     expect(page.locator("#in-use")).to_contain_text("compact")
     expect(page.locator("#model-facts code")).to_have_text(re.compile("^[0-9a-f]{64}$"))
     expect(page.locator("#model-measured tbody tr").first).to_contain_text("All test photos")
-    expect(page.locator("#model-limits li").first).to_contain_text("errs most")
+    expect(page.locator("#model-limits li").first).to_contain_text("errors are largest")
     expect(page.locator("#programs")).to_contain_text("/predict_set")
     page.click("#model-card summary")
     expect(page.locator("#model-card h3").first).to_be_visible()

@@ -273,7 +273,7 @@ class TestGradioClient:
     def test_an_address_in_the_server_s_network_is_not_fetched(
         self, client: Client, site: Site, meta: dict[str, Any]
     ) -> None:
-        with pytest.raises(AppError, match="cannot be fetched" if meta else "is no photo"):
+        with pytest.raises(AppError, match="cannot be fetched" if meta else "is not a photo"):
             _post(client, {"path": f"{client.src.rstrip('/')}/a.png"} | meta)
         assert site.files() == []
 

@@ -82,6 +82,7 @@ def test_a_portrait_has_one_face_with_its_features_in_place(
     assert all(x0 < x < x1 and y0 < y < y1 for x, y in MARKS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.3, 0.6, 1.7])
 def test_a_portrait_of_any_size_has_one_face(finder: FaceFinder, portrait: np.ndarray, scale: float) -> None:
     expected = only(finder.find(portrait))
@@ -140,6 +141,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_all_twelve_of_a_group_are_found_once(
     finder: FaceFinder, portraits: list[Portrait], layout: str

@@ -14,6 +14,7 @@ def test_no_input_does_harm() -> None:
     assert [outcome for outcome in results if outcome.bad] == []
 
 
+@pytest.mark.slow
 def test_the_corpus_is_always_the_same() -> None:
     first = [repr(case) for case in corpus.corpus()]
     corpus.corpus.cache_clear()

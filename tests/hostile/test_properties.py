@@ -76,6 +76,7 @@ def assert_same(one: FacePrediction, other: FacePrediction) -> None:
     np.testing.assert_array_equal(one.crop, other.crop)
 
 
+@pytest.mark.slow
 @few
 @given(seed=st.integers(0, 2**31), contrast=st.sampled_from([0.0, 8.0, 255.0]), face=face_places())
 def test_every_number_is_finite_and_in_range(
@@ -95,6 +96,7 @@ def test_so_it_is_with_the_bundled_model(
     require_sound(prediction)
 
 
+@pytest.mark.slow
 @settings(few, max_examples=6)
 @given(seed=st.integers(0, 2**31), faces=st.lists(face_places(), min_size=2, max_size=20), data=st.data())
 def test_a_face_s_age_depends_on_no_other_face_and_no_order(

@@ -13,6 +13,7 @@ import pytest
 from cilf import AgeEstimator
 from cilf.checkpoint import BUNDLED, load
 from cilf.errors import WeightsError
+from cilf.inference import onnx_runtime
 from cilf.inference.onnx_runtime import Graph, GraphNetwork
 from cilf.inference.outputs import CropOutputs
 from cilf.inference.predictive import softmax
@@ -36,6 +37,7 @@ def random_crops(count: int, size: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, size, size, 3), np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUNDLED)
 def test_the_bundled_graphs_compute_what_pytorch_does(name: str) -> None:
     """Their folded batch normalisations and the ages' texts by NumPy too."""
@@ -56,6 +58,19 @@ def test_several_threads_share_a_graph() -> None:
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(lambda crop: quick(crop).age, crops))
     np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize("processors", [1, 3, 8])
+def test_the_crops_of_a_crowd_may_be_shared_out(processors: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick, crops = load().network(), random_crops(13, load().config.model.image_size)
+    monkeypatch.setattr(onnx_runtime, "available_processors", lambda: processors)
+    shared = quick(crops)
+    for number in range(len(crops)):
+        alone = quick(crops[number : number + 1])
+        agree(
+            replace(shared, **{name: value[number : number + 1] for name, value in vars(shared).items()}),
+            alone,
+        )
 
 
 def test_without_a_graph_pytorch_computes() -> None:
@@ -82,6 +97,7 @@ load().network()
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_put_down_about_the_user(tmp_path: Path) -> None:
     """Later versions of ONNX Runtime keep a number for the device and what they will report."""
     homes = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "LOCALAPPDATA", "TEMP"), str(tmp_path))

@@ -27,6 +27,7 @@ def distribution(seed: int, temperature: float = 1.0) -> np.ndarray:
     return calibrated(logits.astype(np.float32), PredictiveConfig(temperature))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["mean", "median"])
 @settings(deadline=None)
 @given(seed=st.integers(0, 50), age=AGES)

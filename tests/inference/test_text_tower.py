@@ -37,6 +37,7 @@ def test_texts_and_ages_are_those_of_pytorch(config: Callable[[], ModelConfig]) 
     assert tower.scale == pytest.approx(model.scale.item())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_so_they_are_of_the_bundled_weights() -> None:
     checkpoint = load()

@@ -27,6 +27,7 @@ def test_ids_are_open_clips(text: str) -> None:
     assert TOKENIZER([text])[0].tolist() == OPEN_CLIP([text])[0].tolist()[: TOKENIZER([text]).shape[1]]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.text(max_size=60))
 def test_so_they_are_of_any_text(text: str) -> None:

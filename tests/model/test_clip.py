@@ -19,6 +19,7 @@ def vit() -> ClipTowers:
     return ClipTowers(replace(read_recipe("vit-b-16").model.clip, pretrained=None)).eval()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_vit_gives_open_clips_embeddings_and_a_projected_grid(vit: ClipTowers) -> None:
     pixels = torch.rand(1, 3, 224, 224)

@@ -128,7 +128,7 @@ def test_residuals_keep_nodes_apart() -> None:
     now = before = bare = nodes
     for layer in layers:
         now, before = layer(now, before, nodes, attention), now
-        bare = residual_convolution(attention @ bare, nodes, bare, layer.weight, (0.0, 0.0, 1.0))
+        bare = residual_convolution(attention @ bare, nodes, bare, layer.weight, (0.0, 0.0, layer.identity))
     assert alike(now) < alike(bare)
     assert alike(bare) > 0.98
 

@@ -38,9 +38,14 @@ def test_neighbours_are_distinct_and_a_node_is_its_own_only_when_asked(
 
 
 def test_no_gradient_goes_through_the_choice_of_neighbours() -> None:
-    nodes = cells().requires_grad_()
-    assert not nearest(nodes, 3).is_floating_point()
-    assert not nearest(nodes, 3).requires_grad
+    structural, nodes = branch(), cells().requires_grad_()
+    _, graphs = structural(nodes)
+    assert not any(graph.requires_grad for graph in graphs)
+    chosen, given = (
+        torch.autograd.grad(structural(nodes, None, fixed)[0].square().sum(), nodes)[0]
+        for fixed in (None, graphs)
+    )
+    torch.testing.assert_close(chosen, given)
 
 
 def test_more_neighbours_than_nodes_are_refused() -> None:

@@ -75,6 +75,7 @@ def test_offline_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         AgeEstimator.from_pretrained(f"clip:{NAME}")
 
 
+@pytest.mark.slow
 def test_it_scores_prompts_and_leaves_the_ages_alone(
     random_weights: list[tuple[str, str]], finder: FaceFinder, grace_hopper: np.ndarray
 ) -> None:

@@ -74,6 +74,7 @@ def test_a_graph_that_computes_what_pytorch_does_passes(copy: Path) -> None:
     compare(copy)
 
 
+@pytest.mark.slow
 def test_a_graph_that_says_something_else_is_refused(copy: Path) -> None:
     with_operator(copy, "Relu", "Neg")
     with pytest.raises(WeightsError, match=r"network\.onnx' computes something else"):

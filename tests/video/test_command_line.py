@@ -59,6 +59,7 @@ def test_photos_alone_have_no_columns_of_videos() -> None:
     assert "frames" not in rows("ages.csv")[0]
 
 
+@pytest.mark.slow
 def test_an_annotated_video_and_a_table_to_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "clip.mp4", "--annotated", "out.mp4"]) == 0
     assert capsys.readouterr().out.splitlines()[1].endswith("clip.mp4: 12 frames from 0.0 to 1.8 s")

@@ -32,6 +32,7 @@ def brightening(count: int) -> Iterator[np.ndarray]:
     return (np.full((SIZE[1], SIZE[0], 3), 20 + 4 * number, np.uint8) for number in range(count))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "codec"),
     [
@@ -53,6 +54,7 @@ def test_every_container_and_codec(tmp_path: Path, suffix: str, codec: str) -> N
     assert [frame.pixels.mean() for frame in shown] == pytest.approx(20 + 4 * np.arange(RATE), abs=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [5, 24, 25, 60])
 def test_six_frames_a_second_are_sampled(tmp_path: Path, rate: int) -> None:
     clip = write_clip(tmp_path / "clip.mp4", blank(2 * rate), rate=rate)
@@ -69,6 +71,7 @@ def test_a_video_can_be_decoded_twice_from_one_open_file(tmp_path: Path) -> None
                 assert len(list(video)) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_frames_are_upright(tmp_path: Path, turns: int) -> None:
     upright = np.full((SIZE[1], SIZE[0], 3), 40, np.uint8)
@@ -187,6 +190,7 @@ class TestBadFiles:
         monkeypatch.setattr(frames, "module_command", lambda *_: ["false"])
         assert problem(clip).startswith("'clip.mp4' ended the process that decoded it")
 
+    @pytest.mark.slow
     def test_the_decoder_may_not_compute_for_ever(self, tmp_path: Path) -> None:
         """`limit_resources` in a process that never ends."""
         program = (

@@ -28,7 +28,7 @@ EDGES: tuple[tuple[float, ...], ...] = (
     (13.0, 60.0),
     (30.0, 50.0),
     BANDS,
-)  # estimated ages that may divide the quantiles
+)  # true ages that may divide the quantiles
 LEAST_COVERED, ENOUGH = 0.87, 100  # share that a band of so many photos must hold of its true ages at 90 %
 HIGHEST = 0.95  # coverage that every band must be able to promise
 HALVINGS = 5  # random halves, one to calibrate and one to count

@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     ablate.set_defaults(run=_ablate)
 
     correction = commands.add_parser(
-        "correction", help="sweep the rule of correction; compare with three controls"
+        "correction", help="sweep the rule of correction; compare it with controls"
     )
     correction.add_argument("--weights", help=WEIGHTS_HELP)
     add_cache(correction)
@@ -109,7 +109,7 @@ def add(commands: Any) -> None:
     )
     systems.add_argument("--output", type=Path, default=Path("checkpoints"), help="of SYSTEMS.json and .md")
     systems.add_argument("--seeds", type=int, default=5, help="fits of each row on the frozen trunk; 0: none")
-    systems.add_argument("--steps", type=int, default=600, help="of each of these fits")
+    systems.add_argument("--steps", type=int, default=300, help="of each of these fits")
     systems.add_argument("--epochs", type=int, default=4, help="of CILF's towers on the frozen trunk")
     systems.add_argument(
         "--processes", type=int, default=os.cpu_count() or 1, help="that cut out faces, or fit, one fit each"
@@ -150,7 +150,7 @@ def _correction(options: argparse.Namespace) -> int:
     from cilf.checkpoint import load
     from train.calibrate.predictions import outputs_of_checkpoint
     from train.data.run_data import RunData
-    from train.evaluate.test_evaluations import with_looks
+    from train.evaluate.test_evaluations import with_evaluation
     from train.studies.correction_report import figure, table
     from train.studies.correction_sweep import sweep
 
@@ -168,7 +168,7 @@ def _correction(options: argparse.Namespace) -> int:
         "weights_sha256": report["weights_sha256"],
         "mae": report["controls"]["test"]["base"]["mae"],
     }
-    write_json(with_looks(report, options.output, evaluation), options.output)
+    write_json(with_evaluation(report, options.output, evaluation), options.output)
     if options.figure:
         figure(report, options.figure)
     print(table(report))
@@ -197,7 +197,7 @@ def _words(options: argparse.Namespace) -> int:
     from cilf.checkpoint import load
     from train.data.crop_cache import subset
     from train.data.datasets import read_groups, read_splits
-    from train.evaluate.test_evaluations import with_looks
+    from train.evaluate.test_evaluations import with_evaluation
     from train.evaluate.zero_shot import towers_of
     from train.studies import words
 
@@ -207,8 +207,8 @@ def _words(options: argparse.Namespace) -> int:
     crops = words.measured_crops(photos, read_groups(options.split), model.size)
     about = {"dataset": options.data, "weights_sha256": checkpoint.config.sha256}
     report = {**about, "part": options.part, **words.study(model, crops, words.visitors_prompts())}
-    look = about if options.part == "test" else None
-    write_json(with_looks(report, options.output, look), options.output)
+    evaluation = about if options.part == "test" else None
+    write_json(with_evaluation(report, options.output, evaluation), options.output)
     print(words.table(report["attributes"]) + "\n\n" + words.summary(report))
     return 0
 

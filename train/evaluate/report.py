@@ -1,7 +1,7 @@
 """Measure a checkpoint on labelled photos, through the same door that users take.
 
 Every photo goes through `AgeEstimator.predict` as a file, with the whole picture as the face where none is found; the
-largest box counts where there are several. Each look at a `test` part is written into the report.
+largest box counts where there are several. Each evaluation on a `test` part is written into the report.
 """
 
 import json
@@ -20,7 +20,7 @@ from cilf.estimator import AgeEstimator
 from cilf.prediction import FacePrediction
 from train.data.datasets import DatasetError, Sample
 from train.evaluate.point_report import BANDS, by_label, labels, units
-from train.evaluate.test_evaluations import with_looks
+from train.evaluate.test_evaluations import with_evaluation
 from train.forecast_metrics import calibration_report, crps, evidence_report
 from train.formatting import score, signed, signed_span, span
 from train.metrics import decision_quality, summary, within
@@ -148,11 +148,11 @@ def _measure(rows: pd.DataFrame) -> dict[str, Any]:
 def write(report: dict[str, Any], path: Path) -> None:
     """Write a report of a checkpoint or of prompts. Evaluations on a `test` part are added to those the file already
     holds."""
-    look: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
     if report["part"] == "test":
         who = {name: report[name] for name in ("weights_sha256", "clip") if name in report}
-        look = {"dataset": report["dataset"], "mae": report["all"]["mae"]} | who
-    path.write_text(json.dumps(with_looks(report, path, look), indent=1) + "\n", encoding="utf-8")
+        evaluation = {"dataset": report["dataset"], "mae": report["all"]["mae"]} | who
+    path.write_text(json.dumps(with_evaluation(report, path, evaluation), indent=1) + "\n", encoding="utf-8")
 
 
 def table(report: dict[str, Any]) -> str:

@@ -8,22 +8,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-LOOKS = "test_looks"
+TEST_EVALUATIONS = "test_looks"
 
 
-def looks(path: Path) -> list[dict[str, Any]]:
+def test_evaluations(path: Path) -> list[dict[str, Any]]:
     """The evaluations that the file at `path` has counted; none where there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")).get(LOOKS, []) if path.is_file() else []
+    return json.loads(path.read_text(encoding="utf-8")).get(TEST_EVALUATIONS, []) if path.is_file() else []
 
 
-def with_looks(report: dict[str, Any], path: Path, look: dict[str, Any] | None) -> dict[str, Any]:
-    """Add to `report` the evaluations that the file at `path` has counted, and `look`, dated today, where there is one.
+def with_evaluation(report: dict[str, Any], path: Path, evaluation: dict[str, Any] | None) -> dict[str, Any]:
+    """Add to `report` the evaluations that the file at `path` has counted, and a new one with the date of today.
 
     An evaluation holds `dataset`, what was measured (`weights_sha256` or `clip`) and, where ages were, its `mae` in
     years.
     """
-    counted = looks(path)
-    if look is not None:
+    counted = test_evaluations(path)
+    if evaluation is not None:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
-        counted = [*counted, {"date": today, **look}]
-    return report | {LOOKS: counted}
+        counted = [*counted, {"date": today, **evaluation}]
+    return report | {TEST_EVALUATIONS: counted}

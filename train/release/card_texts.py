@@ -83,8 +83,8 @@ def _cilf_start(config: CheckpointConfig) -> str:
 def _cilf_labels(config: CheckpointConfig) -> str:
     teachers = len(config.training.get("teachers", ()))
     distilled = (
-        f" In its last stage it learned, beside the labels, from the estimates of {teachers} models that were trained "
-        "on the same photos before."
+        f" Its last stage was distilled from {'an earlier model' if teachers == 1 else f'{teachers} earlier models'}, "
+        "trained on the same photos."
     )
     words = _clip(config).words
     captions = (

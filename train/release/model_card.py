@@ -1,6 +1,7 @@
 """The model card: written from a checkpoint's configuration and its evaluation report, so that no figure is typed."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cilf.model.registry import Family, family_of
 from train.data.datasets import DATASETS
 from train.evaluate import attributes
 from train.evaluate.report import decisions, people, table
-from train.evaluate.test_evaluations import LOOKS
+from train.evaluate.test_evaluations import TEST_EVALUATIONS
 from train.fit.provenance import learned_from
 from train.formatting import score, signed, signed_span, span
 from train.metrics import BANDS
@@ -41,26 +42,29 @@ REMARKS = {
     "utkface": "UTKFace's labels are noisy: groups of near-duplicate pictures carry ages 4.2 years apart on average.",
     "all-age-faces": "All-Age-Faces shows mostly Asian faces.",
 }
+COUNTED = ("correction", "words")  # studies that evaluate on `test` and count it in their report
 PARTS = """\
 Photos for fitting, for the error ensemble, for choices, for calibration and for this test are disjoint, and
 groups of near-duplicates lie in one part whole.
 """
 
 
-def card(config: CheckpointConfig, report: dict[str, Any], swept: dict[str, Any] | None = None) -> str:
+def card(
+    config: CheckpointConfig, report: dict[str, Any], studies: Mapping[str, dict[str, Any]] | None = None
+) -> str:
     """Markdown with the Hub's metadata.
 
     Args:
         config: the checkpoint's.
         report: the report that `train.evaluate.report` wrote for this checkpoint.
-        swept: the report of `train correction`, for the evaluations on `test` that it took.
+        studies: the reports of `COUNTED` that there are, for the evaluations on `test` that they took.
     """
     family = family_of(config.model)
     parts = [
         f"---\n{_metadata(family, report).to_yaml()}\n---\n",
         f"# {family.title}\n",
         CARD_TEXTS[family.name].description(config),
-        _results(config, report, swept),
+        _results(config, report, studies or {}),
         USE.replace("SOURCE", "" if family.bundled == NAME else f'"{family.bundled or family.name}"'),
         _data(config),
         PARTS,
@@ -76,11 +80,12 @@ def write(folder: Path) -> None:
     Raises:
         WeightsError: there is no checkpoint, or no report that belongs to it.
     """
-    report, sweep = read_report(folder), folder / "correction.json"
+    report = read_report(folder)
     if report is None:
         raise WeightsError(f"'{folder}' holds no {REPORT}; write it with `python -m train evaluate --report`")
-    swept = json.loads(sweep.read_text(encoding="utf-8")) if sweep.is_file() else None
-    (folder / CARD).write_text(card(read_config(folder), report, swept), encoding="utf-8")
+    files = {study: folder / f"{study}.json" for study in COUNTED}
+    studies = {study: json.loads(path.read_text("utf-8")) for study, path in files.items() if path.is_file()}
+    (folder / CARD).write_text(card(read_config(folder), report, studies), encoding="utf-8")
 
 
 def _metadata(family: Family, report: dict[str, Any]) -> ModelCardData:
@@ -156,11 +161,11 @@ def _attributes(report: dict[str, Any]) -> str:
     return f"### Gender and race\n\n{text}\n\n{attributes.table(report['attributes'])}\n\n"
 
 
-def _results(config: CheckpointConfig, report: dict[str, Any], swept: dict[str, Any] | None) -> str:
+def _results(config: CheckpointConfig, report: dict[str, Any], studies: Mapping[str, dict[str, Any]]) -> str:
     return (
         f"## Results\n\n{_title(report)} `{report['part']}`, {report['all']['count']} photos, each through the public "
         "API (`python -m train evaluate`, full report in `report.json`). Ages in years; CS@5 is the share within 5 "
-        f"years; ranges are at 95 %. {_looks(config, report, swept)}\n\n{table(report)}\n\n"
+        f"years; ranges are at 95 %. {_evaluations(config, report, studies)}\n\n{table(report)}\n\n"
         f"{_corrected(config, report)}{_of_age(report)}{_attributes(report)}"
         f"### By age, gender and race\n\n{_groups(report)}\n"
     )
@@ -177,18 +182,23 @@ def _of_age(report: dict[str, Any]) -> str:
     )
 
 
-def _looks(config: CheckpointConfig, report: dict[str, Any], swept: dict[str, Any] | None) -> str:
+def _evaluations(
+    config: CheckpointConfig, report: dict[str, Any], studies: Mapping[str, dict[str, Any]]
+) -> str:
     """How often this system was tried on the photos that it is measured on."""
-    calls = f"{len(report[LOOKS])} by `train evaluate` (calls without `--report` are not counted)"
-    text = f"Evaluations on this part so far: {calls}"
+    counts = [
+        f"{len(report[TEST_EVALUATIONS])} by `train evaluate` (calls without `--report` are not counted)"
+    ]
+    counts += [
+        f"{len(dated)} by `train {study}` since {dated[0]['date']}"
+        for study, each in studies.items()
+        if (dated := each.get(TEST_EVALUATIONS))
+    ]
+    text = f"Evaluations on this part so far: {', '.join(counts)}"
     if not family_of(config.model).corrects:
         return f"{text}."
-    if swept is None:
-        return f"{text}; those by `train correction` and `train ablate` are not counted here."
-    if counted := swept.get(LOOKS):
-        since = f"{len(counted)} by `train correction`, counted since {counted[0]['date']}"
-        return f"{text} and {since}; those by `train ablate` are not counted."
-    return f"{text}, and by the correction sweep and the ablation, which were not counted before."
+    swept = studies.get("correction", {}).get(TEST_EVALUATIONS)
+    return f"{text}; those by {'' if swept else '`train correction` and '}`train ablate` are not counted."
 
 
 def _groups(report: dict[str, Any]) -> str:
@@ -228,11 +238,11 @@ def _cells(row: dict[str, Any]) -> str:
 def _limits(config: CheckpointConfig, report: dict[str, Any]) -> str:
     old, young = report["groups"].get("age 60+"), report["groups"].get("age 13–17")
     text = [
-        f"its mean error is {signed(row['bias'], 1)} years {whom}"
-        for row, whom in ((young, "for the 13- to 17-year-old"), (old, "from 60 on"))
+        f"{signed(row['bias'], 1)} years {whom}"
+        for row, whom in ((young, "for ages 13 to 17"), (old, "from 60 on"))
         if row
     ]
-    errors = f"On the test photos {' and '.join(text)}. " if text else ""
+    errors = f"On the test photos its bias is {' and '.join(text)}. " if text else ""
     return (
         "## Limits\n\nIt estimates how old a face looks to the labels it learned from, not how old a person is. "
         f"{errors}{_promise(config.conformal)}\n"

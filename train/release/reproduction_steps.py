@@ -26,7 +26,7 @@ EVALUATED = "All figures of this card come from `evaluate`, by way of `report.js
 # What each study adds to the card or to the documents beside it.
 STUDIES = {
     "correction": " `correction` sweeps the rule of correction and compares it with its controls (`correction.json`).",
-    "ablate": " `ablate` leaves out the method's parts and compares wordings of the prompts (`ablation.json`).",
+    "ablate": " `ablate` adds the method's parts one by one and compares wordings of the prompts (`ablation.json`).",
 }
 OUTPUTS = {"correction": "correction.json --figure correction.png", "ablate": "ablation.json"}
 

@@ -67,7 +67,8 @@ class Row:
         contrastive: the image-text loss on the fused embedding is on.
         held: also fitted on the photos that are kept for the error ensemble.
         family: the age prompts are this family's (`train.studies.prompt_families`), unchanged, instead of the learned
-        ones. versus: the row that it is compared with.
+            ones.
+        versus: the row that it is compared with.
     """
 
     mixer: Mixer | None = None
@@ -183,7 +184,7 @@ def prompt_only(
     with torch.inference_mode():
         logits = {
             part: model.scale * F.normalize(features[part].image, dim=-1).mean(dim=0) @ text.T
-            for part in measured(features)
+            for part in ("held", *measured(features))
         }
     return _errors(model, logits, features)
 
@@ -252,7 +253,7 @@ def _fit(
             optimizer.step()
     parts = ["held", *measured(features)]
     described = {part: _describe(model, row, features[part], fixed) for part in parts}
-    logits = {part: described[part][0].estimate.logits for part in measured(features)}
+    logits = {part: views[0].estimate.logits for part, views in described.items()}
     run: dict[str, Any] = {
         "parameters": sum(parameter.numel() for parameter in trainable),
         "errors": _errors(model, logits, features),
@@ -397,35 +398,33 @@ def best_temperature(head: CategoricalHead, logits: Tensor, truth: np.ndarray) -
 
 
 def _errors(model: CILF, logits: dict[str, Tensor], features: dict[str, Features]) -> dict[str, Tensor]:
-    """Signed errors in years on the measured parts, at the temperature that is best on tune."""
-    temperature = best_temperature(model.head, logits["tune"], features["tune"].truth)
+    """Signed errors in years on the measured parts, at the temperature that is best on held."""
+    temperature = best_temperature(model.head, logits["held"], features["held"].truth)
+    ages = {part: model.head.summarise(logits[part] / temperature).age for part in measured(features)}
     return {
-        part: (
-            model.head.summarise(value / temperature).age - torch.from_numpy(features[part].truth).float()
-        ).clone()
-        for part, value in logits.items()
+        part: (age - torch.from_numpy(features[part].truth).float()).clone() for part, age in ages.items()
     }
 
 
 def _corrected(model: CILF, described: dict[str, list[Described]], seed: int) -> dict[str, Tensor]:
-    """Errors on tune and test after correction, whose further view is the mirror image: the rule is chosen on held and
-    tune by cross-fitting."""
-    outputs = {name: _outputs(views) for name, views in described.items()}
+    """Errors on tune and test after correction, whose further view is the mirror image. Rule and ensembles are fitted
+    to held and tune photos; a tune photo is corrected by the ensemble that was fitted without it."""
+    outputs = {name: _outputs(name, views) for name, views in described.items()}
     known = join([outputs["held"], outputs["tune"]])
     predictive, config = fit_predictive(known), EnsembleConfig(embed_dim=known.embedding.shape[2])
     folds = cross_fit(config, known, fold_of(known.names), predictive)
     rule, _ = choose_correction(folds, known, predictive)
     ensemble = fit_ensemble(config, known.states(predictive), known.truth, seed=seed)
-    errors = {}
-    for name in measured(outputs):
-        part = outputs[name]
-        everyone = [Fold(np.arange(len(part.names)), part, ensemble)]
-        errors[name] = torch.from_numpy(corrected(everyone, rule, predictive).age - part.truth)
-    return errors
+    after_held = len(outputs["held"].names)
+    ages = {"tune": corrected(folds, rule, predictive).age[after_held:]}
+    if "test" in outputs:
+        everyone = [Fold(np.arange(len(outputs["test"].names)), outputs["test"], ensemble)]
+        ages["test"] = corrected(everyone, rule, predictive).age
+    return {name: torch.from_numpy(age - outputs[name].truth) for name, age in ages.items()}
 
 
-def _outputs(views: list[Described]) -> ViewOutputs:
-    """Photos as they are and mirrored, which stand second and third."""
+def _outputs(part: str, views: list[Described]) -> ViewOutputs:
+    """Photos of a part as they are and mirrored, which stand second and third."""
     pair = views[1:]
 
     def stacked(values: list[Tensor]) -> np.ndarray:
@@ -434,7 +433,7 @@ def _outputs(views: list[Described]) -> ViewOutputs:
     truth = pair[0].truth.numpy()
     logits = stacked([view.estimate.logits for view in pair])
     return ViewOutputs(
-        names=tuple(map(str, range(len(truth)))),
+        names=tuple(f"{part} {number}" for number in range(len(truth))),
         truth=truth,
         detected=np.ones(len(truth), dtype=bool),
         embedding=stacked([view.embedding for view in pair]),
@@ -468,20 +467,27 @@ def _stack(runs: list[dict[str, Tensor]], part: str) -> Float[np.ndarray, "seed 
 
 
 def paired_gain(
-    before: Float[np.ndarray, "_ photo"], after: Float[np.ndarray, "seed photo"], resamples: int = 2000
+    before: Float[np.ndarray, "_ photo"],
+    after: Float[np.ndarray, "seed photo"],
+    groups: Sequence[str] | None = None,
+    resamples: int = 2000,
 ) -> dict[str, float]:
     """Mean fall of the absolute error in years, and its 95 % range over resampled photos and seeds.
 
-    The photos are the same on both sides, and so are the seeds: a seed is the same start and the same order of
-    batches. A side of one run, which no seed changed, stands against all runs of the other.
+    The photos are the same on both sides, and so are the seeds: a seed is the same order of batches. A side of one run,
+    which no seed changed, stands against all runs of the other. Where `groups` names a group for each photo, whole
+    groups are drawn.
     """
     generator = np.random.default_rng(0)
     gains = before - after
+    place = np.arange(gains.shape[1]) if groups is None else np.unique(groups, return_inverse=True)[1]
+    size = np.bincount(place)
+    sums = np.stack([np.bincount(place, weights=row) for row in gains])
     means = []
     for _ in range(resamples):
-        photo = generator.integers(gains.shape[1], size=gains.shape[1])
+        group = generator.integers(len(size), size=len(size))
         seed = generator.integers(len(gains), size=len(gains))
-        means.append(gains[seed].mean(axis=0)[photo].mean())
+        means.append(sums[seed].mean(axis=0)[group].sum() / size[group].sum())
     low, high = np.quantile(means, [0.025, 0.975])
     return {"mean": float(before.mean() - after.mean()), "low": float(low), "high": float(high)}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from train.evaluate.test_evaluations import LOOKS
+from train.evaluate.test_evaluations import TEST_EVALUATIONS
 from train.studies import ablation, caption_cost, correction_report, stability, words
 
 STUDIES = "STUDIES.md"
@@ -88,7 +88,7 @@ WORDS = """\
 `python -m train words` asks which of two prompts fits a crop better, on the {photos} crops of {dataset} `{part}`
 ([words.json](words.json), weights {weights}). What is true of a crop is measured on its pixels and on MediaPipe's face
 mesh, by the rules that made the training captions: the figures say how well the words were learned, not how people
-would use them. Ranges are over groups of near-duplicates drawn again. Evaluations on `test` by this command: {looks}.
+would use them. Ranges are over groups of near-duplicates drawn again. Evaluations on `test` by this command: {count}.
 
 {summary}
 
@@ -129,7 +129,7 @@ def studies(checkpoint_folder: Path) -> str:
 
 def correction(measured: dict[str, Any]) -> str:
     """Rules, controls and the ensemble's calibration, from `correction.json`."""
-    looks = len(measured.get(LOOKS, ()))
+    evaluations = len(measured.get(TEST_EVALUATIONS, ()))
     longest = max(row["iterations"] for row in measured["sweep"])
     ships = (
         "What ships corrects by the shipped rule."
@@ -138,7 +138,7 @@ def correction(measured: dict[str, Any]) -> str:
     )
     return CORRECTION.format(
         weights=measured["weights_sha256"][:8],
-        ships=f"{ships}\nEvaluations on `test` by this command: {looks}.",
+        ships=f"{ships}\nEvaluations on `test` by this command: {evaluations}.",
         rules=correction_report.rules([row for row in measured["sweep"] if row["iterations"] == longest]),
         controls=correction_report.controls(measured["controls"]),
         calibration=correction_report.calibration(measured["calibration"]),
@@ -181,7 +181,7 @@ def words_section(measured: dict[str, Any]) -> str:
         dataset=measured["dataset"],
         part=measured["part"],
         weights=measured["weights_sha256"][:8],
-        looks=len(measured.get(LOOKS, ())),
+        count=len(measured.get(TEST_EVALUATIONS, ())),
         summary=words.summary(measured),
         table=words.table(measured["attributes"]),
     )

@@ -54,7 +54,7 @@ def _facts(estimator: Estimator, report: Report | None) -> str:
     body = f"""<p class="cilf-lead" id="in-use">{escape(estimator.source)}</p>
   <dl class="cilf-facts">
     <dt>System</dt><dd>{escape(FAMILIES[estimator.kind].summary)}</dd>
-    <dt>Off by</dt><dd>{_headline(report)}</dd>
+    <dt>Mean error</dt><dd>{_headline(report)}</dd>
     <dt>Interval</dt><dd>{_interval(report)}</dd>
     <dt>SHA-256</dt><dd><code>{escape(estimator.sha256)}</code></dd>
   </dl>"""
@@ -153,12 +153,12 @@ def _worst(report: Report | None) -> list[str]:
     if not groups:
         return []
     name, row = max(groups.items(), key=lambda item: item[1]["mae"])
-    sentences = [f"It errs most for {_people(name)}: by {row['mae']:.1f} years on average."]
+    sentences = [f"Its errors are largest for {_people(name)}: {row['mae']:.1f} years on average."]
     name, row = max(groups.items(), key=lambda item: abs(item[1]["bias"]))
     if abs(row["bias"]) >= 1:
         way = "young" if row["bias"] < 0 else "old"
         sentences.append(
-            f"It takes {_people(name)} for too {way}, by {abs(row['bias']):.1f} years on average."
+            f"It estimates {_people(name)} too {way}, by {abs(row['bias']):.1f} years on average."
         )
     return sentences
 

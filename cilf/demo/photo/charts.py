@@ -151,7 +151,8 @@ def prompts_heading() -> str:
 
 
 def thumbnail(picture: np.ndarray, size: int = 112) -> str:
-    """A small square of the picture's upper middle, where a portrait has its face, as an address for a style sheet."""
+    """A square of `size` pixels of the upper middle of a (H, W, 3) uint8 picture, where a portrait has its face, as an
+    address for a style sheet."""
     height, width = picture.shape[:2]
     side = min(height, width)
     left = (width - side) // 2

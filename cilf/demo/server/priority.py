@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from cilf.child_process import available_processors
 from cilf.demo import limits
-from cilf.photo_set.workers import available_processors
 
 # For so long after a visitor's photo the next one is expected.
 MOMENT_S = 30.0

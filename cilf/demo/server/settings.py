@@ -96,8 +96,8 @@ def read(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.en
     parser.add_argument(
         "--weights",
         default=environment.get("CILF_WEIGHTS") or None,
-        help="folder or Hugging Face Hub id of other weights, mtmsa, or clip:MODEL/WEIGHTS for prompts compared by a "
-        "published CLIP; default CILF_WEIGHTS, or the bundled CILF",
+        help="folder or Hugging Face Hub id of other weights, mtmsa, lra-gnn, mcgrl, or clip:MODEL/WEIGHTS for prompts "
+        "compared by a published CLIP; default CILF_WEIGHTS, or the bundled CILF",
     )
     parser.add_argument(
         "--device",
@@ -111,7 +111,7 @@ def read(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.en
         "--max-faces",
         type=_count,
         default=environment.get("CILF_MAX_FACES") or None,
-        help="keep only so many faces of a photo, the largest ones; default CILF_MAX_FACES, or all",
+        help="keep at most this many faces of a photo, the largest ones; default CILF_MAX_FACES, or all",
     )
     parser.add_argument(
         "--queue-size",
@@ -138,5 +138,5 @@ def _host_names(text: str) -> tuple[str, ...]:
 def _count(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return number

@@ -16,8 +16,7 @@ def is_here() -> bool:
 def on_gpu(work: Work) -> Work:
     """`work` with a GPU lent for each call where GPUs are lent, `work` itself elsewhere.
 
-    On ZeroGPU each call runs in a forked process: arguments and results have to be picklable, and MediaPipe, whose
-    threads do not survive a fork, must not be used in it.
+    On ZeroGPU each call runs in a forked process: arguments and results have to be picklable.
     """
     if not is_here():
         return work

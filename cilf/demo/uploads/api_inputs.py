@@ -49,7 +49,7 @@ def read(photo: Any, budget: Budget | None = None) -> Upload:
     if not isinstance(address, str) or not address.startswith(WEB):
         return Upload(
             name,
-            error=f"'{name}' is no photo; give a file that was uploaded to this page, an http(s) address or a data: "
+            error=f"'{name}' is not a photo; give a file that was uploaded to this page, an http(s) address or a data: "
             "address",
         )
     return Upload.read(name, lambda: synchronize_async(fetch, address, name, MAX_PHOTO, budget or Budget()))

@@ -144,6 +144,7 @@ def test_a_second_frame_is_not_kept_in_line(page: Page) -> None:
     assert len(slow.photos) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bad",
     [

@@ -74,6 +74,7 @@ def test_progress_comes_with_every_step(
     assert answers[8]["share"] == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 100_000])
 def test_what_is_no_video_has_a_row(visitor: Visitor, content: bytes) -> None:
     [answer] = send(visitor, "clip.mp4", content)

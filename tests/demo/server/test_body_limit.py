@@ -160,6 +160,7 @@ async def _post(app: Any, size: int, statuses: list[int], ends: bool = True, pie
     await app({"type": "http", "method": "POST", "path": "/x", "headers": []}, receive, send)
 
 
+@pytest.mark.slow
 def test_the_folder_of_uploads_keeps_to_its_quota(
     page: gr.Blocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

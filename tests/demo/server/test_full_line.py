@@ -70,6 +70,7 @@ def test_what_it_uploaded_is_removed(client: TestClient, monkeypatch: pytest.Mon
     assert not photo.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [

@@ -91,6 +91,7 @@ def test_answers_that_nobody_fetches_are_dropped(page: gr.Blocks) -> None:
     assert join(client, 0, "answered") == 200  # begins again
 
 
+@pytest.mark.slow
 def test_nobody_in_line_is_dropped_for_others(page: gr.Blocks) -> None:
     queue = page._queue
     queue.pending_messages_per_session.max_size = 2

@@ -31,6 +31,7 @@ def len_of(text: str) -> int:
     return len(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "body"),
     [

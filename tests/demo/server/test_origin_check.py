@@ -34,6 +34,7 @@ def ask(settings: Settings, **headers: str) -> tuple[int, int]:
     return opened.status_code, called.status_code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "host"),
     [

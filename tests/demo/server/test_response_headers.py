@@ -24,6 +24,7 @@ def test_no_file_is_taken_for_another_kind(path: str) -> None:
     assert headers(ALONE, path)["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "ancestors"),
     [(ALONE, "'self'"), (NETWORK, "'self'"), (PROXIED, "'self' ages.example:*")],
@@ -32,6 +33,7 @@ def test_foreign_pages_frame_no_local_page(settings: Settings, ancestors: str) -
     assert headers(settings)["content-security-policy"] == f"frame-ancestors {ancestors}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [SPACE, Settings(share=True), NOTEBOOK, ANYBODY])
 def test_the_page_that_shows_this_one_in_a_frame_is_admitted(settings: Settings) -> None:
     assert not {"content-security-policy", "x-frame-options"} & set(headers(settings))

@@ -77,6 +77,7 @@ def test_a_later_start_gives_the_rest_of_the_same_batches() -> None:
         assert before.samples == after.samples
 
 
+@pytest.mark.slow
 def test_a_worker_process_loads_the_same(tmp_path: Path) -> None:
     """Spawned, and with a memory-mapped cache, which is opened anew there."""
     whole = subset()

@@ -84,6 +84,7 @@ def test_without_measurements_a_caption_speaks_of_labels_alone(face: Sample, see
     assert caption(face, None, random.Random(seed)).literals == ()
 
 
+@pytest.mark.slow
 @given(face=samples, attributes=rows, seed=seeds)
 def test_the_same_seed_makes_the_same_caption(face: Sample, attributes: np.ndarray, seed: int) -> None:
     first, second = (caption(face, attributes, random.Random(seed)) for _ in range(2))

@@ -119,6 +119,7 @@ def test_workers_resume_where_they_were(location: str, monkeypatch: pytest.Monke
         assert torch.equal(whole[step].crops, draft.crops)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="WebDataset fetches with curl")
 def test_shards_stream_from_a_web_server(location: str) -> None:
     handler = partial(_Silent, directory=location)
@@ -191,6 +192,7 @@ def test_wrong_shards_are_one_sentence(location: str) -> None:
         batches([shards], SCHEDULE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_shard_that_is_not_the_one_written_is_refused(location: str, workers: int) -> None:
     """Even where it is a sound tar file with the same names: here one letter of one label is another."""

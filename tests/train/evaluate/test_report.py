@@ -139,7 +139,7 @@ def test_a_card_of_a_report_without_the_range_of_cs5() -> None:
 def test_a_card_has_no_negative_zero() -> None:
     found = measured()
     found["groups"]["age 13–17"]["bias"] = -0.0001
-    assert "its mean error is 0.0 years for the 13- to 17-year-old" in card(tiny.CHECKPOINT, found)
+    assert "its bias is 0.0 years for ages 13 to 17" in card(tiny.CHECKPOINT, found)
 
 
 def test_a_card_tells_what_the_interval_is_conditional_on() -> None:
@@ -152,12 +152,15 @@ def test_a_card_tells_which_looks_are_counted() -> None:
     found = measured() | {"test_looks": [{}, {}]}
     said = "Evaluations on this part so far: 2 by `train evaluate` (calls without `--report` are not counted)"
     assert f"{said}.\n" in card(tiny.MTMSA_CHECKPOINT, found)
-    assert f"{said}, and by the correction sweep and the ablation, which were not counted before." in card(
-        tiny.CHECKPOINT, found, {"sweep": []}
+    uncounted = "; those by `train correction` and `train ablate` are not counted."
+    for studies in ({}, {"correction": {"sweep": []}}):
+        assert f"{said}{uncounted}" in card(tiny.CHECKPOINT, found, studies)
+    dates = [{"date": "2026-11-22"}, {"date": "2026-11-23"}]
+    studies = {"correction": {"test_looks": dates}, "words": {"test_looks": dates[1:]}}
+    since = "2 by `train correction` since 2026-11-22, 1 by `train words` since 2026-11-23"
+    assert f"{said}, {since}; those by `train ablate` are not counted." in card(
+        tiny.CHECKPOINT, found, studies
     )
-    swept = {"test_looks": [{"date": "2026-11-22"}, {"date": "2026-11-23"}]}
-    since = "2 by `train correction`, counted since 2026-11-22"
-    assert f"{said} and {since}" in card(tiny.CHECKPOINT, found, swept)
 
 
 COMPACT = replace(tiny.CHECKPOINT, model=replace(tiny.MODEL, clip=replace(tiny.CLIP, words=("a", "age"))))
@@ -222,5 +225,7 @@ def test_a_card_of_a_published_clip() -> None:
 
 def test_the_card_names_teachers() -> None:
     taught = replace(tiny.CHECKPOINT, training={"data": ["utkface"], "teachers": [{}, {}, {}]})
-    assert "from the estimates of 3 models" in card(taught, measured())
-    assert "from the estimates of" not in card(tiny.CHECKPOINT, measured())
+    assert "distilled from 3 earlier models" in card(taught, measured())
+    alone = replace(tiny.CHECKPOINT, training={"data": ["utkface"], "teachers": [{}]})
+    assert "distilled from an earlier model" in card(alone, measured())
+    assert "distilled" not in card(tiny.CHECKPOINT, measured())

@@ -43,6 +43,7 @@ def pixels(count: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.slow
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
 def test_each_draw_is_a_teachers_word_on_one_view(seed: int, count: int) -> None:
@@ -58,6 +59,7 @@ def test_each_draw_is_a_teachers_word_on_one_view(seed: int, count: int) -> None
     assert min(float((found - each).abs().max()) for each in said) < 1e-4
 
 
+@pytest.mark.slow
 def test_in_the_long_run_all_of_them_speak_on_both_views() -> None:
     teachers, photos = Teachers([teacher(1), teacher(2)], AGES), pixels(1)
     chance = random.Random(0)

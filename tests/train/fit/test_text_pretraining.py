@@ -76,6 +76,7 @@ def test_captions_can_be_true_of_somebody() -> None:
     assert {column for each in captions for column, _ in each.literals} == set(range(len(ATTRIBUTES)))
 
 
+@pytest.mark.slow
 def test_words_that_mean_the_same_begin_together(monkeypatch: pytest.MonkeyPatch, places: TextPlaces) -> None:
     monkeypatch.setattr(text_pretraining, "CAPTIONS", 96)
     monkeypatch.setattr(text_pretraining, "BAG_STEPS", 100)
@@ -89,6 +90,7 @@ def test_words_that_mean_the_same_begin_together(monkeypatch: pytest.MonkeyPatch
     assert smiling @ laughing > smiling @ serious + 0.3
 
 
+@pytest.mark.slow
 def test_it_learns_anew_what_the_old_tower_says_of_ages_and_leaves_images_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

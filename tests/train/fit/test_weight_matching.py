@@ -45,6 +45,7 @@ def test_a_run_of_another_recipe(tmp_path: Path) -> None:
         averaged_model(RECIPE, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_start_of_another_system() -> None:
     with pytest.raises(UsageError, match=r"The checkpoint to start from is of another network.*--recipe"):
         build_system(RECIPE, tiny.checkpoint(tiny.mtmsa(), GaussianError(), tiny.MTMSA_CHECKPOINT))

@@ -51,6 +51,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 class TestCheckpoint:
+    @pytest.mark.slow
     def test_what_is_published_comes_back(self, there: Hub, capsys: pytest.CaptureFixture[str]) -> None:
         assert publish("--repo", REPOSITORY, "--tag", "v1") == 0
         assert f'from_pretrained("{REPOSITORY}", revision="v1")' in capsys.readouterr().out
@@ -64,6 +65,7 @@ class TestCheckpoint:
         assert found.report == ours.report
         assert found.card == ours.card.replace("from_pretrained()", f'from_pretrained("{REPOSITORY}")')
 
+    @pytest.mark.slow
     def test_a_new_version_and_the_same_again(self, there: Hub, folder: Path) -> None:
         for _ in range(2):
             assert publish("--repo", REPOSITORY, "--weights", str(folder)) == 0
@@ -163,6 +165,7 @@ class TestRefusals:
         assert said in refused(capsys, what, REPOSITORY)
         assert not there.repositories
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("where", "said"),
         [("repos/create", "takes nothing for now (503)"), ("PUT /large", "takes nothing for now (503)")],
@@ -196,6 +199,7 @@ class TestRefusals:
         assert "belong to --repo" in refused(capsys, "--space", REPOSITORY, "--tag", "v1")
 
 
+@pytest.mark.slow
 def test_the_space_gets_what_it_needs_and_loses_what_it_no_longer_has(there: Hub) -> None:
     assert publish("--space", "user/page") == 0
     held = there.repositories["spaces/user/page"]

@@ -1,4 +1,4 @@
-"""The tables and the figure of a sweep, and that each sweep is counted as a look at `test`; on the stored sweep."""
+"""The tables and the figure of a sweep, and that each sweep is counted as an evaluation; on the stored sweep."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from train.studies.correction_report import calibration, controls, figure, rules
 
 @pytest.fixture
 def found() -> dict[str, Any]:
-    """The sweep of the bundled checkpoint, without its looks."""
+    """The sweep of the bundled checkpoint, without its evaluations on `test`."""
     stored = json.loads((bundled() / "correction.json").read_text(encoding="utf-8"))
     return {name: value for name, value in stored.items() if name != "test_looks"}
 

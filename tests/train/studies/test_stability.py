@@ -14,6 +14,7 @@ from train.studies import stability
 from train.studies.stability import KEYPOINTS, OFFSET, OffsetFinder, measure, table
 
 
+@pytest.mark.slow
 def test_even_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stability, "available", list)
     save(tmp_path / "weights", tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)

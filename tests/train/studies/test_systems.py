@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from cilf.checkpoint import save
+from cilf.inference.error_models import GaussianError
 from cilf.model.nodes import GridTrunk
 from tests import tiny
 from tests.train.made_up import subset
 from tests.train.recipes import RECIPES
 from train.__main__ import main
+from train.data.datasets.base import DatasetError
 from train.fit.recipe import read_recipe
 from train.studies.systems import end_to_end, frozen, report
 from train.studies.systems.frozen import (
@@ -58,7 +61,18 @@ def test_every_row_is_compared_with_one_before_it() -> None:
     for name, row in ROWS.items():
         assert row.versus in earlier
         earlier.add(name)
-        assert asdict(frozen._recipe(row).model)
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.versus and row.changed])
+def test_a_row_differs_from_its_reference_in_what_it_says(name: str) -> None:
+    """In those fields of the network alone; rows against the control are of another network."""
+    row = ROWS[name]
+    own, reference = (frozen._recipe(each) for each in (row, ROWS[row.versus]))
+    if type(own.model) is type(reference.model) and row.versus != CONTROL:
+        before, after = asdict(reference.model), asdict(own.model)
+        assert {key for key in before if before[key] != after[key]} <= row.changed.keys()
+        assert replace(own, model=reference.model) == reference
+    assert {key: getattr(own.model, key) for key in row.changed} == row.changed
 
 
 def grids(count: int = 12) -> Grids:
@@ -71,11 +85,12 @@ def grids(count: int = 12) -> Grids:
 
 
 def stored_grids(folder: Path) -> Stored:
-    """The same photos as both parts, stored as `extract` stores them."""
+    """The same photos as all parts, stored as `extract` stores them."""
     made = grids()
-    for part in ("train", "tune"):
+    parts = ("train", "held", "tune")
+    for part in parts:
         torch.save(("of these photos", made.fine, made.coarse), folder / f"grids-{part}.pt")
-    return Stored(folder, {"train": made.samples, "tune": made.samples})
+    return Stored(folder, dict.fromkeys(parts, made.samples))
 
 
 @pytest.fixture
@@ -110,7 +125,8 @@ def test_a_walk_and_the_regression_before_it_are_read_of_one_fit(
     fit = Fit(frozen._recipe(HeadRow(recipes["lra-gnn"])), 0, 2, tmp_path / "a.pt")
     make_all([fit], stored_grids(tmp_path), 1)
     walked, regression = (fit.run(walked=walked) for walked in (True, False))
-    assert walked.parameters == regression.parameters
+    walk = tiny.lra_gnn().head.walk
+    assert walked.parameters == regression.parameters + sum(value.numel() for value in walk.parameters())
     assert (2 * walked.errors % 1 == 0).all()  # the mean of two whole years
     assert not (2 * regression.errors % 1 == 0).all()
 
@@ -136,9 +152,28 @@ def test_the_frozen_table_knows_a_gain_from_chance() -> None:
     units = [f"group {index // 2}" for index in range(300)]
     control, better = frozen_rows(runs, {CONTROL: "", "better": CONTROL}, units)
     assert "gain" not in control
-    assert better["gain"]["units"] == 150
     assert 0 < better["gain"]["gain_range"][0] < better["gain"]["gain"]
     assert better["mae"] == pytest.approx(0.8 * control["mae"])
+
+
+def test_what_one_seed_alone_gains_is_chance_to_the_frozen_table() -> None:
+    """All photos get better with one seed and none with the other: over photos alone that would be sure."""
+    before = [Run(np.full(100, 5.0), 10)] * 2
+    runs = {CONTROL: before, "lucky": [Run(np.full(100, 4.0), 10), Run(np.full(100, 5.2), 10)]}
+    _, lucky = frozen_rows(runs, {CONTROL: "", "lucky": CONTROL}, [str(index) for index in range(100)])
+    low, high = lucky["gain"]["gain_range"]
+    assert low < 0 < lucky["gain"]["gain"] < high
+
+
+def test_near_duplicates_count_as_one_to_the_frozen_table() -> None:
+    error = np.random.default_rng(0).exponential(5, 40).repeat(10)
+    runs = {CONTROL: [Run(error, 1)], "other": [Run(error[::-1].copy(), 1)]}
+    spans = []
+    for units in ([str(index) for index in range(400)], [str(index // 10) for index in range(400)]):
+        _, row = frozen_rows(runs, {CONTROL: "", "other": CONTROL}, units)
+        low, high = row["gain"]["gain_range"]
+        spans.append(high - low)
+    assert spans[1] > 2 * spans[0]
 
 
 @pytest.mark.parametrize(
@@ -167,6 +202,21 @@ def test_end_to_end_rows_are_compared_on_the_same_photos() -> None:
     assert row["mae"] == pytest.approx(1)
     assert row["gain_over_control"]["gain"] == pytest.approx(1)
     assert row["bands"]["0–12"] == {"count": 1, "mae": pytest.approx(1)}
+
+
+def test_what_a_part_gains_is_read_of_the_system_with_and_without_it() -> None:
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"name": list("abcd"), "truth": [10.0, 20, 30, 70], "age": [12.0, 22, 32, 72]})
+    readings = {"": table.assign(age=table["truth"] + 1), "without the walk": table[::-1]}
+    measured = [{"name": "control", "reading": "", "predictions": table}] + [
+        {"name": "LRA-GNN", "reading": what, "predictions": each} for what, each in readings.items()
+    ]
+    *_, whole, part = end_to_end_rows(measured, {})
+    assert "gain_of_the_whole" not in whole
+    assert part["gain_of_the_whole"]["gain"] == pytest.approx(1)
+    assert report._gains([whole, part]).startswith(
+        "- LRA-GNN (compact rebuild) against itself without the walk: gain +1.00 ("
+    )
 
 
 def started_from_trunk(recipe: Path) -> str:
@@ -216,6 +266,7 @@ def test_one_command_makes_the_table(work: Path) -> None:
         "MCGRL (compact rebuild), graph off",
     ):
         assert f"| {name} |" in text
+    assert "2 times for 2 steps of 32 photos" in " ".join(text.split())
     written = (output / "SYSTEMS.json").stat().st_mtime_ns
     checkpoints = {path: path.stat().st_mtime_ns for path in (work / "runs").rglob("model.safetensors")}
     assert len(checkpoints) == 5
@@ -224,3 +275,34 @@ def test_one_command_makes_the_table(work: Path) -> None:
     assert checkpoints == {
         path: path.stat().st_mtime_ns for path in (work / "runs").rglob("model.safetensors")
     }
+    assert main([*command, "--seeds", "0"]) == 0  # what was fitted on the frozen trunk stays in the document
+    assert (output / "SYSTEMS.md").read_text() == text
+
+
+@pytest.mark.training
+@pytest.mark.usefixtures("small", "quick_calibration")
+def test_systems_of_another_trunk_are_not_taken_for_the_same(work: Path) -> None:
+    splits, folder = (work / "split.csv",), work / "runs"
+    data = ["--data", f"utkface={work / 'UTKFace'}", "--cache", str(work / "crops")]
+    assert main(["prepare", *data, "--size", "48", "--margin", "6", "--processes", "1"]) == 0
+    checkpoint = end_to_end.trained("control", {}, work / "crops", splits, folder, 1)
+    assert end_to_end.trained("control", {}, work / "crops", splits, folder, 1) == checkpoint
+    save(work / "other", tiny.lra_gnn(), GaussianError(), tiny.LRA_GNN_CHECKPOINT)
+    with pytest.raises(DatasetError, match="begun from other weights"):
+        end_to_end.trained(
+            "control", {end_to_end.TRUNK: str(work / "other")}, work / "crops", splits, folder, 1
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"), [("mcgrl=x", "no system is called mcgrl"), ("trunk={cilf}", "has no grid")]
+)
+def test_a_checkpoint_of_no_use_is_refused_before_any_training(
+    given: str, sentence: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cilf = work / "cilf"
+    save(cilf, tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
+    command = ["compare-systems", "--data", f"utkface={work / 'UTKFace'}", "--split", str(work / "split.csv")]
+    command += ["--cache", str(work / "crops"), "--run", str(work / "runs"), "--output", str(work)]
+    assert main([*command, "--checkpoint", given.format(cilf=cilf)]) == 2
+    assert sentence in capsys.readouterr().err

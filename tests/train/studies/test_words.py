@@ -114,6 +114,7 @@ def test_the_figures_become_a_section_of_studies(tmp_path: Path) -> None:
     assert "100.0%" in text
 
 
+@pytest.mark.slow
 def test_the_command_measures_a_checkpoint_and_counts_evaluations_on_test(tmp_path: Path) -> None:
     save(tmp_path / "weights", tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
     photos, folder = subset(24), tmp_path / "crops" / "utkface"

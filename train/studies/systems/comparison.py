@@ -1,19 +1,20 @@
 """The whole comparison: systems end to end, and what follows the trunk on the frozen one that all started from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cilf.checkpoint import load
+from cilf.errors import UsageError
 from cilf.model.nodes import GridModel
-from train.data.datasets import Sample, read_groups
+from train.data.datasets import DATASETS, Sample, read_groups
 from train.data.run_data import RunData
-from train.evaluate.test_evaluations import looks, with_looks
+from train.evaluate.test_evaluations import test_evaluations, with_evaluation
 from train.fit.recipe import read_recipe
 from train.studies.ablation import BATCH_SIZE
 from train.studies.systems import report as reports
-from train.studies.systems.end_to_end import TRUNK, measure_all, trained
+from train.studies.systems.end_to_end import LOADED, RECIPES, TRUNK, measure_all, trained
 from train.studies.systems.frozen import fit_cilf, fit_rows
 
 CONTROL_RECIPE = "systems/control"  # names the data sets
@@ -25,7 +26,7 @@ class Budget:
     learn before."""
 
     seeds: int = 5
-    steps: int = 600
+    steps: int = 300
     epochs: int = 4
 
 
@@ -51,20 +52,36 @@ def compare_systems(
         folder: where runs, checkpoints and fits are kept for a second call.
         output: folder of the two files.
         processes: that cut out faces, or fit what follows the trunk, one fit each.
+
+    Raises:
+        UsageError: `given` names what is no system, or a trunk that has no grid.
     """
+    if unknown := sorted(set(given) - {*RECIPES, *LOADED}):
+        raise UsageError(f"no system is called {unknown[0]}; give one of {', '.join((*RECIPES, *LOADED))}")
+    path, groups = output / reports.JSON, read_groups(photos.splits)
+    trunk = _trunk(given, photos, folder, processes) if budget.seeds else None
     whole = measure_all(given, photos.measured, photos.part, photos.cache, photos.splits, folder, processes)
-    groups = read_groups(photos.splits)
-    report: dict[str, Any] = {"part": photos.part, "end_to_end": reports.end_to_end_rows(whole, groups)}
-    if budget.seeds:
-        trunk = trained(TRUNK, given, photos.cache, photos.splits, folder, processes)
+    name = DATASETS[photos.measured[0].dataset].facts.title.partition(",")[0]
+    report = {"dataset": name, "part": photos.part, "end_to_end": reports.end_to_end_rows(whole, groups)}
+    report = with_evaluation(report, path, _evaluation(report, photos, test_evaluations(path)))
+    reports.write(reports.with_frozen_of(path, report), output)
+    if trunk is not None:
         report |= _frozen(trunk, photos, budget, folder / "frozen", groups, processes)
-    path = output / reports.JSON
-    reports.write(with_looks(report, path, _evaluation(report, photos, looks(path))), output)
-    return reports.markdown(report)
+        reports.write(report, output)
+    return (output / reports.MARKDOWN).read_text(encoding="utf-8")
+
+
+def _trunk(given: Mapping[str, str], photos: Photos, folder: Path, processes: int) -> GridModel:
+    model = load(trained(TRUNK, given, photos.cache, photos.splits, folder, processes)).model
+    if not isinstance(model, GridModel):
+        raise UsageError(
+            f"'{given[TRUNK]}' has no grid to fit the systems on; give a checkpoint of {RECIPES[TRUNK]}"
+        )
+    return model
 
 
 def _frozen(
-    trunk: str | Path,
+    model: GridModel,
     photos: Photos,
     budget: Budget,
     folder: Path,
@@ -72,8 +89,6 @@ def _frozen(
     processes: int,
 ) -> dict[str, Any]:
     """What is reported of the fits on the trunk from which all started."""
-    model = load(trunk).model
-    assert isinstance(model, GridModel)
     data = RunData.open(photos.cache, photos.splits, read_recipe(CONTROL_RECIPE).shares, model.image_size)
     parts = {"train": data.train, "held": data.held, "tune": [data.tune]}
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +100,7 @@ def _frozen(
     )
     return {
         "tune_photos": len(tune),
-        "budget": {"seeds": budget.seeds, "steps": budget.steps, "batch": BATCH_SIZE},
+        "budget": asdict(budget) | {"batch": BATCH_SIZE},
         "frozen": reports.frozen_rows(runs | more, versus | more_versus, reports.groups_of(tune, groups)),
     }
 
@@ -98,8 +113,9 @@ def _evaluation(
     if photos.part != "test":
         return None
     rows = [row for row in report["end_to_end"] if not row["reading"]]
-    look = {"dataset": photos.measured[0].dataset} | {
+    evaluation = {"dataset": photos.measured[0].dataset} | {
         key: {row["name"]: row[key] for row in rows} for key in ("weights_sha256", "mae")
     }
-    known = any(other["weights_sha256"] == look["weights_sha256"] for other in earlier)
-    return None if known else look
+    kept = ("dataset", "weights_sha256")
+    known = any(all(other[key] == evaluation[key] for key in kept) for other in earlier)
+    return None if known else evaluation

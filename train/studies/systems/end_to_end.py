@@ -5,20 +5,21 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import TypeAdapter
 from torch.utils.flop_counter import FlopCounterMode
 
-from cilf.checkpoint import CONFIG, Checkpoint, bundled, load
+from cilf.checkpoint import Checkpoint, CheckpointConfig, bundled, load
 from cilf.estimator import AgeEstimator
 from cilf.model.config import LRAGNNConfig
 from cilf.model.head import NormalHead
-from train.calibrate.checkpoint import save_run
+from train.calibrate.checkpoint import is_checkpoint_of, save_run
 from train.data.datasets import Sample
 from train.data.run_data import RunData
 from train.evaluate.report import predict
@@ -51,14 +52,19 @@ def trained(
     name: str, given: Mapping[str, str], cache: Path, splits: Sequence[Path], folder: Path, processes: int
 ) -> str | Path:
     """A system's checkpoint: what is `given` for it, or a folder below `folder`, where it is trained and calibrated
-    unless it is there already."""
+    unless it is there already.
+
+    Raises:
+        DatasetError: the run in `folder` was begun from another trunk than the one that is there now.
+    """
     if name in given:
         return given[name]
     recipe, own = read_recipe(RECIPES[name]), folder / name.lower()
     run, checkpoint = own / "run", own / "checkpoint"
-    if not (checkpoint / CONFIG).is_file():
-        wants_trunk = recipe.fit.trunk_of_start
-        start = load(trained(TRUNK, given, cache, splits, folder, processes)) if wants_trunk else None
+    wants_trunk = recipe.fit.trunk_of_start
+    start = load(trained(TRUNK, given, cache, splits, folder, processes)) if wants_trunk else None
+    provenance.check_start(run, start)
+    if not is_checkpoint_of(run, checkpoint):
         data = RunData.open(cache, splits, recipe.shares, recipe.crop_size)
         with _timed(own):
             fit(recipe, data.train, data.tune, run, resume=True, start=start)
@@ -84,36 +90,46 @@ def minutes(folder: Path) -> float | None:
     return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def measured(source: str | Path, samples: list[Sample]) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
-    """Predictions of a checkpoint, one table for each reading of it, and what it costs.
+@dataclass(frozen=True)
+class Reading:
+    """What a checkpoint, or the checkpoint without one of its parts, says of some photos, and what it costs."""
 
-    A checkpoint that can correct is also read without its correction, one with a walk without its walk.
-    """
+    predictions: pd.DataFrame
+    cost: dict[str, Any]
+
+
+def measured(source: str | Path, samples: list[Sample]) -> dict[str, Reading]:
+    """A checkpoint measured on some photos, under ""; one that can correct also without its correction, one with a walk
+    also without its walk."""
     checkpoint = load(source)
     cost = costs(checkpoint)
     rows = predict(AgeEstimator(checkpoint), samples)
-    tables = {"": rows}
+    readings = {"": Reading(rows, cost)}
     if checkpoint.config.ensemble is not None:
-        tables["without correction"] = rows.assign(age=rows["initial_age"])
+        readings["without correction"] = Reading(rows.assign(age=rows["initial_age"]), cost)
     if (plain := without_walk(load(source))) is not None:
-        tables["without the walk"] = predict(AgeEstimator(plain), samples)
-    return tables, cost
+        cost = costs(plain)
+        readings["without the walk"] = Reading(predict(AgeEstimator(plain), samples), cost)
+    return readings
 
 
-def measured_once(
-    source: str | Path, samples: list[Sample], stored: Path
-) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
-    """`measured`, or what an earlier call stored of the same weights and photos."""
-    of = [load(source).config.sha256, provenance.digest([sample.name for sample in samples])]
+def measured_once(source: str | Path, samples: list[Sample], stored: Path) -> dict[str, Reading]:
+    """`measured`, or what an earlier call stored of the same checkpoint and photos."""
+    config = TypeAdapter(CheckpointConfig).dump_python(load(source).config, mode="json")
+    of = [provenance.digest(config), provenance.digest([sample.name for sample in samples])]
     if stored.is_file():
         report = json.loads(stored.read_text(encoding="utf-8"))
         if report["of"] == of:
-            return {name: pd.DataFrame(rows) for name, rows in report["tables"].items()}, report["cost"]
-    tables, cost = measured(source, samples)
-    columns = {name: table[["name", "truth", "age"]].to_dict("list") for name, table in tables.items()}
+            readings = report["readings"].items()
+            return {name: Reading(pd.DataFrame(each["predictions"]), each["cost"]) for name, each in readings}
+    readings = measured(source, samples)
+    values = {
+        name: {"predictions": each.predictions[["name", "truth", "age"]].to_dict("list"), "cost": each.cost}
+        for name, each in readings.items()
+    }
     stored.parent.mkdir(parents=True, exist_ok=True)
-    write_json({"of": of, "cost": cost, "tables": columns}, stored)
-    return tables, cost
+    write_json({"of": of, "readings": values}, stored)
+    return readings
 
 
 def without_walk(checkpoint: Checkpoint) -> Checkpoint | None:
@@ -187,10 +203,11 @@ def measure_all(
             source: str | Path = bundled(LOADED[name])
         else:
             source = trained(name, given, cache, splits, folder, processes)
-        tables, cost = measured_once(source, samples, own / f"{part}.json")
+        readings = measured_once(source, samples, own / f"{part}.json")
+        spent = None if name in given else minutes(own)
         log.info("%s: measured", name)
         rows += [
-            {"name": name, "reading": reading, **cost, "minutes": minutes(own), "predictions": table}
-            for reading, table in tables.items()
+            {"name": name, "reading": what, **each.cost, "minutes": spent, "predictions": each.predictions}
+            for what, each in readings.items()
         ]
     return rows

@@ -1,8 +1,9 @@
-"""What follows the trunk, of every system, on one frozen trunk: equal steps, the same photos, several seeds, `tune`.
+"""What follows the trunk, of every system, on one frozen trunk: the same photos, several seeds, `tune`.
 
 The trunk is the one from which all systems start, trained with CILF's age head alone: that favours CILF's head a
-little, and none of the graphs. CILF's own parts are fitted by the ablation (`train.studies.ablation`), whose text tower
-learns from captions first.
+little, and none of the graphs. CILF's own parts are fitted by the ablation (`train.studies.ablation`), whose towers
+learn from captions first; its rows have seen more photos than the others. What its correction gains is read end to end
+alone: the error ensemble is fitted to `held` and `tune` photos.
 """
 
 import logging
@@ -38,7 +39,7 @@ from train.fit.precision import autocast
 from train.fit.recipe import GridRecipe, read_cilf_recipe, read_recipe
 from train.fit.walk import fit_walk_on, has_walk
 from train.studies import ablation
-from train.studies.ablation import BATCH_SIZE, CORRECTED, FULL, Row, best_temperature
+from train.studies.ablation import BATCH_SIZE, Row, best_temperature
 from train.studies.frozen_features import outputs, photos
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 CONTROL = "control: trunk and our head"
 WALK, REGRESSION, GRAPH_OFF = "LRA-GNN", "LRA-GNN, regression without the walk", "LRA-GNN, graph off"
 MASKED, UNMASKED, MCGRL_GRAPH_OFF = "MCGRL", "MCGRL, 0% masked", "MCGRL, graph off"
-CILF_FULL, CILF_CORRECTED = "CILF, without correction", "CILF"
+CILF_FULL = "CILF, without correction"
 CILF_RECIPE = "systems/cilf-one-stage"
 OWN_PARTS = "CILF, prompts and head without fusion"
 NO_START: Any = {"imagenet": False, "trunk_of_start": False}  # of a recipe
@@ -82,15 +83,15 @@ ROWS = {
         f"MCGRL, {share:.0%} masked": HeadRow("mcgrl", MASKED, {"mask": share}) for share in (0.15, 0.5, 0.75)
     },
     "MCGRL, images contrasted": HeadRow("mcgrl", MASKED, {"readout": "image"}),
-    MCGRL_GRAPH_OFF: HeadRow("mcgrl", MASKED, {"graph": False}),
+    # Without messages nobody can tell what a hidden node showed, so that nothing is hidden.
+    MCGRL_GRAPH_OFF: HeadRow("mcgrl", UNMASKED, {"graph": False, "mask": 0.0}),
     "MCGRL, our head": HeadRow("mcgrl", CONTROL, {"head": "distribution"}),
 }
-# Of the ablation's rows, by the names that they have here.
+# Rows of the ablation, and what each is compared with.
 CILF_ROWS = {
     OWN_PARTS: (Row(), CONTROL),
-    FULL: (Row("fourier", contrastive=True), OWN_PARTS),
+    CILF_FULL: (Row("fourier", contrastive=True), OWN_PARTS),
 }
-CILF_NAMES = {FULL: CILF_FULL, CORRECTED: CILF_CORRECTED}
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,9 @@ class Fit:
     def run(self, *, walked: bool) -> Run:
         """What `make` has stored."""
         values = torch.load(self.stored, weights_only=True)
-        return Run(values["walked" if walked else "not walked"].numpy(), values["parameters"])
+        if walked:
+            return Run(values["walked"].numpy(), values["parameters"] + values["walk_parameters"])
+        return Run(values["not walked"].numpy(), values["parameters"])
 
 
 def make_all(fits: Iterable[Fit], grids: Stored, processes: int) -> None:
@@ -226,13 +229,14 @@ def _fit(recipe: GridRecipe, grids: dict[str, Grids], seed: int, steps: int) -> 
         with torch.no_grad():
             features = torch.cat([model.features(cells) for cells in _cells(train)])
         fit_walk_on(model, features, train.ages, recipe)
-    walked = _errors(model, grids["tune"])
+    walked, walk = _errors(model, grids), None
     if isinstance(model.head, GroupHead):
-        model.head.walk = None
+        walk, model.head.walk = model.head.walk, None
     return {
         "walked": walked,
-        "not walked": _errors(model, grids["tune"]),
+        "not walked": _errors(model, grids),
         "parameters": sum(value.numel() for value in fitted),
+        "walk_parameters": sum(value.numel() for value in walk.parameters()) if walk else 0,
     }
 
 
@@ -260,16 +264,24 @@ def _cells(grids: Grids, mirrored: bool = False, size: int = 256) -> Iterator[Te
 
 
 @torch.no_grad()
-def _errors(model: GridModel, grids: Grids) -> Float[Tensor, " photo"]:
-    """Signed errors, each photo with its mirror image; CILF's head at the temperature that is best on these photos, as
-    in the ablation: one number of thousands of photos. It moves no other head's age."""
+def _errors(model: GridModel, grids: dict[str, Grids]) -> Float[Tensor, " photo"]:
+    """Signed errors on `tune`, each photo with its mirror image; CILF's head at the temperature that is best on `held`,
+    as in the ablation. It moves no other head's age."""
+    tune = grids["tune"]
+    age, logits = _estimates(model, tune)
+    if isinstance(model.head, LinearHead):
+        held = grids["held"]
+        temperature = best_temperature(model.head, _estimates(model, held)[1], held.ages.double().numpy())
+        age = model.head.summarise(logits / temperature).age
+    return (age - tune.ages).double()
+
+
+def _estimates(model: GridModel, grids: Grids) -> tuple[Tensor, Tensor]:
+    """Ages and logits of all photos, each averaged with its mirror image."""
     pairs = zip(_cells(grids), _cells(grids, mirrored=True), strict=True)
     estimates = [model.head.averaged(model.read(torch.cat(pair)).estimate, 2) for pair in pairs]
-    age = torch.cat([estimate.age for estimate in estimates])
-    if isinstance(model.head, LinearHead):
-        logits, truth = torch.cat([estimate.logits for estimate in estimates]), grids.ages.double().numpy()
-        age = model.head.summarise(logits / best_temperature(model.head, logits, truth)).age
-    return (age - grids.ages).double()
+    age, logits = ([getattr(estimate, name) for estimate in estimates] for name in ("age", "logits"))
+    return torch.cat(age), torch.cat(logits)
 
 
 def fit_rows(
@@ -282,9 +294,8 @@ def fit_rows(
     processes: int = 1,
 ) -> tuple[dict[str, list[Run]], dict[str, str], list[Sample]]:
     """Runs of every row but CILF's, what each is compared with, and the photos of `tune`."""
-    needed = {name: parts[name] for name in ("train", "tune")}
-    extract(trunk, size, needed, folder)
-    grids = Stored(folder, {name: photos(subsets) for name, subsets in needed.items()})
+    extract(trunk, size, parts, folder)
+    grids = Stored(folder, {name: photos(subsets) for name, subsets in parts.items()})
     weights = provenance.weights_sha256(trunk.state_dict())
     fits: dict[str, list[Fit]] = {}
     for name, row in ROWS.items():
@@ -322,10 +333,7 @@ def fit_cilf(
     rows = {name: row for name, (row, _) in CILF_ROWS.items()}
     table, counts = ablation.fit_rows(recipe, trained, features, folder, rows, seeds, steps)
     runs = {
-        CILF_NAMES.get(name, name): [
-            Run(errors["tune"].double().numpy(), counts.get(name, counts[FULL])) for errors in all_errors
-        ]
+        name: [Run(errors["tune"].double().numpy(), counts[name]) for errors in all_errors]
         for name, all_errors in table.items()
     }
-    versus = {CILF_NAMES.get(name, name): other for name, (_, other) in CILF_ROWS.items()}
-    return runs, versus | {CILF_NAMES[CORRECTED]: CILF_NAMES[FULL]}
+    return runs, {name: other for name, (_, other) in CILF_ROWS.items()}
