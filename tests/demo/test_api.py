@@ -109,8 +109,8 @@ class TestBounds:
         [
             (["a" * 32_000], "32000 letters; give prompts of at most 120"),
             (["a child"] * 101, "101 prompts; give at most 100 at a time"),
-            ("a child", "no list"),
-            ({"a child": 1}, "no list"),
+            ("a child", "not a list"),
+            ({"a child": 1}, "not a list"),
         ],
     )
     def test_prompts_are_refused_before_the_photo_is_read(

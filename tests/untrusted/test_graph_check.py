@@ -60,7 +60,7 @@ HOSTILE = {
     ),
     "from a file": graph_of(helper.make_node("Add", ["x", "s"], ["y"]), initializers=(from_file("s"),)),
     "from a file in 'Constant'": graph_of(helper.make_node("Constant", [], ["y"], value=from_file("s"))),
-    "no ONNX": Graph(b"operations", ()),
+    "not an ONNX": Graph(b"operations", ()),
     "bytes": Graph(bytes(MAX_GRAPH_BYTES + 1), ()),
 }
 

@@ -200,5 +200,5 @@ def test_a_limit_can_be_set_and_a_wrong_one_is_said(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("CILF_MAX_FILES", "7")
     assert limits.limit("MAX_FILES", 100) == 7
     monkeypatch.setenv("CILF_MAX_FILES", "many")
-    with pytest.raises(limits.UsageError, match="CILF_MAX_FILES is 'many'; give a number"):
+    with pytest.raises(limits.UsageError, match="CILF_MAX_FILES is 'many'; give a whole number"):
         limits.limit("MAX_FILES", 100)
