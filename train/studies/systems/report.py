@@ -39,20 +39,21 @@ HEAD = """\
 # Systems side by side
 
 Written by `python -m train compare-systems` from [SYSTEMS.json](SYSTEMS.json). Errors in years, ranges at 95 %
-(bootstrap). **LRA-GNN and MCGRL are compact rebuilds: readings of incomplete sources on
-a small trunk** ([METHOD 15 and 16](../cilf/METHOD.md)). What they reach says nothing about the originals at full size.
+(bootstrap). **LRA-GNN and MCGRL are compact rebuilds: readings of incomplete sources on a small trunk** ([METHOD 15
+and 16](../cilf/METHOD.md)). What they reach says nothing about the originals at full size.
 """
 END_TO_END = """\
 ## End to end
 
 {dataset} `{part}`, {photos} photos, each through the public API. Control, LRA-GNN, MCGRL and CILF: one stage from the
 same trunk, which learned from ImageNet weights under the control's own head (`systems/trunk`): that favours the
-control. The photos, augmentation and schedule are the same, and the minutes about as many where steps are taken [in
-turns](../tests/benchmarks/README.md#training-time); those of the table are as they passed on a shared machine. No
-setting was chosen by trials in this comparison; CILF's losses come from earlier trials on `tune`, and the reward of
-LRA-GNN's walk was mended when no walk ended there. Pictures count those of the trunk. MTMSA starts from random weights,
-and the shipped CILF, below the line, took several stages and a teacher: neither has the others' budget. Ranges are over
-groups of near-duplicates, not over trainings: there is one seed of each, and another seed might move a row by more.
+control. The photos, augmentation and schedule are the same. The minutes of the table passed on a shared machine, whose
+other work slowed some more than others; what they would be where all meet the same, from steps [taken in
+turns](../tests/benchmarks/README.md#training-time), differs too. No setting was chosen by trials in this comparison;
+CILF's losses come from earlier trials on `tune`, and the reward of LRA-GNN's walk was mended when no walk ended there.
+Pictures count those of the trunk. MTMSA starts from random weights, and the shipped CILF, below the line, took several
+stages and a teacher: neither has the others' budget. Ranges are over groups of near-duplicates, not over trainings:
+there is one seed of each, and another seed might move a row by more.
 {fitted}
 {table}
 
