@@ -1,4 +1,4 @@
-"""The systems that `python -m train compare-systems` measured on equal terms, in the figures of its SYSTEMS.json."""
+"""The systems that `python -m train compare-systems` measured side by side, in the figures of its SYSTEMS.json."""
 
 from collections.abc import Mapping
 from html import escape
@@ -23,7 +23,7 @@ def comparison(report: Mapping[str, Any] | None) -> str:
     if not rows:
         return ""
     body = wide_table("comparison", "Measured errors of all systems", HEADINGS, rows)
-    return card("comparison", "On equal terms", body, texts.COMPARISON_LEAD)
+    return card("comparison", "Side by side", body, texts.COMPARISON_LEAD)
 
 
 def bundled_comparison() -> dict[str, Any] | None:
@@ -44,6 +44,13 @@ def _row(row: Mapping[str, Any]) -> str:
     return (
         f'<tr><th scope="row">{escape(name)}</th>'
         f'<td><b>{row["mae"]:.2f}</b> <span class="cilf-range-text">({low:.2f}–{high:.2f})</span></td>'
-        f'<td>{gain["gain"]:+.2f} <span class="cilf-range-text">({worst:+.2f} to {best:+.2f})</span></td>'
+        f"<td>{_signed(gain['gain'])} "
+        f'<span class="cilf-range-text">({_signed(worst)} to {_signed(best)})</span></td>'
         f"<td>{row['parameters'] / 1e6:.1f} M</td><td>{row['milliseconds']:.0f}</td></tr>"
     )
+
+
+def _signed(years: float) -> str:
+    """With a sign and two decimals, but no sign of what is rounded to 0."""
+    text = f"{years:+.2f}".replace("-", "−")
+    return "0.00" if text[1:] == "0.00" else text

@@ -11,7 +11,7 @@ ROW: dict[str, Any] = {
     "reading": "without the walk",
     "mae": 5.123,
     "mae_range": [4.9, 5.35],
-    "gain_over_control": {"gain": -0.2, "gain_range": [-0.41, 0.02]},
+    "gain_over_control": {"gain": -0.2, "gain_range": [-0.41, -0.002]},
     "parameters": 4_321_000,
     "milliseconds": 12.4,
 }
@@ -23,8 +23,8 @@ def test_a_system_is_shown_with_its_ranges() -> None:
         "LRA-GNN, without the walk",
         "<b>5.12</b>",
         "(4.90–5.35)",
-        "-0.20",
-        "(-0.41 to +0.02)",
+        "−0.20",
+        "(−0.41 to 0.00)",
         "4.3 M",
     ):
         assert text in shown
