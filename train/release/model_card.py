@@ -15,7 +15,7 @@ from cilf.model.registry import Family, family_of
 from train.data.datasets import DATASETS
 from train.evaluate import attributes
 from train.evaluate.report import decisions, people, table
-from train.evaluate.test_evaluations import TEST_EVALUATIONS
+from train.evaluate.test_evaluations import TEST_EVALUATIONS, test_evaluations
 from train.fit.provenance import learned_from
 from train.formatting import score, signed, signed_span, span
 from train.metrics import BANDS
@@ -43,6 +43,7 @@ REMARKS = {
     "all-age-faces": "All-Age-Faces shows mostly Asian faces.",
 }
 COUNTED = ("correction", "words")  # studies that evaluate on `test` and count it in their report
+SYSTEMS = "SYSTEMS.json"  # of `train compare-systems`, beside the checkpoints' folders
 PARTS = """\
 Photos for fitting, for the error ensemble, for choices, for calibration and for this test are disjoint, and
 groups of near-duplicates lie in one part whole.
@@ -57,7 +58,7 @@ def card(
     Args:
         config: the checkpoint's.
         report: the report that `train.evaluate.report` wrote for this checkpoint.
-        studies: the reports of `COUNTED` that there are, for the evaluations on `test` that they took.
+        studies: reports of `COUNTED` and of `compare-systems`, for the evaluations on `test` that they took.
     """
     family = family_of(config.model)
     parts = [
@@ -85,7 +86,14 @@ def write(folder: Path) -> None:
         raise WeightsError(f"'{folder}' holds no {REPORT}; write it with `python -m train evaluate --report`")
     files = {study: folder / f"{study}.json" for study in COUNTED}
     studies = {study: json.loads(path.read_text("utf-8")) for study, path in files.items() if path.is_file()}
-    (folder / CARD).write_text(card(read_config(folder), report, studies), encoding="utf-8")
+    config = read_config(folder)
+    compared = [
+        each
+        for each in test_evaluations(folder.parent / SYSTEMS)
+        if config.sha256 in each["weights_sha256"].values()
+    ]
+    studies["compare-systems"] = {TEST_EVALUATIONS: compared}
+    (folder / CARD).write_text(card(config, report, studies), encoding="utf-8")
 
 
 def _metadata(family: Family, report: dict[str, Any]) -> ModelCardData:
