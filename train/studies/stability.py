@@ -1,12 +1,15 @@
 """How much an age changes when the picture hardly does: shifts, compression, scale, mirror, brightness, key points.
 
 Each change leaves the person as old as before, so whatever the age moves by is noise. Measured through
-`AgeEstimator.predict`, on photos of the validation part and on the page's two example portraits.
+`AgeEstimator.predict`, on photos of the validation part and on the page's two example portraits: of a photo its largest
+face, and after each change the face that lies where that one lay. (Of two faces of one size a pixel decides which is
+the larger, and the difference of two people's ages would be counted.)
 """
 
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import cv2
@@ -31,6 +34,26 @@ OFFSET = 0.25  # pixels by which each key point is moved
 DRAWS = 4  # of offsets
 
 
+def _unmoved(x: float, width: float) -> float:
+    return x
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a picture that makes nobody older.
+
+    Attributes:
+        picture: makes the changed picture.
+        x: (x, width) of the original picture → where that x lies in the changed one, in pixels; a face is found again
+            by it.
+        scale: pixels of the changed picture for each of the original.
+    """
+
+    picture: Callable[[Picture], Picture]
+    x: Callable[[float, float], float] = _unmoved
+    scale: float = 1.0
+
+
 def _jpeg(picture: Picture, quality: int) -> Picture:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality)
@@ -46,17 +69,17 @@ def _brighter(picture: Picture, factor: float) -> Picture:
     return np.clip(picture * factor, 0, 255).round().astype(np.uint8)
 
 
-CHANGES: Mapping[str, Sequence[Callable[[Picture], Picture]]] = {
+CHANGES: Mapping[str, Sequence[Change]] = {
     "shift by 1 px": [
-        lambda p: np.roll(p, 1, 0),
-        lambda p: np.roll(p, -1, 0),
-        lambda p: np.roll(p, 1, 1),
-        lambda p: np.roll(p, -1, 1),
+        Change(lambda p: np.roll(p, 1, 0)),
+        Change(lambda p: np.roll(p, -1, 0)),
+        Change(lambda p: np.roll(p, 1, 1)),
+        Change(lambda p: np.roll(p, -1, 1)),
     ],
-    "JPEG 75 to 95": [lambda p: _jpeg(p, 95), lambda p: _jpeg(p, 85), lambda p: _jpeg(p, 75)],
-    "scale 0.96 to 1.04": [lambda p: _scaled(p, 0.96), lambda p: _scaled(p, 1.04)],
-    "mirror": [lambda p: np.ascontiguousarray(p[:, ::-1])],
-    "brightness 0.7 to 1.3": [lambda p: _brighter(p, 0.7), lambda p: _brighter(p, 1.3)],
+    "JPEG 75 to 95": [Change(partial(_jpeg, quality=quality)) for quality in (95, 85, 75)],
+    "scale 0.96 to 1.04": [Change(partial(_scaled, factor=factor), scale=factor) for factor in (0.96, 1.04)],
+    "mirror": [Change(lambda p: np.ascontiguousarray(p[:, ::-1]), x=lambda x, width: width - x)],
+    "brightness 0.7 to 1.3": [Change(partial(_brighter, factor=factor)) for factor in (0.7, 1.3)],
 }
 KEYPOINTS = "key points ± 0.25 px"
 
@@ -99,23 +122,32 @@ def stability(estimator: AgeEstimator, offset: OffsetFinder, picture: Picture) -
         estimator: made with `offset` as its finder.
         offset: moves key points only while those are the change.
     """
-
-    def largest(changed: Picture) -> FacePrediction:
-        return estimator.predict(changed, no_face="whole", max_faces=1)[0]
-
     offset.signs = np.zeros((6, 2))
-    first = largest(picture)
-    faces = {kind: [largest(change(picture)) for change in changes] for kind, changes in CHANGES.items()}
+    [first] = estimator.predict(picture, no_face="whole", max_faces=1)
+    x, y = _middle(first)
+
+    def again(change: Change) -> FacePrediction:
+        """The first picture's face in the changed picture."""
+        place = np.array([change.x(x, picture.shape[1]), y]) * change.scale
+        faces = estimator.predict(change.picture(picture), no_face="whole")
+        return min(faces, key=lambda face: float(np.linalg.norm(_middle(face) - place)))
+
+    faces = {kind: [again(change) for change in changes] for kind, changes in CHANGES.items()}
     random = np.random.default_rng(0)
     faces[KEYPOINTS] = []
     for _ in range(DRAWS):
         offset.signs = random.choice([-1.0, 1.0], (6, 2))
-        faces[KEYPOINTS].append(largest(picture))
+        faces[KEYPOINTS].append(again(Change(lambda p: p)))
     answer = first.over(LIMIT)
     turned = tuple(
         kind for kind, each in faces.items() if {answer, *(f.over(LIMIT) for f in each)} >= {"yes", "no"}
     )
     return Stability(first.age, {kind: [face.age for face in each] for kind, each in faces.items()}, turned)
+
+
+def _middle(face: FacePrediction) -> np.ndarray:
+    """(2,) x and y of the middle of a face's box in pixels."""
+    return np.array(face.box).reshape(2, 2).mean(axis=0)
 
 
 def measure(estimator: AgeEstimator, offset: OffsetFinder, samples: Sequence[Sample]) -> dict[str, Any]:
