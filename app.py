@@ -154,8 +154,8 @@ def _serve(settings: Settings) -> None:
     page = build_page(host, load, settings, sets, visits, streams)
     # Gradio lists the names of uploads in order to remove them itself, which it is not asked to. An error refers to the
     # request that it ended, and that to the error. Large requests leave memory behind that the C library would keep.
-    forgets = visits.forget_old, streams.forget_old, page.upload_file_set.clear, gc.collect, give_memory_back
-    upload_folder.keep_swept(SWEEP_EVERY, UPLOAD_AGE, *forgets)
+    forgets = visits.forget_old, streams.forget_old, sets.forget_old, page.upload_file_set.clear
+    upload_folder.keep_swept(SWEEP_EVERY, UPLOAD_AGE, *forgets, gc.collect, give_memory_back)
     host.start()  # not earlier: its imports would hold up the page's
     if zero_gpu.is_here():
         host.wait()  # what lies on a lent GPU has to be there when the page starts

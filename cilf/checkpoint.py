@@ -227,12 +227,12 @@ def add_graph(folder: Path, graph: Graph) -> None:
 
 def _write_config(folder: Path, config: CheckpointConfig) -> None:
     stored = TypeAdapter(CheckpointConfig).dump_python(config, mode="json")
-    (folder / CONFIG).write_text(_readable(stored), encoding="utf-8")
+    (folder / CONFIG).write_text(readable_json(stored), encoding="utf-8")
 
 
-def _readable(stored: dict[str, Any]) -> str:
-    """JSON, one entry a line, but a list of numbers or words on one line."""
-    text = json.dumps(stored, indent=1, ensure_ascii=False)
+def readable_json(values: dict[str, Any]) -> str:
+    """Write JSON values as text, one entry a line, but a list of numbers or words on one line."""
+    text = json.dumps(values, indent=1, ensure_ascii=False)
     return re.sub(r"\[[^\[\]{}]*\]", lambda match: re.sub(r"\n\s*", " ", match[0]), text) + "\n"
 
 

@@ -30,9 +30,12 @@ def interval_score(
     return float((high - low + 2 / (1 - level) * missed).mean())
 
 
-def calibration_report(table: pd.DataFrame, levels: Sequence[float], bins: int = 10) -> dict[str, Any]:
+def calibration_report(
+    table: pd.DataFrame, levels: Sequence[float], units: Sequence[str] | None = None, bins: int = 10
+) -> dict[str, Any]:
     """CRPS; coverage, width and score of the intervals at each level; and the reliability of F: the share of the photos
-    whose true age lies below each tenth of its own distribution, which should be that tenth."""
+    whose true age lies below each tenth of its own distribution, which should be that tenth. `units` as of
+    `bootstrap_range`."""
     truth = table["truth"].to_numpy(dtype=np.float64)
     scores = table["crps"].to_numpy(dtype=np.float64)
     intervals = {}
@@ -48,7 +51,7 @@ def calibration_report(table: pd.DataFrame, levels: Sequence[float], bins: int =
     below = table["level"].to_numpy(dtype=np.float64)
     return {
         "crps": float(scores.mean()),
-        "crps_range": bootstrap_range(scores),
+        "crps_range": bootstrap_range(scores, units),
         "intervals": intervals,
         "reliability": {
             f"{level:.1f}": float((below <= level).mean()) for level in np.arange(1, bins) / bins
@@ -56,8 +59,9 @@ def calibration_report(table: pd.DataFrame, levels: Sequence[float], bins: int =
     }
 
 
-def evidence_report(table: pd.DataFrame) -> dict[str, Any]:
-    """How many faces further views were sought for, how many ages moved, and what that gained, in years."""
+def evidence_report(table: pd.DataFrame, units: Sequence[str] | None = None) -> dict[str, Any]:
+    """How many faces further views were sought for, how many ages moved, and what that gained, in years. `units` as of
+    `bootstrap_range`."""
     truth, before, after = (
         table[name].to_numpy(dtype=np.float64) for name in ("truth", "initial_age", "age")
     )
@@ -68,5 +72,5 @@ def evidence_report(table: pd.DataFrame) -> dict[str, Any]:
         "share_moved": float((np.abs(after - before) >= MOVED).mean()),
         "mean_views": float(1 + further.mean()),
         "gain": float(fall.mean()),
-        "gain_range": bootstrap_range(fall),
+        "gain_range": bootstrap_range(fall, units),
     }

@@ -1,9 +1,10 @@
 """How figures are written in tables, cards and JSON files."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from cilf.checkpoint import readable_json
 
 
 def span(ends: Sequence[float], form: str) -> str:
@@ -43,5 +44,5 @@ def with_section(document: str, name: str, content: str) -> str:
 
 
 def write_json(values: dict[str, Any], path: Path) -> None:
-    """Write JSON values, one entry a line."""
-    path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    """Write JSON values as `readable_json`."""
+    path.write_text(readable_json(values), encoding="utf-8")

@@ -35,13 +35,16 @@ MAX_PIXELS = limit("MAX_MEGAPIXELS", 120) * 1_000_000
 # Bytes a second of all requests of more than a megabyte together, where more than two of them come at once.
 MAX_RATE = limit("MAX_RATE_MB", 32) * MEGABYTE
 
-# Seconds in which a request of more than a megabyte has to come.
+# Seconds in which a request has to come, but for photos, zip files and videos.
 REQUEST_S = limit("REQUEST_S", 60)
 
 # A short video in the photo set: bytes, seconds, and how many at once, whose decoders may take 2 GB each.
 MAX_VIDEO = limit("MAX_VIDEO_MB", 256) * MEGABYTE
 MAX_VIDEO_S = limit("MAX_VIDEO_S", 120)
 MAX_VIDEOS = limit("MAX_VIDEOS", 4)
+
+# Seconds after which a zip file or video is closed whose page asks for no more of it.
+ARCHIVE_IDLE_S = limit("ARCHIVE_IDLE_S", 120)
 
 # Photos of a zip file; files that the browser takes for a set, where who has more needs the command line; photos of a
 # set, and of all sets; sets, one for each open page; zip files at once.

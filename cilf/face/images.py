@@ -1,6 +1,7 @@
 """Opening a photo safely: formats, EXIF turn, size limits, and 8-bit RGB at the end."""
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -28,6 +29,11 @@ MAX_PIXELS = 120_000_000
 # 16 for WebP. So no decoder takes more than a gigabyte.
 MAX_PIXELS_OF = {"WEBP": 50_000_000, "AVIF": 70_000_000, "HEIF": 100_000_000, "TIFF": 105_000_000}
 MAX_CMYK_PIXELS = 75_000_000
+
+# A progressive JPEG comes in scans, each of which goes over the whole picture, even one of a hundred bytes: a small
+# file of thousands keeps a decoder busy for hours (libjpeg-turbo issue 284, which leaves the limit to its callers).
+# Cameras and converters write about ten.
+MAX_SCANS = 100
 
 # A photo is halved as long as its longer side stays as long as this: then a face a fortieth of it wide, the smallest
 # that the finder finds, still fills a crop of 112 pixels.
@@ -200,6 +206,7 @@ def _decode(image: Image.Image, name: str, halvings: Halvings, own: bool) -> _De
         if own and count:
             image.draft(None, (width >> count, height >> count))  # JPEG alone can
         expected = image.size
+        _check_scans(image, name)
         # Formats decode lazily, so damage shows up only here; decoders raise all kinds of errors on it.
         image.load()
         if image.size != expected:  # a decoder may find another size than the header told
@@ -296,6 +303,40 @@ def _check_size(width: int, height: int, name: str, most: int = MAX_PIXELS) -> N
         )
     if width * height > most:
         raise PhotoError(f"{name} is {width}x{height} pixels; {_smaller(most)}")
+
+
+# What ends the compressed data of a scan: a marker that is no stuffed byte, no fill byte and no restart.
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
+
+
+def _check_scans(image: Image.Image, name: str) -> None:
+    if image.format not in ("JPEG", "MPO") or (file := getattr(image, "fp", None)) is None:
+        return  # of another format, or decoded already
+    place = file.tell()
+    file.seek(0)
+    scans = count_scans(file.read())
+    file.seek(place)
+    if scans > MAX_SCANS:
+        raise PhotoError(
+            f"{name} is a JPEG in more than {MAX_SCANS} scans, which takes too long to decode; export it again"
+        )
+
+
+def count_scans(data: bytes) -> int:
+    """Number of scans of a JPEG file's first picture, not counted beyond one more than `MAX_SCANS`.
+
+    Segments are passed by their lengths, since thumbnails and notes in them hold any bytes, and nothing is read after
+    the picture's end, where phones put a film (ITU-T T.81, B.1).
+    """
+    scans, place = 0, 2  # after the start of the image
+    while (marker := _NEXT_MARKER.search(data, place)) and scans <= MAX_SCANS:
+        kind, place = data[marker.start() + 1], marker.end()
+        if kind == _END_OF_IMAGE:
+            break
+        scans += kind == _START_OF_SCAN
+        place += int.from_bytes(data[place : place + 2], "big")
+    return scans
 
 
 @cache

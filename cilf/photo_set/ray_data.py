@@ -154,9 +154,14 @@ def _read_addresses(source: str) -> list[str]:
 
     try:
         with fsspec.open(source, "rb") as file:
-            addresses: list[str] = parquet.read_table(file, columns=[PATH])[PATH].to_pylist()
+            addresses: list[Any] = parquet.read_table(file, columns=[PATH])[PATH].to_pylist()
     except (OSError, ValueError, LookupError) as error:
         raise UsageError(f"'{source}' is no Parquet file with a column '{PATH}' of addresses") from error
+    for row, address in enumerate(addresses):
+        if not isinstance(address, str):
+            raise UsageError(
+                f"row {1 + row} of '{source}' has no address but {address!r}; leave such rows out"
+            )
     return addresses
 
 

@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -205,6 +206,42 @@ def test_first_frame_of_an_animation(tmp_path: Path, name: str) -> None:
     later = [Image.new("RGB", (48, 32), colour) for colour in (RED, BLUE)]
     four_colours().save(tmp_path / name, save_all=True, append_images=later, **options)
     assert_four_colours(open_photo(tmp_path / name), LOSSY)
+
+
+def jpeg(**options: Any) -> bytes:
+    buffer = io.BytesIO()
+    four_colours().save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def in_scans(data: bytes, count: int) -> bytes:
+    """The JPEG with its last scan as often as that."""
+    start = data.rindex(b"\xff\xda")
+    return data[:start] + count * data[start:-2] + data[-2:]
+
+
+def test_scans_are_those_of_the_picture_itself() -> None:
+    assert images.count_scans(jpeg()) == 1
+    assert 5 < images.count_scans(jpeg(progressive=True)) < 20
+    assert images.count_scans(jpeg(restart_marker_blocks=1, progressive=True)) < 20
+    markers = 1000 * b"\xff\xda\x00\x02"
+    assert images.count_scans(jpeg(comment=markers)) == 1
+    assert images.count_scans(jpeg() + markers) == 1  # the film of a phone's moving picture
+    for end in range(0, 600, 7):
+        assert images.count_scans(jpeg()[:end]) <= 1
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "image"])
+def test_a_jpeg_of_endless_scans_is_refused_before_it_is_decoded(tmp_path: Path, kind: str) -> None:
+    data = in_scans(jpeg(progressive=True), 5000)
+    (tmp_path / "photo.jpg").write_bytes(data)
+    opened: dict[str, Callable[[], np.ndarray]] = {
+        "path": lambda: open_photo(tmp_path / "photo.jpg"),
+        "bytes": lambda: open_photo_bytes(data, "photo.jpg"),
+        "image": lambda: open_photo(Image.open(io.BytesIO(data))),
+    }
+    with pytest.raises(PhotoError, match="more than 100 scans"):
+        opened[kind]()
 
 
 def test_arrays_are_taken_as_they_are() -> None:

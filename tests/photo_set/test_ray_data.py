@@ -94,3 +94,10 @@ def test_addresses_in_a_parquet_file_and_in_a_store(
 def test_an_output_that_exists_is_kept(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists; remove it"):
         predict_dataset([str(photos)], str(tmp_path), RayConfig())
+
+
+def test_a_row_without_an_address_is_named(tmp_path: Path) -> None:
+    addresses = tmp_path / "addresses.parquet"
+    pd.DataFrame({"path": ["a.jpg", None]}).to_parquet(addresses)
+    with pytest.raises(UsageError, match=r"row 2 of .* has no address"):
+        predict_dataset([str(addresses)], str(tmp_path / "ages.parquet"), RayConfig())

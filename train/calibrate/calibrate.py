@@ -118,7 +118,8 @@ def calibrate(
     proposed = PROPOSED if family_of(recipe.model).corrects else ()
 
     def outputs_of(samples: Sequence[Sample]) -> ViewOutputs:
-        return view_outputs(model, compute, samples, proposed, folder, processes=processes)
+        how: dict[str, Any] = {"mirror": recipe.mirror, "processes": processes}
+        return view_outputs(model, compute, samples, proposed, folder, **how)
 
     held, tune, cal = map(outputs_of, (photos.held, photos.tune, photos.cal))
     known = join_outputs([held, tune])

@@ -25,6 +25,7 @@ from cilf.inference.predictive import PredictiveConfig
 from cilf.model.base import AgeModel
 from train.data.datasets import DatasetError, Sample
 from train.data.prepare_crops import finder, main_face, spread
+from train.files import written_whole
 from train.fit.provenance import weights_sha256
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ PROPOSED = (
     View("aligned by the eyes", eyes_only=True),
 )
 PHOTOS = 16  # whose views are computed together
+CUT = 2  # counts the ways in which faces were detected and cut out: raise it when the code makes other crops
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def view_outputs(
     views: Sequence[View],
     folder: Path,
     *,
+    mirror: bool = False,
     processes: int = 1,
 ) -> ViewOutputs:
     """Compute the outputs, or read them from `folder` where an earlier call with the same network, photos and views
@@ -124,13 +127,15 @@ def view_outputs(
         samples: labelled photos; those that cannot be read are left out with a warning.
         views: the further views.
         folder: where they are stored.
+        mirror: whether `compute` averages each crop with its mirror image: it gives other outputs then.
         processes: that find faces and cut out crops.
 
     Raises:
         DatasetError: no photo can be read.
     """
     key = hashlib.sha256(weights_sha256(model.state_dict()).encode())
-    key.update(repr([tuple(views), [(sample.name, sample.age) for sample in samples]]).encode())
+    of_photos = [(sample.name, sample.age) for sample in samples]
+    key.update(repr([CUT, model.image_size, mirror, tuple(views), of_photos]).encode())
     stored = folder / f"{key.hexdigest()[:16]}.npz"
     if stored.is_file():
         with np.load(stored) as values:
@@ -138,7 +143,8 @@ def view_outputs(
             return ViewOutputs(names=tuple(values["names"].tolist()), views=tuple(views), **arrays)
     outputs = _computed(model, compute, samples, tuple(views), processes)
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(stored, names=np.array(outputs.names), **{name: getattr(outputs, name) for name in _arrays()})
+    with written_whole(stored) as path, path.open("wb") as file:
+        np.savez(file, names=np.array(outputs.names), **{name: getattr(outputs, name) for name in _arrays()})
     return outputs
 
 
@@ -146,8 +152,9 @@ def outputs_of_checkpoint(
     checkpoint: Checkpoint, samples: Sequence[Sample], folder: Path, *, processes: int = 1
 ) -> ViewOutputs:
     """What a checkpoint's network says of all its views of some photos, computed as the estimator computes it."""
-    views = checkpoint.config.views
-    return view_outputs(checkpoint.model, checkpoint.network(), samples, views, folder, processes=processes)
+    config = checkpoint.config
+    how: dict[str, Any] = {"mirror": config.mirror, "processes": processes}
+    return view_outputs(checkpoint.model, checkpoint.network(), samples, config.views, folder, **how)
 
 
 def _computed(
@@ -198,9 +205,9 @@ def _cut(job: tuple[Sample, tuple[View, ...], int]) -> tuple[np.ndarray, bool] |
     sample, views, size = job
     try:
         photo = open_photo(sample.path)
+        face = main_face(photo, finder())
     except PhotoError as error:
         return str(error)
-    face = main_face(photo, finder())
     pyramid = Pyramid.of(photo)
     crops = np.concatenate([crop_views(pyramid, [face], view, size) for view in views])
     return crops, face.keypoints is not None

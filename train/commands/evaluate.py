@@ -2,12 +2,13 @@
 
 import argparse
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cilf.errors import UsageError
 from train.commands.arguments import WEIGHTS_HELP, add_data
-from train.data.datasets import DatasetError, Sample, read_samples, read_splits, select
+from train.data.datasets import DatasetError, Sample, read_groups, read_samples, read_splits, select
 
 
 def add(commands: Any) -> None:
@@ -68,25 +69,28 @@ def _evaluate(options: argparse.Namespace) -> int:
     rivals = {name: comparison.read_rival(Path(file)) for name, file in files.items()}
     comparison.check_common((sample.name for sample in samples), rivals)  # before hours of inference
     predictions, report = measure(options.weights, samples, part, options.device)
-    report |= {"rivals": comparison.compare(predictions, rivals)} if rivals else {}
-    if options.views:
-        report["controls"] = _controls(options.weights, samples, options.views)
     if options.predictions:
         comparison.write(predictions, options.predictions)
+    report |= {"rivals": comparison.compare(predictions, rivals)} if rivals else {}
+    if options.views:
+        report["controls"] = _controls(options.weights, samples, options.views, read_groups(options.split))
     if options.report:
         write(report, options.report)
     print(full_table(report))
     return 0
 
 
-def _controls(weights: str | None, samples: list[Sample], views: Path) -> dict[str, Any]:
+def _controls(
+    weights: str | None, samples: list[Sample], views: Path, groups: Mapping[str, str]
+) -> dict[str, Any]:
     """What the correction stands beside, read from the stored views of the photos."""
     from cilf.checkpoint import load
     from train.calibrate.predictions import outputs_of_checkpoint
     from train.studies.correction_sweep import controls_of
 
     checkpoint = load(weights)
-    return controls_of(checkpoint, outputs_of_checkpoint(checkpoint, samples, views))
+    outputs = outputs_of_checkpoint(checkpoint, samples, views)
+    return controls_of(checkpoint, outputs, [groups.get(name, name) for name in outputs.names])
 
 
 def _photos(options: argparse.Namespace) -> tuple[list[Sample], str]:

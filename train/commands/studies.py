@@ -2,6 +2,7 @@
 `compare-systems`, `studies`."""
 
 import argparse
+import json
 import logging
 import os
 from pathlib import Path
@@ -62,7 +63,12 @@ def add(commands: Any) -> None:
     captions.add_argument(
         "--run", dest="folder", type=Path, default=Path("runs/captions"), help="kept between calls"
     )
-    captions.add_argument("--seeds", type=int, default=1, help="trainings with each kind of captions")
+    captions.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        help="trainings with each kind of captions; those that --output has are not repeated",
+    )
     captions.add_argument("--output", type=Path, default=Path("checkpoints/compact/captions.json"))
     captions.set_defaults(run=_captions)
 
@@ -108,7 +114,12 @@ def add(commands: Any) -> None:
         help="measure this checkpoint of a system instead of training one",
     )
     systems.add_argument("--output", type=Path, default=Path("checkpoints"), help="of SYSTEMS.json and .md")
-    systems.add_argument("--seeds", type=int, default=5, help="fits of each row on the frozen trunk; 0: none")
+    systems.add_argument(
+        "--only",
+        choices=["end-to-end", "frozen"],
+        help="measure this half alone; the other stays as SYSTEMS.json has it",
+    )
+    systems.add_argument("--seeds", type=int, default=5, help="fits of each row on the frozen trunk")
     systems.add_argument("--steps", type=int, default=300, help="of each of these fits")
     systems.add_argument("--epochs", type=int, default=4, help="of CILF's towers on the frozen trunk")
     systems.add_argument(
@@ -135,7 +146,7 @@ def _ablate(options: argparse.Namespace) -> int:
     recipe = read_cilf_recipe(options.recipe)
     data = RunData.open(options.cache, options.split, recipe.shares)
     parts = {"train": data.train, "held": data.held, "tune": [data.tune], "test": [data.test]}
-    trained, features = frozen_towers(recipe, parts, options.folder, options.epochs)
+    trained, features = frozen_towers(recipe, parts, options.folder, options.epochs, groups=data.groups)
     shared = (recipe, trained, features, options.folder)
     rows = ablate(*shared, seeds=options.seeds, steps=options.steps)
     prompts = compare_prompts(*shared, seeds=options.prompt_seeds, steps=options.steps)
@@ -162,7 +173,10 @@ def _correction(options: argparse.Namespace) -> int:
         outputs_of_checkpoint(checkpoint, samples, options.views, processes=options.processes)
         for samples in (known, data.test.samples)
     )
-    report = sweep(checkpoint, on_known, [data.groups.get(name, name) for name in on_known.names], on_test)
+    groups, test_groups = (
+        [data.groups.get(name, name) for name in outputs.names] for outputs in (on_known, on_test)
+    )
+    report = sweep(checkpoint, on_known, groups, on_test, test_groups)
     evaluation = {
         "dataset": names[0],
         "weights_sha256": report["weights_sha256"],
@@ -223,7 +237,8 @@ def _captions(options: argparse.Namespace) -> int:
     data = RunData.open(
         options.cache, options.split, recipe.shares, min(side for _, side in recipe.fit.sizes)
     )
-    report = caption_cost(recipe, data, options.folder, options.seeds)
+    earlier = json.loads(options.output.read_text(encoding="utf-8")) if options.output.is_file() else None
+    report = caption_cost(recipe, data, options.folder, options.seeds, earlier)
     made_of = provenance.describe(recipe, data.train, None, (), processes=1)
     write_json({"recipe": options.recipe, **report, "made_of": made_of}, options.output)
     print(table(report))
@@ -275,7 +290,7 @@ def _cross_dataset(options: argparse.Namespace) -> int:
 
 def _systems(options: argparse.Namespace) -> int:
     from train.data.datasets import read_splits, select
-    from train.studies.systems.comparison import Budget, Photos, compare_systems
+    from train.studies.systems.comparison import HALVES, Budget, Photos, compare_systems
 
     part, samples = "test" if options.test else "tune", read_samples(options.data)
     photos = Photos(
@@ -289,6 +304,7 @@ def _systems(options: argparse.Namespace) -> int:
             options.folder,
             options.output,
             options.processes,
+            (options.only,) if options.only else HALVES,
         )
     )
     return 0

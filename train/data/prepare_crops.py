@@ -113,8 +113,11 @@ def spread(
 
 
 def main_face(photo: np.ndarray, finder: FaceFinder) -> Face:
-    """The largest face, or the whole picture where there is none: what a label of a single-face photo speaks of."""
-    faces = finder.find(photo, tiles=False)
+    """The largest face, or the whole picture where there is none: what a label of a single-face photo speaks of.
+
+    Small faces are sought where there is no large one: where there is one, they cannot be the largest.
+    """
+    faces = finder.find(photo, tiles=False) or finder.find(photo)
     return max(faces, key=_area) if faces else whole_picture(photo)
 
 

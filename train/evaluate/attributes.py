@@ -29,8 +29,7 @@ GROWN_UP = 16  # years; from here on captions say "man" and "woman"
 def prompts(age: float) -> dict[str, dict[str, list[str]]]:
     """Attribute → label → the sentences that speak for it, of a face that looks so many years old.
 
-    Chosen on `tune`, where "a man" and "a woman" tell 92 % of the genders and "a male person" and "a female person",
-    which no caption without an age says, 55 %.
+    "a man" and "a woman", because no caption without an age says "a male person".
     """
     nouns = YOUNG if age < GROWN_UP else GROWN
     return {

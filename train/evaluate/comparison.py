@@ -23,10 +23,10 @@ GROUPS = {"all": (0, OLDEST), **WIDE_BANDS}
 
 
 def read_rival(path: Path) -> pd.Series:
-    """File name → estimated age in years. Raises DatasetError."""
+    """File name → estimated age in years, without photos for which the system gave none. Raises DatasetError."""
     try:
         rows = pd.read_csv(path)
-        return rows.set_index("filename")["age_pred"].astype(float)
+        return rows.set_index("filename")["age_pred"].astype(float).dropna()
     except (OSError, KeyError, ValueError) as error:
         raise DatasetError(
             f"{path} is no CSV file with the columns filename and age_pred ({error})."
@@ -34,11 +34,14 @@ def read_rival(path: Path) -> pd.Series:
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """What `write` wrote: age_true, age_pred and, where known, subject by file name. Raises DatasetError."""
+    """What `write` wrote: age_true, age_pred and, where known, subject by file name; without photos that have no
+    estimate. Raises DatasetError."""
     try:
         rows = pd.read_csv(path, dtype={"subject": str}).set_index("filename")
         kept = [column for column in ("age_true", "age_pred", "subject") if column in rows]
-        return rows[kept].astype({"age_true": float, "age_pred": float})
+        return (
+            rows[kept].astype({"age_true": float, "age_pred": float}).dropna(subset=["age_true", "age_pred"])
+        )
     except (OSError, KeyError, ValueError) as error:
         raise DatasetError(
             f"{path} is no CSV file with the columns filename, age_true and age_pred ({error})."

@@ -114,8 +114,8 @@ def report(table: pd.DataFrame, *, dataset: str, part: str, estimator: AgeEstima
         "over": {}
         if table["group"].notna().all()
         else {str(limit): _decisions(table, limit) for limit in LIMITS if f"over_{limit}" in table},
-        "calibration": calibration_report(table, LEVELS) if "crps" in table else {},
-        "evidence": evidence_report(table),
+        "calibration": calibration_report(table, LEVELS, units(table)) if "crps" in table else {},
+        "evidence": evidence_report(table, units(table)),
         "groups": {name: _measure(rows) for name, rows in groups.items() if len(rows)},
         **by_label(table, dataset),
     }
@@ -152,7 +152,8 @@ def write(report: dict[str, Any], path: Path) -> None:
     if report["part"] == "test":
         who = {name: report[name] for name in ("weights_sha256", "clip") if name in report}
         evaluation = {"dataset": report["dataset"], "mae": report["all"]["mae"]} | who
-    path.write_text(json.dumps(with_evaluation(report, path, evaluation), indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(with_evaluation(report, path, evaluation), indent=1, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def table(report: dict[str, Any]) -> str:

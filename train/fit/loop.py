@@ -33,6 +33,7 @@ from cilf.model.build import build
 from train.data.batches import Batch, Cached, Schedule, Source
 from train.data.crop_cache import Subset
 from train.data.shards import ShardSet, Streamed
+from train.files import written_whole
 from train.fit import provenance
 from train.fit.distributed import gather_rows, one_for_all, start_processes
 from train.fit.logger import Watch
@@ -79,9 +80,8 @@ class Run:
             "step": self.step,
             "steps": steps,
         }
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        with written_whole(path) as partial:
+            torch.save(state, partial)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `save` wrote."""

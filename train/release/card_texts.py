@@ -96,8 +96,15 @@ def _cilf_labels(config: CheckpointConfig) -> str:
 def _cilf_pipeline(config: CheckpointConfig) -> str:
     if not _clip(config).words:
         return "vit-b-16"
-    learned_words = config.training.get("recipe", {}).get("fit", {}).get("text_steps", 0)
-    return "compact-words" if learned_words else "compact"
+    return "compact-words" if _learned_words(config.training) else "compact"
+
+
+def _learned_words(training: Mapping[str, Any] | None) -> bool:
+    """Whether the text tower learned from texts alone, in this run or in one that it started from."""
+    if not training:
+        return False
+    steps = training.get("recipe", {}).get("fit", {}).get("text_steps", 0)
+    return bool(steps) or _learned_words(training.get("start"))
 
 
 def _clip(config: CheckpointConfig) -> ClipConfig:

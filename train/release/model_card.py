@@ -44,9 +44,12 @@ REMARKS = {
 }
 COUNTED = ("correction", "words")  # studies that evaluate on `test` and count it in their report
 SYSTEMS = "SYSTEMS.json"  # of `train compare-systems`, beside the checkpoints' folders
-PARTS = """\
-Photos for fitting, for the error ensemble, for choices, for calibration and for this test are disjoint, and
-groups of near-duplicates lie in one part whole.
+DISJOINT = """\
+Photos for fitting the network, for what is fitted and chosen after it (held-out and validation photos together){also}
+are disjoint, and groups of near-duplicates lie in one part whole.
+"""
+USED_BEFORE = """\
+**Measured on `{part}`, photos that training, choices or calibration had seen: these figures are too good.**
 """
 
 
@@ -68,7 +71,7 @@ def card(
         _results(config, report, studies or {}),
         USE.replace("SOURCE", "" if family.bundled == NAME else f'"{family.bundled or family.name}"'),
         _data(config),
-        PARTS,
+        disjoint_parts(report["part"]),
         _limits(config, report),
         steps(config, report),
     ]
@@ -169,11 +172,18 @@ def _attributes(report: dict[str, Any]) -> str:
     return f"### Gender and race\n\n{text}\n\n{attributes.table(report['attributes'])}\n\n"
 
 
+def disjoint_parts(part: str) -> str:
+    """Which photos served what; `part` is the one that was measured, "all" for a set that no split divides."""
+    also = ", for calibration and for this test" if part == "test" else " and for calibration"
+    text = DISJOINT.format(also=also)
+    return text if part in ("test", "all") else f"{text}\n{USED_BEFORE.format(part=part)}"
+
+
 def _results(config: CheckpointConfig, report: dict[str, Any], studies: Mapping[str, dict[str, Any]]) -> str:
     return (
         f"## Results\n\n{_title(report)} `{report['part']}`, {report['all']['count']} photos, each through the public "
         "API (`python -m train evaluate`, full report in `report.json`). Ages in years; CS@5 is the share within 5 "
-        f"years; ranges are at 95 %. {_evaluations(config, report, studies)}\n\n{table(report)}\n\n"
+        f"years; ranges are at 95 %.{_evaluations(config, report, studies)}\n\n{table(report)}\n\n"
         f"{_corrected(config, report)}{_of_age(report)}{_attributes(report)}"
         f"### By age, gender and race\n\n{_groups(report)}\n"
     )
@@ -185,7 +195,7 @@ def _of_age(report: dict[str, Any]) -> str:
     return (
         "### 18 or over?\n\n"
         "`face.over(18)` says yes, no or unsure. Calibrated so that of the people under 18 at most 5 % get a yes, of "
-        "the others at most 5 % a no, and likewise of those within five years of 18. On the same test photos:\n\n"
+        "the others at most 5 % a no, and likewise of those within five years of 18. On the same photos:\n\n"
         f"{decisions(report)}\n\n"
     )
 
@@ -193,7 +203,9 @@ def _of_age(report: dict[str, Any]) -> str:
 def _evaluations(
     config: CheckpointConfig, report: dict[str, Any], studies: Mapping[str, dict[str, Any]]
 ) -> str:
-    """How often this system was tried on the photos that it is measured on."""
+    """How often this system was tried on the test photos, where it is measured on them."""
+    if report["part"] != "test":
+        return ""
     counts = [
         f"{len(report[TEST_EVALUATIONS])} by `train evaluate` (calls without `--report` are not counted)"
     ]
@@ -202,7 +214,7 @@ def _evaluations(
         for study, each in studies.items()
         if (dated := each.get(TEST_EVALUATIONS))
     ]
-    text = f"Evaluations on this part so far: {', '.join(counts)}"
+    text = f" Evaluations on this part so far: {', '.join(counts)}"
     if not family_of(config.model).corrects:
         return f"{text}."
     swept = studies.get("correction", {}).get(TEST_EVALUATIONS)
@@ -250,7 +262,7 @@ def _limits(config: CheckpointConfig, report: dict[str, Any]) -> str:
         for row, whom in ((young, "for ages 13 to 17"), (old, "from 60 on"))
         if row
     ]
-    errors = f"On the test photos its bias is {' and '.join(text)}. " if text else ""
+    errors = f"On these photos its bias is {' and '.join(text)}. " if text else ""
     return (
         "## Limits\n\nIt estimates how old a face looks to the labels it learned from, not how old a person is. "
         f"{errors}{_promise(config.conformal)}\n"

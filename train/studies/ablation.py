@@ -40,6 +40,8 @@ from train.calibrate.error_ensemble import (
 from train.calibrate.predictions import MIRRORED, ViewOutputs, join
 from train.data.captions import agreement, caption
 from train.data.crop_cache import Subset
+from train.data.datasets import Sample
+from train.files import written_whole
 from train.fit import provenance
 from train.fit.loop import averaged_model, fit
 from train.fit.losses.cilf import Texts, label_distribution, total_loss
@@ -110,15 +112,17 @@ def frozen_towers(
     folder: Path,
     epochs: int,
     start: Checkpoint | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> tuple[CILF, dict[str, Features]]:
     """The model whose towers alone are trained, from the weights of `start` where there is one, and their outputs for
-    each part of the photos."""
+    each part of the photos; `groups` are those of near-duplicates by file name."""
     towers = towers_recipe(recipe, epochs)
     fit(towers, parts["train"], parts["tune"][0], folder / "towers", resume=True, start=start)
     trained, _ = averaged_model(towers, folder / "towers")
     assert isinstance(trained, CILF)  # of a recipe of CILF
     return trained, {
-        name: extract(trained, subsets, folder / f"features-{name}.pt") for name, subsets in parts.items()
+        name: extract(trained, subsets, folder / f"features-{name}.pt", groups or {})
+        for name, subsets in parts.items()
     }
 
 
@@ -215,7 +219,9 @@ def fit_row(
     made_of = provenance.digest([asdict(recipe), steps, tower, wording])[:8]
     stored = folder / f"{_slug(name)}-{made_of}-{seed}.pt"
     if not stored.is_file():
-        torch.save(_fit(recipe, trained, row, features, seed, steps, name == FULL), stored)
+        values = _fit(recipe, trained, row, features, seed, steps, name == FULL)
+        with written_whole(stored) as partial_file:
+            torch.save(values, partial_file)
     run: dict[str, Any] = torch.load(stored, weights_only=True)
     log.info("%s, seed %d: tune MAE %.3f", name, seed, run["errors"]["tune"].abs().mean())
     return run
@@ -259,7 +265,7 @@ def _fit(
         "errors": _errors(model, logits, features),
     }
     if corrected:
-        run["corrected"] = _corrected(model, described, seed)
+        run["corrected"] = _corrected(model, described, features, seed)
     return run
 
 
@@ -406,13 +412,16 @@ def _errors(model: CILF, logits: dict[str, Tensor], features: dict[str, Features
     }
 
 
-def _corrected(model: CILF, described: dict[str, list[Described]], seed: int) -> dict[str, Tensor]:
+def _corrected(
+    model: CILF, described: dict[str, list[Described]], features: dict[str, Features], seed: int
+) -> dict[str, Tensor]:
     """Errors on tune and test after correction, whose further view is the mirror image. Rule and ensembles are fitted
-    to held and tune photos; a tune photo is corrected by the ensemble that was fitted without it."""
-    outputs = {name: _outputs(name, views) for name, views in described.items()}
+    to held and tune photos; a tune photo is corrected by the ensemble that was fitted without its group."""
+    outputs = {name: _outputs(features[name].samples, views) for name, views in described.items()}
     known = join([outputs["held"], outputs["tune"]])
     predictive, config = fit_predictive(known), EnsembleConfig(embed_dim=known.embedding.shape[2])
-    folds = cross_fit(config, known, fold_of(known.names), predictive)
+    groups = [*features["held"].groups, *features["tune"].groups]
+    folds = cross_fit(config, known, fold_of(groups), predictive)
     rule, _ = choose_correction(folds, known, predictive)
     ensemble = fit_ensemble(config, known.states(predictive), known.truth, seed=seed)
     after_held = len(outputs["held"].names)
@@ -423,8 +432,8 @@ def _corrected(model: CILF, described: dict[str, list[Described]], seed: int) ->
     return {name: torch.from_numpy(age - outputs[name].truth) for name, age in ages.items()}
 
 
-def _outputs(part: str, views: list[Described]) -> ViewOutputs:
-    """Photos of a part as they are and mirrored, which stand second and third."""
+def _outputs(samples: Sequence[Sample], views: list[Described]) -> ViewOutputs:
+    """Photos as they are and mirrored, which stand second and third."""
     pair = views[1:]
 
     def stacked(values: list[Tensor]) -> np.ndarray:
@@ -433,7 +442,7 @@ def _outputs(part: str, views: list[Described]) -> ViewOutputs:
     truth = pair[0].truth.numpy()
     logits = stacked([view.estimate.logits for view in pair])
     return ViewOutputs(
-        names=tuple(f"{part} {number}" for number in range(len(truth))),
+        names=tuple(sample.name for sample in samples),
         truth=truth,
         detected=np.ones(len(truth), dtype=bool),
         embedding=stacked([view.embedding for view in pair]),

@@ -2,11 +2,12 @@
 
 The rich captions are those of the recipe; the plain ones name age, gender and race alone, and nothing is asked about
 attributes. Photos, order, augmentation, steps and seed are the same. Both are measured on held-out and `tune` photos by
-the network's own ages, without correction; `areas` says whether the rich training learned its words at all.
+the network's own ages, without correction; `areas` says whether the rich training learned its words at all. The report
+keeps what each run said, so that another seed, a day later and without the folder of the first, adds to it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cilf.model.cilf import CILF
 from train.data.crop_cache import Subset
 from train.data.run_data import RunData
 from train.evaluate.zero_shot import towers_of_network
+from train.fit import provenance
 from train.fit.loop import fit
 from train.fit.objective import predict_ages
 from train.fit.recipe import Recipe
@@ -27,7 +29,14 @@ from train.studies.words import attribute_areas, measured_crops
 CAPTIONS = ("plain", "rich")
 
 
-def caption_cost(recipe: Recipe, data: RunData, folder: Path, seeds: int = 1, **how: Any) -> dict[str, Any]:
+def caption_cost(
+    recipe: Recipe,
+    data: RunData,
+    folder: Path,
+    seeds: int = 1,
+    earlier: Mapping[str, Any] | None = None,
+    **how: Any,
+) -> dict[str, Any]:
     """Train both in `folder`, which is kept between calls, and compare them.
 
     Args:
@@ -35,6 +44,7 @@ def caption_cost(recipe: Recipe, data: RunData, folder: Path, seeds: int = 1, **
         data: learned from `train`, measured on `held` and `tune`.
         folder: takes a run for each kind of captions and each seed.
         seeds: so many trainings of each, from the recipe's seed on.
+        earlier: a report of this function; runs of the same recipes and photos that it holds are not repeated.
         how: goes to `fit`.
 
     Raises:
@@ -46,26 +56,40 @@ def caption_cost(recipe: Recipe, data: RunData, folder: Path, seeds: int = 1, **
     size = recipe.fit.sizes[-1][1]
     parts = [*data.held, data.tune]
     crops = measured_crops(data.tune, data.groups, size)
-    ages: dict[str, list[np.ndarray]] = {captions: [] for captions in CAPTIONS}
-    areas: dict[str, list[dict[str, float]]] = {captions: [] for captions in CAPTIONS}
+    photos = [part.fingerprint() for part in (*data.train, *parts)]
+    known = (earlier or {}).get("runs", {})
+    runs: dict[str, dict[str, Any]] = {}
     for seed in range(recipe.fit.seed, recipe.fit.seed + seeds):
         for captions, each in recipes.items():
-            seeded = replace(each, fit=replace(each.fit, seed=seed))
-            run = folder / f"{captions}-{seed}"
-            model = fit(seeded, data.train, data.tune, run, resume=True, **how)
+            seeded, name = replace(each, fit=replace(each.fit, seed=seed)), f"{captions}-{seed}"
+            of = provenance.digest([asdict(seeded), photos])
+            if known.get(name, {}).get("of") == of:
+                runs[name] = known[name]
+                continue
+            model = fit(seeded, data.train, data.tune, folder / name, resume=True, **how)
             assert isinstance(model, CILF)
-            ages[captions].append(np.concatenate([predict_ages(model, part, size) for part in parts]))
-            areas[captions].append(attribute_areas(towers_of_network(model, captions), crops))
+            ages = np.concatenate([predict_ages(model, part, size) for part in parts])
+            areas = attribute_areas(towers_of_network(model, captions), crops)
+            runs[name] = {"of": of, "areas": areas, "ages": [round(float(age), 2) for age in ages]}
+    by_captions = {
+        captions: [run for name, run in runs.items() if name.startswith(captions)] for captions in CAPTIONS
+    }
+    ages_of_all = {
+        captions: np.array([run["ages"] for run in each]) for captions, each in by_captions.items()
+    }
     return {
         "epochs": recipe.fit.epochs,
         "batch_size": recipe.fit.batch_size,
         "size": size,
         "seeds": seeds,
-        **compare(parts, {captions: np.stack(runs) for captions, runs in ages.items()}, data.groups),
+        **compare(parts, ages_of_all, data.groups),
         "areas": {
-            captions: {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
-            for captions, runs in areas.items()
+            captions: {
+                name: float(np.mean([run["areas"][name] for run in each])) for name in each[0]["areas"]
+            }
+            for captions, each in by_captions.items()
         },
+        "runs": runs,
     }
 
 

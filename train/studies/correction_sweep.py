@@ -25,6 +25,7 @@ from train.calibrate.error_ensemble import (
     cross_fit,
     first_errors,
     fold_of,
+    with_levels,
 )
 from train.calibrate.predictions import ViewOutputs
 from train.metrics import bootstrap_range, gain, mean_absolute_error
@@ -37,10 +38,12 @@ Ages = Float[np.ndarray, " photo"]
 
 @dataclass(frozen=True)
 class Part:
-    """Photos with all their views, in folds whose error models were fitted without them."""
+    """Photos with all their views, in folds whose error models were fitted without them, and the group of
+    near-duplicates of each."""
 
     outputs: ViewOutputs
     folds: Sequence[Fold]
+    groups: Sequence[str]
 
     @property
     def truth(self) -> Ages:
@@ -49,22 +52,31 @@ class Part:
 
 
 def sweep(
-    checkpoint: Checkpoint, known: ViewOutputs, groups: Sequence[str], test: ViewOutputs
+    checkpoint: Checkpoint,
+    known: ViewOutputs,
+    groups: Sequence[str],
+    test: ViewOutputs,
+    test_groups: Sequence[str],
 ) -> dict[str, Any]:
     """All figures, as JSON values.
 
     Args:
         checkpoint: whose rule and ensemble are measured on `test`.
-        known: held-out and validation photos; on them, by cross-fitting, ensembles like the checkpoint's.
+        known: held-out and validation photos; on them, by cross-fitting, ensembles like the checkpoint's, with its
+            levels.
         groups: of near-duplicates, one of each photo in `known`.
         test: the photos to report on.
+        test_groups: the same of each photo in `test`.
     """
     config = checkpoint.config
     predictive, everyone = config.predictive, np.arange(len(test.names))
     folds = cross_fit(config.ensemble, known, fold_of(groups), predictive, checkpoint.ensemble)
+    levels = config.ensemble.levels if config.ensemble else ()
     parts = {
-        CHOSEN_ON: Part(known, folds),
-        TEST: Part(test, [Fold(everyone, test, checkpoint.ensemble)]),
+        CHOSEN_ON: Part(
+            known, [replace(fold, errors=with_levels(fold.errors, levels)) for fold in folds], groups
+        ),
+        TEST: Part(test, [Fold(everyone, test, checkpoint.ensemble)], test_groups),
     }
     rule, _ = choose_correction(parts[CHOSEN_ON].folds, known, predictive)
     first = first_errors(parts[CHOSEN_ON].folds, predictive)
@@ -96,7 +108,7 @@ def _effect(part: Part, rule: CorrectionConfig, predictive: PredictiveConfig) ->
     return (
         {"mae": mean_absolute_error(part.truth, after)}
         | gain(part.truth, before, after)
-        | {"gain_range": bootstrap_range(fall), "mean_views": float(result.views.mean())}
+        | {"gain_range": bootstrap_range(fall, part.groups), "mean_views": float(result.views.mean())}
     )
 
 
@@ -125,10 +137,11 @@ def _smallest_error(part: Part, predictive: PredictiveConfig) -> Ages:
     return np.concatenate(ages)[order].astype(np.float64)
 
 
-def controls_of(checkpoint: Checkpoint, outputs: ViewOutputs) -> dict[str, Any]:
-    """The controls of a checkpoint's own rule on some photos, all read from their stored views."""
+def controls_of(checkpoint: Checkpoint, outputs: ViewOutputs, groups: Sequence[str]) -> dict[str, Any]:
+    """The controls of a checkpoint's own rule on some photos, all read from their stored views; `groups` as of
+    `Part`."""
     everyone = np.arange(len(outputs.names))
-    part = Part(outputs, [Fold(everyone, outputs, checkpoint.ensemble)])
+    part = Part(outputs, [Fold(everyone, outputs, checkpoint.ensemble)], groups)
     return controls(part, checkpoint.config.correction, checkpoint.config.predictive)
 
 
@@ -151,16 +164,16 @@ def controls(
     }
     if known is not None:
         ways["monotone recalibration on held and tune"] = (_monotone(part, known, predictive), 1.0)
-    widest = first.spread >= np.quantile(first.spread, 2 / 3)
+    widest, groups = first.spread >= np.quantile(first.spread, 2 / 3), np.array(part.groups)
     rows = {}
     for name, (age, views) in ways.items():
         fall = np.abs(base - truth) - np.abs(age - truth)
         rows[name] = {
             "mae": mean_absolute_error(truth, age),
             "gain": float(fall.mean()),
-            "gain_range": bootstrap_range(fall),
+            "gain_range": bootstrap_range(fall, part.groups),
             "gain_of_widest_third": float(fall[widest].mean()),
-            "gain_range_of_widest_third": bootstrap_range(fall[widest]),
+            "gain_range_of_widest_third": bootstrap_range(fall[widest], groups[widest]),
             "mean_views": views,
             "share_moved": float((np.abs(age - base) >= 0.5).mean()),
         }

@@ -1,6 +1,6 @@
 """What a frozen image tower gives for some photos, kept in memory: fitting what comes after it is then cheap."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from cilf.model.cilf import CILF
 from train.data.batches import plain_batches
 from train.data.crop_cache import Subset
 from train.data.datasets import DatasetError, Sample
+from train.files import written_whole
 from train.fit.precision import autocast
 from train.fit.provenance import weights_sha256
 
@@ -26,11 +27,13 @@ class Features:
         image: (2, N, D) global embeddings.
         grid: (2, N, C, H, W) the tower's grid before its projection, half precision.
         samples: N labels.
+        groups: of near-duplicates, one of each photo.
     """
 
     image: Float[Tensor, "view photo embed"]
     grid: Float[Tensor, "view photo channel rows columns"]
     samples: list[Sample]
+    groups: list[str]
 
     @property
     def truth(self) -> np.ndarray:
@@ -44,14 +47,17 @@ class Features:
         return self.image[view, photo], self.grid[view, photo].float()
 
 
-def extract(model: CILF, subsets: list[Subset], stored: Path, batch_size: int = 64) -> Features:
+def extract(
+    model: CILF, subsets: list[Subset], stored: Path, groups: Mapping[str, str], batch_size: int = 64
+) -> Features:
     """Run the image tower over the subsets' crops, one subset after another; or read what an earlier call stored.
 
     Raises DatasetError as `outputs`.
     """
     towers = model.towers
     image, grid = outputs(towers, towers.encode_raw, towers.config.image_size, subsets, stored, batch_size)
-    return Features(image, grid, photos(subsets))
+    samples = photos(subsets)
+    return Features(image, grid, samples, [groups.get(sample.name, sample.name) for sample in samples])
 
 
 def photos(subsets: list[Subset]) -> list[Sample]:
@@ -78,7 +84,9 @@ def outputs(
     of = [*(subset.fingerprint() for subset in subsets), weights_sha256(network.state_dict())]
     if not stored.is_file():
         network.eval()
-        torch.save((*of, *_run(encode, size, subsets, batch_size)), stored)
+        values = (*of, *_run(encode, size, subsets, batch_size))
+        with written_whole(stored) as partial:
+            torch.save(values, partial)
     *stored_of, first, second = torch.load(stored, weights_only=True)
     if stored_of != of:
         raise DatasetError(

@@ -24,6 +24,7 @@ from train.data.protocols import write as write_split
 from train.data.run_data import RunData
 from train.evaluate.point_report import by_label, point_report
 from train.evaluate.report import predict
+from train.files import written_whole
 from train.fit import provenance
 from train.fit.loop import fit
 from train.fit.recipe import AnyRecipe
@@ -132,13 +133,14 @@ def _run(
     run = folder / split.name
     stored = run / "predictions.json"
     if not stored.is_file():
-        data = RunData(folder / "crops", split.parts, recipe.shares)
+        data = RunData(folder / "crops", split.parts, recipe.shares, groups=split.units)
         fit(recipe, data.train, data.tune, run, resume=True, start=start)
         save_run(recipe, data, run, run / "checkpoint", run / "views")
         estimator = AgeEstimator(load(run / "checkpoint"), finder)
         tested = [sample for sample in samples if split.parts.get(sample.name) == "test"]
         rows = predict(estimator, tested).to_dict(orient="records")
-        stored.write_text(json.dumps(rows, default=float), encoding="utf-8")
+        with written_whole(stored) as partial:
+            partial.write_text(json.dumps(rows, default=float), encoding="utf-8")
     return pd.DataFrame(json.loads(stored.read_text(encoding="utf-8")))
 
 

@@ -21,7 +21,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from cilf.demo import texts
+from cilf.demo import limits, texts
 from cilf.demo.live.streams import Streams
 from cilf.demo.panel import panel
 from cilf.demo.server.model_host import Estimator, ModelHost
@@ -69,6 +69,11 @@ class LiveTab:
             if page in self._in_line:
                 # Our script waits for its answer, unless it was stopped and started again.
                 return {"busy": True}
+            try:  # so that only those wait in line who have a place
+                self._streams.tracker(page, isinstance(frame, dict) and bool(frame.get("first")))
+            except CilfError as error:
+                await asyncio.sleep(limits.REFUSAL_S)
+                return {"problem": texts.sentence(error)}
             self._in_line.add(page)
             try:
                 return await asyncio.get_running_loop().run_in_executor(
@@ -122,9 +127,9 @@ class LiveTab:
         at = frame.get("at") if isinstance(frame, dict) else None
         if not isinstance(at, int | float) or not abs(at) < LATEST:
             raise UsageError("the frame has no time in seconds; press Start again")
-        picture = _opened(str(frame.get("picture")))
         self._follow_exchanges(estimator)
-        tracker = self._streams.tracker(page, bool(frame.get("first")))
+        tracker = self._streams.tracker(page, bool(frame.get("first")))  # who has no place costs no decoding
+        picture = _opened(str(frame.get("picture")))
         # The further views of a face are its next frames, whose evidence the tracker keeps.
         faces = estimator.predict(picture, tiles=False, max_faces=MAX_FACES, max_views=1)
         height, width = picture.shape[:2]

@@ -20,6 +20,7 @@ from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.demo.server.priority import VISITORS_FIRST
 from cilf.demo.server.sessions import Ticket, Visit, Visits
 from cilf.demo.uploads.images import Upload, preview, shown
+from cilf.demo.uploads.pixel_budget import IN_WORK
 from cilf.errors import CilfError, PhotoError
 from cilf.face import annotation
 from cilf.prediction import FacePrediction, NoFace
@@ -268,7 +269,7 @@ class PhotoTab:
         if visit is None:
             yield self._forgotten(page)
         else:
-            yield from self._answer(lambda: nullcontext(visit.photo), prompts, page, no_face="whole")
+            yield from self._answer(lambda: _in_work(visit.photo), prompts, page, no_face="whole")
 
     def on_pick(self, choice: int, prompts: str, request: gr.Request) -> Updates:
         """A face was chosen in the picker."""
@@ -355,7 +356,8 @@ class PhotoTab:
     def _choose(self, page: str, visit: Visit, chosen: int, prompts: str) -> Updates:
         """Show another face, unless a newer choice or photo came meanwhile: a late answer would set the page back."""
         choice = self._choices[visit] = object()
-        updates = self._guarded(lambda: self._show(visit, chosen, prompts))
+        with _in_work(visit.photo):
+            updates = self._guarded(lambda: self._show(visit, chosen, prompts))
         late = self._choices.get(visit) is not choice or self._visits.get(page) is not visit
         return self._unchanged() if late else updates
 
@@ -445,6 +447,13 @@ def _balances(estimator: Estimator, scores: Sequence[PromptScore]) -> list[tuple
         for pair in pairs
         if similarities.keys() >= {pair.first_prompt, pair.second_prompt}
     ]
+
+
+@contextmanager
+def _in_work(photo: np.ndarray) -> Iterator[np.ndarray]:
+    """A photo in view whose pixels count among those in work: copies of it are made."""
+    with IN_WORK.hold(photo.size // 3):
+        yield photo
 
 
 def _page(request: gr.Request) -> str:

@@ -6,6 +6,7 @@ thumbnails live in the browser alone.
 
 import errno
 import io
+import re
 import secrets
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from gradio.utils import get_upload_folder
 
 from cilf.demo import texts
 from cilf.demo.limits import (
+    ARCHIVE_IDLE_S,
     MAX_ALL_PHOTOS,
     MAX_ARCHIVES,
     MAX_SET_PHOTOS,
@@ -39,7 +41,8 @@ from cilf.video.people import VIDEO_COLUMNS, People
 
 TABLE_KINDS = ("csv", "json", "parquet")
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Where a cell may begin, also for a program that separates cells by semicolons, and what begins a formula there.
+_FORMULA = re.compile(r"(^|[;\t|])(?=[=+\-@\t\r])")
 
 Key = tuple[int, int]
 """Where a photo stands in its set: the place of the file, and in a zip file the place of the member."""
@@ -103,12 +106,33 @@ class PhotoSet:
         self._archive: tuple[io.BufferedIOBase, Iterator[tuple[Key, Upload]]] | None = None
         self.video: OpenVideo | None = None
         self._drawn = 0.0
+        self._calls = 0
+        self._last_call = time.monotonic()
         self.receives_archive = False
+        self.opens_video = False
+        self.forgotten = False
 
     @property
     def has_archive(self) -> bool:
-        """Whether a zip file or a video is open, or on its way."""
-        return self.receives_archive or self._archive is not None or self.video is not None
+        """Whether a zip file or a video is open."""
+        return self._archive is not None or self.video is not None
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """A call of its page."""
+        with self._lock:
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls -= 1
+                self._last_call = time.monotonic()
+
+    def is_idle(self, seconds: float) -> bool:
+        """Whether its page has asked for nothing for so long."""
+        with self._lock:
+            return not self._calls and time.monotonic() - self._last_call > seconds
 
     def add(self, key: Key, rows: tuple[Row, ...]) -> None:
         """Remember the rows of a photo."""
@@ -143,6 +167,11 @@ class PhotoSet:
         video, self.video = self.video, None
         if video is not None:
             video.close()
+
+    def discard(self) -> None:
+        """Empty it for good: what is still on its way to it is no longer taken."""
+        self.forgotten = True
+        self.clear()
 
     def clear(self) -> None:
         """Begin with an empty set."""
@@ -196,7 +225,7 @@ def _without_formulas(row: Row) -> Row:
     Which cells they do: OWASP, CSV Injection.
     """
     return {
-        column: f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+        column: _FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
         for column, value in row.items()
     }
 
@@ -205,12 +234,14 @@ class PhotoSets(SessionStore[PhotoSet]):
     """The sets of all pages, each found by a token that its page alone knows.
 
     A set is forgotten when its page is left; the set longest unused first, when all together pass `max_photos` after
-    `seconds` without use; and the oldest one, an empty one first, when there are `MAX_SETS`.
+    `seconds` without use; and the oldest one, an empty one first, when there are `MAX_SETS`. A zip file or video whose
+    page asks for no more of it is closed after `idle` seconds.
 
     Args:
         host: gives the estimator, once it is loaded.
         seconds: how long a set is safe from being forgotten for others' sake.
         max_photos: photos whose rows are remembered, of all pages together; a row takes about a kilobyte.
+        idle: see above.
         clock: gives the time in seconds.
     """
 
@@ -219,12 +250,15 @@ class PhotoSets(SessionStore[PhotoSet]):
         host: ModelHost,
         seconds: float = 900.0,
         max_photos: int = MAX_ALL_PHOTOS,
+        idle: float = ARCHIVE_IDLE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(seconds, clock)
         self.host = host
         self._max_photos = max_photos
+        self._idle = idle
         self._token_of: dict[str, str] = {}
+        self._receiving = 0  # zip files and videos on their way, also to sets that were forgotten meanwhile
 
     def open(self, page: str) -> str:
         """Make a set for a page (its session), and give its token."""
@@ -249,7 +283,7 @@ class PhotoSets(SessionStore[PhotoSet]):
             self._keep(token, photo_set)
             forgotten = self._make_room()
         for each in forgotten:
-            each.clear()
+            each.discard()
         return photo_set
 
     def forget(self, page: str) -> None:
@@ -259,7 +293,24 @@ class PhotoSets(SessionStore[PhotoSet]):
             photo_set = self._state(token)
             super().forget(token)
         if photo_set is not None:
-            photo_set.clear()
+            photo_set.discard()
+
+    def forget_old(self) -> None:
+        """Close the zip files and videos that nobody asks for any more; called now and then."""
+        with self._lock:
+            sets = [photo_set for _, photo_set in self._states.values()]
+        for photo_set in sets:
+            if photo_set.has_archive and photo_set.is_idle(self._idle):
+                photo_set.close_archive()
+
+    @property
+    def archives_full(self) -> bool:
+        """Whether as many zip files and videos as may be are open or on their way."""
+        with self._lock:
+            return self._archives() >= MAX_ARCHIVES
+
+    def _archives(self) -> int:
+        return self._receiving + sum(each.has_archive for _, each in self._states.values())
 
     def check_room(self, photo_set: PhotoSet) -> None:
         """Make sure that a set may have one more photo.
@@ -282,9 +333,14 @@ class PhotoSets(SessionStore[PhotoSet]):
         """
         self.check_room(photo_set)
         with self._lock:
-            if sum(each.video is not None for _, each in self._states.values()) >= MAX_VIDEOS:
+            others = [each for _, each in self._states.values()]
+            if sum(each.opens_video or each.video is not None for each in others) >= MAX_VIDEOS:
                 raise UsageError(texts.BUSY)
-        photo_set.video = OpenVideo(file, place, name, self.host.get())
+            photo_set.opens_video = True
+        try:
+            photo_set.video = OpenVideo(file, place, name, self.host.get())
+        finally:
+            photo_set.opens_video = False
         return 1
 
     @contextmanager
@@ -298,13 +354,18 @@ class PhotoSets(SessionStore[PhotoSet]):
         with self._lock:
             if photo_set.receives_archive:
                 raise UsageError(texts.SET_ARCHIVE)
-            if sum(each.has_archive for _, each in self._states.values()) >= MAX_ARCHIVES:
+            if self._archives() >= MAX_ARCHIVES:
                 raise UsageError(texts.BUSY)
             photo_set.receives_archive = True
+            self._receiving += 1
         try:
             yield
         finally:
-            photo_set.receives_archive = False
+            with self._lock:
+                photo_set.receives_archive = False
+                self._receiving -= 1
+            if photo_set.forgotten:
+                photo_set.close_archive()
 
     def _photos(self) -> int:
         return sum(len(photo_set) for _, photo_set in self._states.values())

@@ -13,6 +13,7 @@ import logging
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from html import escape
@@ -20,6 +21,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary, WeakSet
 
 import gradio as gr
 from starlette.concurrency import run_in_threadpool
@@ -101,7 +103,7 @@ class Room:
     """
 
     def __init__(self, size: int) -> None:
-        self._left = size
+        self._size = self._left = size
         self._line = asyncio.Lock()
         self._freed = asyncio.Event()
 
@@ -113,6 +115,7 @@ class Room:
     @asynccontextmanager
     async def hold(self, size: int) -> AsyncIterator[None]:
         """Hold so many bytes, no more than there are in all."""
+        size = min(size, self._size)
         async with self._line:
             while self._left < size:
                 self._freed.clear()
@@ -145,6 +148,10 @@ class SetRoutes:
         self._places = asyncio.Semaphore(PLACES)
         self._workers = SharedWorkers()
         self._room = Room(ROOM)
+        self._next_turns: WeakKeyDictionary[PhotoSet, asyncio.Lock] = WeakKeyDictionary()
+        self._next_waits: WeakSet[PhotoSet] = WeakSet()
+        # Waiting for a video's frames takes none of the threads that answer everybody.
+        self._decoding = ThreadPoolExecutor(limits.MAX_VIDEOS, thread_name_prefix="video")
 
     def routes(self) -> list[Route]:
         """For the server's table of addresses."""
@@ -195,7 +202,9 @@ class SetRoutes:
             # Without a name on the disk: it is gone when it is closed, and even when the program is killed.
             file = tempfile.TemporaryFile()  # noqa: SIM115 - the set closes it
             try:
-                async for chunk in request.stream():
+                async for chunk in _chunks(request, lambda: self._sets.archives_full):
+                    if photo_set.forgotten:
+                        raise UsageError(texts.SET_FORGOTTEN)
                     if file.tell() + len(chunk) > limit:
                         problem = too_large(name, limit)
                     if not problem:
@@ -204,6 +213,8 @@ class SetRoutes:
                     return {"count": await run_in_threadpool(open_file, file, place, name)}
             except PhotoError as error:
                 problem = str(error)
+            except TimeoutError:
+                problem = texts.SET_STALLED.format(name)
             except BaseException:
                 file.close()
                 raise
@@ -212,8 +223,24 @@ class SetRoutes:
             return {"count": 0, **await run_in_threadpool(self._answer, photo_set, [result])}
 
     async def _next(self, photo_set: PhotoSet, request: Request) -> dict[str, Any]:
-        if photo_set.video is not None:
-            return await self._next_frames(photo_set, photo_set.video)
+        # A page asks again when it is answered, or when it has lost the answer: one call is answered, one may wait.
+        if photo_set in self._next_waits:
+            raise UsageError(texts.BUSY)
+        turn = self._next_turns.setdefault(photo_set, asyncio.Lock())
+        if turn.locked():
+            self._next_waits.add(photo_set)
+        try:
+            await turn.acquire()
+        finally:
+            self._next_waits.discard(photo_set)
+        try:
+            if photo_set.video is not None:
+                return await self._next_frames(photo_set, photo_set.video)
+            return await self._next_photos(photo_set)
+        finally:
+            turn.release()
+
+    async def _next_photos(self, photo_set: PhotoSet) -> dict[str, Any]:
         end = time.monotonic() + STEP_S
 
         async def several() -> list[PhotoResult | None]:
@@ -233,7 +260,8 @@ class SetRoutes:
     async def _next_frames(self, photo_set: PhotoSet, video: OpenVideo) -> dict[str, Any]:
         """Frame after frame until the time is up, or the video is through and has its rows."""
         end = time.monotonic() + STEP_S
-        while isinstance(frame := await run_in_threadpool(video.next_frame), Frame):
+        loop = asyncio.get_running_loop()
+        while isinstance(frame := await loop.run_in_executor(self._decoding, video.next_frame), Frame):
             async with self._turn:
                 await run_in_threadpool(video.add, frame)
             if time.monotonic() >= end:
@@ -343,7 +371,9 @@ class SetRoutes:
             if photo_set is None:
                 return JSONResponse({"problem": texts.SET_FORGOTTEN}, 404)
             try:
-                return JSONResponse(await action(photo_set, request), headers={"Cache-Control": "no-store"})
+                with photo_set.in_use():
+                    answer = await action(photo_set, request)
+                return JSONResponse(answer, headers={"Cache-Control": "no-store"})
             except CilfError as error:
                 await asyncio.sleep(limits.REFUSAL_S)
                 return JSONResponse({"problem": texts.sentence(error)}, 400)
@@ -376,21 +406,33 @@ async def _body(request: Request, limit: int, room: Room) -> bytes | None:
         TimeoutError: nothing more of it came for a while, or too little while others wait for `room`.
     """
     data, fits = bytearray(), True
-    chunks = request.stream()
+    async for chunk in _chunks(request, lambda: limit > 0 and room.has_waiters):
+        fits = fits and len(data) + len(chunk) <= limit
+        if fits:
+            data += chunk
+        else:
+            data.clear()
+    return bytes(data) if fits else None
+
+
+async def _chunks(request: Request, others_wait: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """The body of a request as it comes.
+
+    Raises:
+        TimeoutError: nothing more of it came for a while, or too little while others wait.
+    """
+    chunks, size = request.stream(), 0
     hurry = time.monotonic() + STALL_S
     while True:
         try:
             async with asyncio.timeout(STALL_S):
                 chunk = await anext(chunks)
         except StopAsyncIteration:
-            return bytes(data) if fits else None
-        fits = fits and len(data) + len(chunk) <= limit
-        if fits:
-            data += chunk
-        else:
-            data.clear()
-        if limit and room.has_waiters and len(data) < PACE * (time.monotonic() - hurry):
+            return
+        size += len(chunk)
+        if others_wait() and size < PACE * (time.monotonic() - hurry):
             raise TimeoutError
+        yield chunk
 
 
 def _label(request: Request, limit: int) -> tuple[str, int, str]:

@@ -23,6 +23,9 @@ _UPLOAD = re.compile(r"/upload/?$")
 # The folder of uploads is measured again after so many bytes.
 _MEASURED_EVERY = 64 * MEGABYTE
 
+# A body of so many bytes is small.
+_SMALL = 1 << 16
+
 # So many large bodies at once come as fast as they may: those of one browser that sends a set.
 _UNHURRIED = 2
 
@@ -33,8 +36,8 @@ class BodyLimit:
     """ASGI middleware, given to Gradio through `app_kwargs`.
 
     - A body over its route's limit is refused before it is read, or as soon as it passes the limit (413).
-    - Bodies that bring no file come into memory: those of more than a megabyte have a time limit (408), and a limit
-      together (503).
+    - Bodies that bring no file come into memory: they have a time limit (408), and a limit together (503), which small
+      ones, such as a visitor's clicks, may pass by as much again.
     - Where several bodies of more than a megabyte come at once, they share a rate: reading takes the event loop's time,
       which small requests wait for.
     - When the folder of uploads passes its quota, the files that have lain there longest make room: a visitor's is read
@@ -74,7 +77,7 @@ class BodyLimit:
             if whole:
                 return await receive()
             try:
-                async with asyncio.timeout(end - time.monotonic() if to_memory and size > MEGABYTE else None):
+                async with asyncio.timeout(end - time.monotonic() if to_memory else None):
                     message = await receive()
             except TimeoutError:
                 refusal = 408
@@ -87,7 +90,7 @@ class BodyLimit:
                 await self._keep_quota(count)
             if to_memory:
                 self._in_memory += count
-                if size > MEGABYTE and self._in_memory > limits.MAX_REQUESTS:
+                if self._in_memory > (1 if size > _SMALL else 2) * limits.MAX_REQUESTS:
                     refusal = 503
             if size > most:
                 refusal = 413

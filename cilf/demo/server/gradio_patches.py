@@ -1,5 +1,5 @@
-"""What Gradio does otherwise than the page promises, has no setting for, and no middleware can do in its place: four
-changes in its own modules.
+"""What Gradio does otherwise than the page promises, has no setting for, and no middleware can do in its place: changes
+in its own modules.
 
 Each has a test that goes through Gradio's own routes, and fails once its inside is another one.
 """
@@ -8,23 +8,30 @@ import asyncio
 import secrets
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import gradio as gr
+from annotated_types import MaxLen
 from fastapi import HTTPException, status
-from gradio import processing_utils, route_utils, state_holder
+from gradio import data_classes, processing_utils, route_utils, routes, state_holder
 from gradio.queueing import Event
+from pydantic import create_model
 from starlette.datastructures import FormData
 
 from cilf.demo import limits, texts
 from cilf.demo.server import line
+from cilf.demo.server.guard import MAX_SESSION
 from cilf.demo.uploads import api_inputs
+
+# Uploads whose progress is kept for the page that asks for it; a program never asks.
+MAX_PROGRESS = 1000
 
 _move_files_to_cache = processing_utils.async_move_files_to_cache
 
 
 class _Uploads(route_utils.GradioMultiPartParser):
     """Reads uploads, each into a folder of its own, and removes what has come when the visitor goes away in its middle.
+    One request brings no more files than a program may ask about at once.
 
     Gradio names the folder after the content alone (gradio-app/gradio#3597): of two visitors with the same photo the
     first one's answer would remove the second one's file. Of a broken upload it closes the file and leaves it (no issue
@@ -32,6 +39,7 @@ class _Uploads(route_utils.GradioMultiPartParser):
     """
 
     async def parse(self) -> FormData:
+        self.max_files = limits.MAX_FILES
         try:
             form = await super().parse()
         except BaseException:
@@ -43,6 +51,41 @@ class _Uploads(route_utils.GradioMultiPartParser):
             if isinstance(value, route_utils.GradioUploadFile):
                 value.sha.update(secrets.token_bytes(16))
         return form
+
+
+class _Progress(route_utils.FileUploadProgress):
+    """How far uploads are, of no more than `MAX_PROGRESS`: Gradio keeps for ever what nobody asks about, and the
+    name of each upload that somebody has asked about in vain."""
+
+    def track(self, upload_id: str) -> None:
+        while len(self._statuses) >= MAX_PROGRESS:
+            self.stop_tracking(next(iter(self._statuses)))
+        super().track(upload_id)
+
+    async def is_tracked(self, upload_id: str) -> bool:
+        try:
+            return await super().is_tracked(upload_id)
+        finally:
+            if upload_id not in self._statuses:
+                self._signals.pop(upload_id, None)
+
+    def stop_tracking(self, upload_id: str) -> None:
+        super().stop_tracking(upload_id)
+        self._signals.pop(upload_id, None)
+
+
+def _with_short_session(name: str) -> type[data_classes.BaseModel]:
+    """One of Gradio's bodies of requests that refuses a long name of a session: it is kept, also by our own stores."""
+    body = getattr(data_classes, name)
+    field = body.model_fields["session_hash"]
+    session = Annotated[str, MaxLen(MAX_SESSION)]
+    if field.is_required():
+        return create_model(name, __base__=body, session_hash=(session, ...))
+    return create_model(name, __base__=body, session_hash=(session | None, None))
+
+
+# Gradio's bodies of requests that name a session.
+BODIES = ("PredictBody", "SimplePredictBody", "ComponentServerJSONBody", "CancelBody")
 
 
 class _Light(state_holder.SessionState):
@@ -97,6 +140,8 @@ PATCHES: tuple[tuple[ModuleType, str, object], ...] = (
     (route_utils, "GradioMultiPartParser", _Uploads),
     (processing_utils, "async_move_files_to_cache", leave_inputs),
     (state_holder, "SessionState", _Light),
+    (routes, "file_upload_statuses", _Progress()),
+    *((routes, name, _with_short_session(name)) for name in BODIES),
 )
 
 

@@ -1,6 +1,8 @@
 """Answers in Gradio's place: to addresses that the page does not offer, and where an error of Gradio's would write a
 visitor's words into the log, or a bare 500 to the visitor."""
 
+from urllib.parse import parse_qs
+
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -8,6 +10,9 @@ from cilf.demo import texts
 from cilf.demo.uploads import folder
 
 FILE, PROXY = "/file=", "/proxy="
+
+# Letters of the name that a page, or a program's client, gives its session or an upload: Gradio's take at most 36.
+MAX_SESSION = 64
 
 
 class Guard:
@@ -17,6 +22,9 @@ class Guard:
     - No files but uploads: Gradio also accepts files for a component's own functions, of which this page has none that
       wants them, and recordings of the screen. It puts them into the system's temporary folder, and leaves there what
       a broken connection, and any recording, brought (404).
+    - No links to a page's contents: Gradio would write them, the photo among them, into a file (404).
+    - No names of sessions and uploads longer than Gradio's own, which it keeps (400); those in a request's body
+      `gradio_patches` bounds.
     - A file that is read and removed while the browser asks for it is not found (404); the error that Gradio raises
       would put the visitor's name for it into the log.
     - A full disk is said in a sentence (507).
@@ -59,6 +67,13 @@ def _refusal(scope: Scope) -> int | None:
     relayed = path.partition(FILE)[2] or path.partition(PROXY)[2]
     if relayed.lower().startswith(("http:", "https:")):
         return 403
+    if "/deep_link" in path:
+        return 404
+    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    if any(
+        len(value) > MAX_SESSION for name in ("session_hash", "upload_id") for value in query.get(name, ())
+    ):
+        return 400
     kind = dict(scope["headers"]).get(b"content-type", b"")
     sends_files = "/component_server" in path and kind.lower().startswith(b"multipart/")
     return 404 if sends_files or "/process_recording" in path else None

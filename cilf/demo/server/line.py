@@ -70,5 +70,7 @@ def _waiting(queue: Queue) -> Iterator[Event]:
 
 def _client(event: Event) -> str:
     # The own proxy's entry is the last one; those before it are what the client says.
-    addresses = event.request.headers.get(limits.CLIENT_HEADER, "") if limits.CLIENT_HEADER else ""
+    # Some proxies add a line of their own below the client's.
+    lines = event.request.headers.getlist(limits.CLIENT_HEADER) if limits.CLIENT_HEADER else []
+    addresses = ",".join(lines)
     return addresses.rpartition(",")[2].strip() or event.session_hash

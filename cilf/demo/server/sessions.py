@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from cilf.demo.limits import MAX_SETS
 from cilf.demo.server.model_host import Estimator
 from cilf.demo.uploads.images import Upload
 from cilf.prediction import FacePrediction
@@ -103,26 +104,36 @@ class Visits(SessionStore[Visit | Ticket]):
     photo longest unused first, when all together pass `max_bytes`; those in view make room before those that wait, and
     of these the latest first: the others are nearer to their turn.
 
+    There are at most `max_pages`: the one that was longest unused is forgotten.
+
     A prediction takes a while, in which the visitor may choose another photo, empty the page or leave it. So it takes a
     ticket before, and its result counts only if nothing else happened on the page since.
 
     Args:
         seconds: how long a photo may lie unused.
         max_bytes: memory that all photos may take together; the newest is kept in any case.
+        max_pages: so many pages are remembered.
         clock: gives the time in seconds.
     """
 
     def __init__(
-        self, seconds: float = 900.0, max_bytes: int = 1 << 30, clock: Callable[[], float] = time.monotonic
+        self,
+        seconds: float = 900.0,
+        max_bytes: int = 1 << 30,
+        max_pages: int = MAX_SETS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(seconds, clock)
         self._max_bytes = max_bytes
+        self._max_pages = max_pages
 
     def begin(self, page: str) -> Ticket:
         """Drop what `page` (its session) shows, and give the ticket for what it will show next."""
         ticket = Ticket()
         with self._lock:
             self._keep(page, ticket)
+            while len(self._states) > self._max_pages:
+                self._drop(next(iter(self._states)))
         return ticket
 
     def arrive(self, page: str, ticket: Ticket, upload: Upload) -> bool:
@@ -192,25 +203,32 @@ class Visits(SessionStore[Visit | Ticket]):
     def forget_old(self) -> None:
         """Drop what has lain unused for too long; called now and then, since nobody else may come for a long time."""
         with self._lock:
-            for page, state in self._unused():
-                self._release(page, state)
+            for page, _ in self._unused():
+                self._drop(page)
 
-    def _release(self, page: str, state: Visit | Ticket) -> None:
-        """Give up a photo's memory; a ticket stays good."""
+    def _drop(self, page: str) -> None:
+        _, state = self._states.pop(page)
+        if isinstance(state, Ticket):
+            state.upload = None  # whoever holds the ticket still
+
+    def _release(self, page: str, state: Visit | Ticket) -> int:
+        """Give up a photo's memory, and tell how many bytes that were; a ticket stays good."""
+        size = state.size
         if isinstance(state, Ticket):
             state.upload = None
         else:
             del self._states[page]
-
-    def _bytes(self) -> int:
-        return sum(state.size for _, state in self._states.values())
+        return size
 
     def _make_room(self, newest: str) -> None:
         self.forget_old()
+        taken = sum(state.size for _, state in self._states.values())
+        if taken <= self._max_bytes:
+            return
         states = [(page, state) for page, (_, state) in self._states.items() if page != newest]
         in_view = [each for each in states if isinstance(each[1], Visit)]
         waiting = [each for each in reversed(states) if isinstance(each[1], Ticket)]
         for page, state in in_view + waiting:
-            if self._bytes() <= self._max_bytes:
+            if taken <= self._max_bytes:
                 return
-            self._release(page, state)
+            taken -= self._release(page, state)

@@ -6,9 +6,9 @@ of one whose visitor went away in the middle of it stays until somebody else rem
 
 import atexit
 import errno
+import logging
 import os
 import shutil
-import stat
 import tempfile
 import threading
 import time
@@ -21,6 +21,8 @@ try:
     import fcntl
 except ImportError:  # Windows, where nothing is removed for others
     fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
 
 # What a file takes besides its content, roughly: its folder, its place in lists.
 FILE_COST = 1 << 16
@@ -87,9 +89,11 @@ def keep_swept(every: float, age: float, *memories: Callable[[], object]) -> Non
     def sweeping() -> None:
         while True:
             time.sleep(every)
-            sweeper.sweep()
-            for forget_old in memories:
-                forget_old()
+            for work in (sweeper.sweep, *memories):
+                try:
+                    work()
+                except Exception:  # the others, and the next time, go on
+                    log.exception("something old could not be forgotten")
 
     threading.Thread(target=sweeping, name="sweep-uploads", daemon=True).start()
 
@@ -120,9 +124,10 @@ class Sweeper:
         offset = now - self._steady()
         if abs(offset - self._offset) > _CLOCK_SET:
             self._offset = offset
-            for path in self._folder.rglob("*"):
-                with suppress(OSError, NotImplementedError):  # removed meanwhile; a link, on Windows
-                    os.utime(path, (now, now), follow_symlinks=False)
+            for parent, folders, files in os.walk(self._folder):
+                for name in folders + files:
+                    with suppress(OSError, NotImplementedError):  # removed meanwhile; a link, on Windows
+                        os.utime(Path(parent, name), (now, now), follow_symlinks=False)
         sweep(self._folder, self._age, now)
 
 
@@ -143,21 +148,23 @@ def sweep(folder: Path, age: float, now: float | None = None) -> None:
 
 
 def make_room(folder: Path, quota: int) -> None:
-    """Remove the files that nobody has written to for longest, until the others take at most `quota` bytes.
+    """Remove the files that nobody has written to for longest, each with the folder that is empty then, until the
+    others take at most `quota` bytes.
 
     A file counts `FILE_COST` bytes besides its own.
     """
     files = []
-    for path in folder.rglob("*"):
-        try:
-            status = path.lstat()
-        except OSError:
-            continue  # read and removed meanwhile
-        if not stat.S_ISDIR(status.st_mode):
-            files.append((status.st_mtime, status.st_size + FILE_COST, path))
+    for parent, _, names in os.walk(folder):  # which passes by what is read and removed meanwhile
+        for path in (Path(parent, name) for name in names):
+            with suppress(OSError):
+                status = path.lstat()
+                files.append((status.st_mtime, status.st_size + FILE_COST, path))
     taken = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
         if taken <= quota:
             return
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
+            if path.parent != folder:
+                path.parent.rmdir()
         taken -= size

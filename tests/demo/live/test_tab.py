@@ -104,6 +104,15 @@ def test_who_lost_the_place_is_told_on_the_page() -> None:
     assert "faces" in page.send(frame(0.1), "two")
 
 
+def test_who_has_no_place_costs_no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cilf.demo.limits.REFUSAL_S", 0.0)
+    page = served([make_face()], Streams(most=1))
+    page.send(frame(0.0, first=True), "one")
+    monkeypatch.setattr("cilf.demo.live.tab._opened", lambda address: pytest.fail("it was decoded"))
+    for number in range(3):
+        assert "visitors are live" in page.send(frame(0.0, first=True), f"other {number}")["problem"]
+
+
 def test_another_model_begins_anew() -> None:
     """Its embeddings have another length, and its ages are another's opinion."""
     box = (80.0, 60.0, 160.0, 120.0)

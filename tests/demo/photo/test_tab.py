@@ -4,6 +4,7 @@ import base64
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cilf.demo.photo.prompt_presets import PAIRS, PRESETS
 from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visits
+from cilf.demo.uploads.pixel_budget import PixelBudget
 from cilf.errors import WeightsError
 from cilf.prediction import FacePrediction
 from tests.demo.conftest import blocks, file_payload, request, send, wait_for
@@ -74,6 +76,24 @@ def test_a_click_and_the_picker_choose_the_face(tab: PhotoTab, file: Path) -> No
     assert "Face 1 of 2" in tab.on_pick(0, "a child", request())[tab.age]
     beside = gr.SelectData(None, {"index": [5, 5], "value": None})
     assert tab.age not in tab.on_click("a child", request(), beside)
+
+
+def test_another_face_waits_for_room_in_memory(
+    tab: PhotoTab, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last(send(tab, file, "a child", request()))
+    held: list[int] = []
+
+    class Counted(PixelBudget):
+        @contextmanager
+        def hold(self, pixels: int) -> Iterator[None]:
+            held.append(pixels)
+            yield
+
+    monkeypatch.setattr("cilf.demo.photo.tab.IN_WORK", Counted(1))
+    tab.on_pick(1, "a child", request())
+    last(tab.on_whole("a child", request()))
+    assert held == [400 * 300] * 2
 
 
 def test_a_click_and_the_picker_say_that_a_photo_is_forgotten(
@@ -396,7 +416,7 @@ def test_a_photo_that_the_full_line_refuses_leaves_nothing_behind(
     assert answer[tab.photo] is None
     assert not answer[tab.results].visible
     assert not visits.has_begun("page")
-    assert visits._bytes() == 0
+    assert len(visits) == 0
     assert texts.FORGOTTEN in tab.on_pick(0, "a child", request())[tab.message]  # no longer silent
 
 

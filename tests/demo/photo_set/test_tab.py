@@ -32,7 +32,7 @@ from cilf.demo.photo_set.shared_workers import SharedWorkers
 from cilf.demo.photo_set.tab import Room, SetRoutes
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.uploads.images import Upload
-from cilf.errors import DetectorError, WeightsError
+from cilf.errors import DetectorError, UsageError, WeightsError
 from cilf.photo_set.results import COLUMNS
 from cilf.photo_set.workers import WorkerProcess
 from cilf.prediction import FacePrediction
@@ -261,6 +261,11 @@ class TestSet:
         assert float(line["age"]) == 30.5, "numbers stay numbers"
         assert visitor.table()["path"].tolist() == [name], "Parquet and JSON hold values alone"
 
+    def test_nor_where_semicolons_separate_cells(self, visitor: Visitor) -> None:
+        visitor.photo("a;=HYPERLINK(1);b;-c|@d.png", png(1), 0)
+        content = visitor.client.get(f"/photo-set/{visitor.token}/table.csv").text
+        assert content.splitlines()[1].startswith("a;'=HYPERLINK(1);b;'-c|'@d.png,")
+
     def test_a_full_disk_is_a_sentence_and_what_is_done_stays(self, visitor: Visitor) -> None:
         visitor.photo("a.png", png(1), 0)
         with full_disk(after=1 << 20):
@@ -375,6 +380,77 @@ class TestVisitors:
         photo_sets.forget("page")
         assert file.closed
         assert visitor.call("next")["code"] == 404
+
+    def test_a_zip_file_that_nobody_asks_for_is_closed(self) -> None:
+        photo_sets = PhotoSets(hosting(StandIn()), idle=0.0)
+        visitor = Visitor(photo_sets)
+        photo_set = photo_sets.get(visitor.token)
+        assert photo_set is not None
+        file = packed({"a.png": png(1)})
+        photo_set.open_archive(file, 0, "a.zip")
+        with photo_set.in_use():
+            photo_sets.forget_old()
+            assert not file.closed
+        time.sleep(0.01)
+        photo_sets.forget_old()
+        assert file.closed
+        assert visitor.call("next")["more"] is False
+
+    def test_a_zip_file_on_its_way_keeps_its_place_though_its_page_is_left(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sets, "MAX_ARCHIVES", 1)
+        photo_sets = PhotoSets(hosting(StandIn()))
+        photo_set = photo_sets.get(photo_sets.open("page"))
+        assert photo_set is not None
+        file = packed({"a.png": png(1)})
+        with photo_sets.receiving_archive(photo_set):
+            other = photo_sets.get(photo_sets.open("page"))  # the same page, opened again
+            assert other is not None
+            with pytest.raises(UsageError, match="Many people"), photo_sets.receiving_archive(other):
+                pass
+            assert photo_set.forgotten
+            photo_set.open_archive(file, 0, "a.zip")
+        assert file.closed
+        with photo_sets.receiving_archive(other):
+            pass
+
+    def test_one_call_for_the_next_photos_is_answered_and_one_may_wait(self) -> None:
+        gate = threading.Event()
+
+        class Held(StandIn):
+            def predict(self, photo: np.ndarray, **_: Any) -> list[FacePrediction]:
+                gate.wait(60)
+                return [face(left=0.0)]
+
+        photo_sets = PhotoSets(hosting(Held()))
+        token = photo_sets.open("page")
+        photo_set = photo_sets.get(token)
+        assert photo_set is not None
+        photo_set.open_archive(packed({f"{n}.png": png(1) for n in range(2)}), 0, "a.zip")
+        codes: list[int] = []
+        with TestClient(Starlette(routes=SetRoutes(photo_sets).routes())) as client:
+
+            def ask() -> None:
+                codes.append(client.post(f"/photo-set/{token}/next").status_code)
+
+            threads = [threading.Thread(target=ask) for _ in range(5)]
+            for thread in threads:
+                thread.start()
+            assert wait_until(lambda: len(codes) == 3)
+            assert codes == [400] * 3
+            gate.set()
+            for thread in threads:
+                thread.join()
+        assert sorted(codes) == [200, 200, 400, 400, 400]
+        assert len(photo_set) == 2
+
+    def test_a_photo_larger_than_all_room_does_not_wait_for_ever(self) -> None:
+        async def held() -> str:
+            async with asyncio.timeout(10), Room(5).hold(7):
+                return "held"
+
+        assert asyncio.run(held()) == "held"
 
     def test_sets_left_lying_make_room(self) -> None:
         now = 0.0

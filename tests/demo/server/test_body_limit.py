@@ -102,7 +102,8 @@ def test_large_bodies_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(statuses) == [200, 200, 200, 503]
 
 
-def test_a_large_body_that_trickles_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [1, 2 * MEGABYTE])
+def test_a_body_that_trickles_is_refused(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(limits, "REQUEST_S", 0.1)
     statuses: list[int] = []
 
@@ -110,8 +111,30 @@ def test_a_large_body_that_trickles_is_refused(monkeypatch: pytest.MonkeyPatch) 
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    wait_for(_post(BodyLimit(app), 2 * MEGABYTE, statuses, ends=False))
+    wait_for(_post(BodyLimit(app), size, statuses, ends=False))
     assert statuses == [408]
+
+
+def test_many_small_bodies_share_the_memory_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_REQUESTS", MEGABYTE)
+    monkeypatch.setattr(limits, "REFUSAL_S", 0)
+    statuses: list[int] = []
+    hold = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if (await receive())["type"] != "http.disconnect":
+            await hold.wait()
+
+    async def asked() -> None:
+        limit = BodyLimit(app)
+        senders = [asyncio.create_task(_post(limit, 900_000, statuses)) for _ in range(2)]
+        senders += [asyncio.create_task(_post(limit, 60_000, statuses)) for _ in range(10)]
+        await asyncio.sleep(0.05)
+        assert statuses == [503]  # the second one of 900 kB; a visitor's clicks go on
+        hold.set()
+        await asyncio.gather(*senders)
+
+    wait_for(asked())
 
 
 def test_several_large_bodies_at_once_share_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +204,14 @@ def test_those_that_lay_longest_make_room(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (1000 - age, 1000 - age))
     folder.make_room(tmp_path, 2 * (100 + folder.FILE_COST))
     assert {path.name for path in tmp_path.iterdir()} == {"new", "older"}
+
+
+def test_no_empty_folders_stay(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "photo.jpg").write_bytes(bytes(100))
+    folder.make_room(tmp_path, 0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_refused_request_leaves_no_upload(page: gr.Blocks, tmp_path: Path) -> None:

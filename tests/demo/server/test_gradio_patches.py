@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from cilf.demo import texts
+from cilf.demo import limits, texts
 from cilf.demo.server import gradio_patches
 from cilf.demo.server.guard import Guard
 from cilf.demo.uploads import api_inputs
@@ -196,3 +196,44 @@ def test_another_gradio_is_named(page: gr.Blocks, monkeypatch: pytest.MonkeyPatc
         RuntimeError, match=r"has no gradio\.route_utils\.GradioMultiPartParser.*requirements\.txt"
     ):
         gradio_patches.apply(page)
+
+
+def test_the_photo_is_not_written_for_a_link_to_the_page(page: gr.Blocks, folder: Path) -> None:
+    with TestClient(page.app) as client:
+        body = {"data": [None], "session_hash": "me"}
+        assert client.post("/gradio_api/run/read", json=body).status_code == 200
+        assert client.get("/gradio_api/deep_link?session_hash=me").status_code == 404
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize("path", ["run/read", "queue/join", "call/read", "cancel", "component_server"])
+def test_a_long_name_of_a_session_is_not_kept(page: gr.Blocks, path: str) -> None:
+    body = {"data": [None], "fn_index": 0, "event_id": "x", "component_id": 0, "fn_name": "x"}
+    with TestClient(page.app, raise_server_exceptions=False) as client:
+        answer = client.post(f"/gradio_api/{path}", json=body | {"session_hash": "a" * 65})
+        assert answer.status_code >= 400
+        assert "a" * 65 not in page.app.state_holder
+        assert client.get("/gradio_api/queue/data", params={"session_hash": "a" * 65}).status_code == 400
+
+
+def test_progress_that_nobody_asks_for_is_not_kept(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradio_patches, "MAX_PROGRESS", 3)
+    statuses = gr.routes.file_upload_statuses
+    client = TestClient(page.app)
+    for number in range(8):
+        answer = client.post(f"/gradio_api/upload?upload_id=u{number}", files={"files": ("me.txt", b"x")})
+        assert answer.status_code == 200
+    assert len(statuses._statuses) <= 3
+    assert len(statuses._signals) <= 3
+    assert "done" in client.get("/gradio_api/upload_progress?upload_id=u7").text
+    assert client.get("/gradio_api/upload_progress?upload_id=unknown").status_code == 404
+    assert "unknown" not in statuses._signals
+    assert client.get("/gradio_api/upload_progress", params={"upload_id": "a" * 65}).status_code == 400
+
+
+def test_one_request_brings_so_many_files(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_FILES", 2)
+    client = TestClient(page.app)
+    photos = [("files", (f"{number}.txt", b"x")) for number in range(3)]
+    assert client.post("/gradio_api/upload", files=photos[:2]).status_code == 200
+    assert client.post("/gradio_api/upload", files=photos).status_code == 400

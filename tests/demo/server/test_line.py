@@ -56,6 +56,8 @@ def test_an_address_is_believed_where_the_proxy_s_header_is_named(
     monkeypatch.setattr(limits, "CLIENT_HEADER", "x-forwarded-for")
     assert join(client, 0, "b", **header) == 429
     assert join(client, 0, "b", **{"X-Forwarded-For": "192.0.2.1, 192.0.2.2"}) == 200
+    client.headers = [("X-Forwarded-For", "203.0.113.9"), ("X-Forwarded-For", "192.0.2.1")]  # type: ignore[assignment]
+    assert join(client, 0, "c") == 429  # the proxy's line is the last one
 
 
 def test_nobody_passes_the_line_by(page: gr.Blocks) -> None:

@@ -90,6 +90,19 @@ def test_photos_that_wait_are_bounded_too() -> None:
     assert visits.collect("c", tickets["c"]) is None
 
 
+def test_pages_that_only_began_are_forgotten() -> None:
+    now = 0.0
+    visits = Visits(seconds=60.0, max_pages=10, clock=lambda: now)
+    for number in range(30):
+        visits.begin(f"page {number}")
+    assert len(visits) == 10
+    assert not visits.has_begun("page 19")
+    assert visits.has_begun("page 20")
+    now = 61.0
+    visits.forget_old()
+    assert len(visits) == 0
+
+
 def test_a_waiting_photo_is_handed_out_once() -> None:
     visits = Visits()
     ticket = visits.begin("me")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cilf.inference.correction import CorrectionConfig
 from cilf.inference.error_models import EnsembleConfig
@@ -206,6 +207,60 @@ def test_outputs_are_those_of_the_model_for_each_view(tmp_path: Path) -> None:
     )  # an even picture is its own mirror image
 
 
+def test_mirrored_outputs_are_not_taken_for_plain_ones(tmp_path: Path) -> None:
+    made, model = photos(tmp_path, 2), tiny.model()
+    age_text = model.encode_ages()
+
+    def compute(crops: np.ndarray) -> CropOutputs:
+        outputs = crop_outputs(model, crops, age_text, mirror=False)
+        return replace(outputs, age=outputs.age + 1)
+
+    def ages(**how: bool) -> np.ndarray:
+        return view_outputs(model, compute, made.held, PROPOSED[:1], tmp_path / "views", **how).age
+
+    first = ages()
+    np.testing.assert_array_equal(ages(), first)
+    assert len(list((tmp_path / "views").iterdir())) == 1
+    ages(mirror=True)
+    assert len(list((tmp_path / "views").iterdir())) == 2
+
+
+def test_a_photo_that_no_face_can_be_cut_out_of_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, model = photos(tmp_path, 2), tiny.model()
+    Image.new("RGB", (1000, 200), "grey").save(made.held[0].path, "PNG")
+    age_text = model.encode_ages()
+    outputs = view_outputs(
+        model,
+        lambda crops: crop_outputs(model, crops, age_text, mirror=False),
+        made.held,
+        PROPOSED[:1],
+        tmp_path / "views",
+    )
+    assert outputs.names == (made.held[1].name,)
+    assert "left out" in caplog.text
+
+
+@pytest.mark.usefixtures("quick_calibration")
+def test_a_sweep_scales_estimated_errors_as_the_checkpoint_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.studies.correction_sweep.THRESHOLDS", 1)
+    known, test = faces(120, 12), faces(40, 13)
+    errors = fitted(known)[0].errors
+    estimated = {}
+    for factor in (1.0, 2.0):
+        ensemble = replace(CONFIG, levels=(factor,) * 4)
+        config = replace(tiny.CHECKPOINT, ensemble=ensemble, predictive=MEDIAN, views=known.views)
+        scaled = with_levels(errors, ensemble.levels)
+        checkpoint = tiny.checkpoint(tiny.model(), scaled, config)  # type: ignore[arg-type]
+        found = sweep(checkpoint, known, known.names, test, test.names)
+        estimated[factor] = {name: np.array(part["estimated"]) for name, part in found["calibration"].items()}
+    for name, once in estimated[1.0].items():
+        np.testing.assert_allclose(estimated[2.0][name], 2 * once, rtol=1e-5, err_msg=name)
+
+
 @pytest.mark.usefixtures("quick_calibration")
 def test_a_sweep_reads_every_control_from_the_same_outputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -220,7 +275,7 @@ def test_a_sweep_reads_every_control_from_the_same_outputs(
         views=known.views,
     )
     checkpoint = tiny.checkpoint(tiny.model(), fitted(known)[0].errors, config)  # type: ignore[arg-type]
-    found = sweep(checkpoint, known, known.names, test)
+    found = sweep(checkpoint, known, known.names, test, test.names)
     last = found["sweep"][-1]["held and tune"]
     assert last["share_changed"] == last["mean_gain"] == 0  # at the largest ε
     figure(found, tmp_path / "sweep.png")

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from train.data.datasets import DatasetError
-from train.evaluate.comparison import compare, read_rival, table
+from train.evaluate.comparison import compare, read_predictions, read_rival, table
 
 
 def test_only_common_photos_count(tmp_path: Path) -> None:
@@ -38,6 +38,16 @@ def test_a_rival_of_other_photos_is_one_sentence() -> None:
         compare(ours, {"known": known, "stranger": stranger})
     with pytest.raises(DatasetError, match="no photo in common"):
         compare(ours, {"empty": stranger[:0]})
+
+
+def test_photos_for_which_a_system_gives_no_age_are_not_compared(tmp_path: Path) -> None:
+    file = tmp_path / "rival.csv"
+    file.write_text("filename,age_true,age_pred\na.jpg,5,9\nb.jpg,70,\n")
+    ours = pd.DataFrame({"name": ["a.jpg", "b.jpg"], "truth": [5.0, 70.0], "age": [6.0, 66.0]})
+    found = compare(ours.assign(subject=None), {"rival": read_rival(file)})["rival"]
+    assert found["all"]["count"] == 1
+    assert found["all"]["rival_mae"] == pytest.approx(4)
+    assert list(read_predictions(file).index) == ["a.jpg"]
 
 
 @pytest.mark.parametrize("content", [None, "a,b\n1,2\n", "filename,age_pred\na.jpg,old\n"])

@@ -1,6 +1,7 @@
 """What captions with attributes cost: two trainings alike but for their captions."""
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -73,6 +74,15 @@ def test_the_command_trains_both_and_its_figures_become_a_section(tmp_path: Path
     assert len(found["mae_by_seed"]["rich"]) == found["seeds"] == 2
     assert (tmp_path / "run" / "rich-1" / "state.pt").is_file()
     assert table(found) in report.studies(tmp_path)
+    shutil.rmtree(tmp_path / "run")
+    for name in ("plain-1", "rich-1"):
+        del found["runs"][name]
+    (tmp_path / "captions.json").write_text(json.dumps(found), encoding="utf-8")
+    assert main([*command, "--output", str(tmp_path / "captions.json")]) == 0
+    assert {run.name for run in (tmp_path / "run").iterdir()} == {"plain-1", "rich-1"}
+    again = json.loads((tmp_path / "captions.json").read_text(encoding="utf-8"))
+    assert again["runs"].keys() == {"plain-0", "rich-0", "plain-1", "rich-1"}
+    assert again["mae"] == pytest.approx(found["mae"])
 
 
 def write_cache(photos: made_up.Subset, folder: Path) -> None:

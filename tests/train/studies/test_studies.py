@@ -174,10 +174,10 @@ def test_features_of_other_photos_are_refused(tmp_path: Path) -> None:
     stored, data, model = tmp_path / "features-tune.pt", subset(4), tiny.model()
     of = (data.fingerprint(), weights_sha256(model.towers.state_dict()))
     torch.save((*of, torch.zeros(2, 4, 3), torch.zeros(2, 4, 1, 1, 1)), stored)
-    assert extract(model, [data], stored).samples == data.cache.samples
+    assert extract(model, [data], stored, {}).samples == data.cache.samples
     with pytest.raises(DatasetError, match=r"features-tune\.pt are of other photos"):
-        extract(model, [subset(5)], stored)
+        extract(model, [subset(5)], stored, {})
     with torch.no_grad():
         model.towers.clip.logit_scale.add_(1)
     with pytest.raises(DatasetError, match="another image tower"):
-        extract(model, [data], stored)
+        extract(model, [data], stored, {})

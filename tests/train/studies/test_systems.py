@@ -1,5 +1,6 @@
 """The comparison of systems: rows that share everything but what is compared, and a document that types no figure."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,7 +35,9 @@ from train.studies.systems.frozen import (
     make_all,
 )
 from train.studies.systems.report import end_to_end_rows, frozen_rows
+from train.studies.systems.report import read as read_systems
 
+ROOT = Path(__file__).parents[3]
 SYSTEMS = ("systems/control", "lra-gnn", "mcgrl", "systems/cilf-one-stage")
 
 
@@ -275,8 +278,33 @@ def test_one_command_makes_the_table(work: Path) -> None:
     assert checkpoints == {
         path: path.stat().st_mtime_ns for path in (work / "runs").rglob("model.safetensors")
     }
-    assert main([*command, "--seeds", "0"]) == 0  # what was fitted on the frozen trunk stays in the document
+    assert "The trunk from which all systems above started" in text
+    assert main([*command, "--only", "end-to-end"]) == 0  # what was fitted on the frozen trunk stays
     assert (output / "SYSTEMS.md").read_text() == text
+
+
+@pytest.mark.training
+@pytest.mark.slow
+@pytest.mark.usefixtures("small", "quick_calibration")
+def test_fits_on_another_trunk_say_so_and_leave_the_rest(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache, split = ["--cache", str(work / "crops")], ["--split", str(work / "split.csv")]
+    data = ["--data", f"utkface={work / 'UTKFace'}"]
+    assert main(["prepare", *data, *cache, "--size", "48", "--margin", "6", "--processes", "1"]) == 0
+    command = ["compare-systems", *data, *cache, *split, "--run", str(work / "runs"), "--only", "frozen"]
+    command += ["--seeds", "1", "--steps", "2", "--epochs", "1", "--processes", "1"]
+    assert main([*command, "--output", str(work / "nowhere")]) != 0
+    assert "nothing was measured end to end yet" in capsys.readouterr().err
+    output = work / "output"
+    output.mkdir()
+    shutil.copy(ROOT / "checkpoints" / "SYSTEMS.json", output)
+    assert main([*command, "--output", str(output)]) == 0
+    text = (output / "SYSTEMS.md").read_text()
+    assert "A trunk by the recipe of the one from which all systems above started, trained again" in text
+    measured, shipped = (read_systems(folder / "SYSTEMS.json") for folder in (output, ROOT / "checkpoints"))
+    assert measured["end_to_end"] == shipped["end_to_end"]
+    assert [row["name"] for row in measured["frozen"]] == [*frozen.ROWS, *frozen.CILF_ROWS]
 
 
 @pytest.mark.training

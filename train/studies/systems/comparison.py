@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cilf.checkpoint import load
 from cilf.errors import UsageError
@@ -11,6 +11,7 @@ from cilf.model.nodes import GridModel
 from train.data.datasets import DATASETS, Sample, read_groups
 from train.data.run_data import RunData
 from train.evaluate.test_evaluations import test_evaluations, with_evaluation
+from train.fit import provenance
 from train.fit.recipe import read_recipe
 from train.studies.ablation import BATCH_SIZE
 from train.studies.systems import report as reports
@@ -19,11 +20,14 @@ from train.studies.systems.frozen import fit_cilf, fit_rows
 
 CONTROL_RECIPE = "systems/control"  # names the data sets
 
+Half = Literal["end-to-end", "frozen"]
+"""What is measured in one call: systems end to end, or what follows the trunk on the frozen one."""
+HALVES: tuple[Half, ...] = ("end-to-end", "frozen")
+
 
 @dataclass(frozen=True)
 class Budget:
-    """Of the fits on the frozen trunk: how often (0: there are none), how long, and for how many epochs CILF's towers
-    learn before."""
+    """Of the fits on the frozen trunk: how often, how long, and for how many epochs CILF's towers learn before."""
 
     seeds: int = 5
     steps: int = 300
@@ -41,9 +45,17 @@ class Photos:
 
 
 def compare_systems(
-    given: Mapping[str, str], photos: Photos, budget: Budget, folder: Path, output: Path, processes: int = 1
+    given: Mapping[str, str],
+    photos: Photos,
+    budget: Budget,
+    folder: Path,
+    output: Path,
+    processes: int = 1,
+    halves: Sequence[Half] = HALVES,
 ) -> str:
     """Train or load, measure, and write SYSTEMS.json and SYSTEMS.md into `output`; gives the document.
+
+    A half that is left out stays as these files have it.
 
     Args:
         given: system → its checkpoint, where none is to be trained.
@@ -52,22 +64,29 @@ def compare_systems(
         folder: where runs, checkpoints and fits are kept for a second call.
         output: folder of the two files.
         processes: that cut out faces, or fit what follows the trunk, one fit each.
+        halves: what is measured.
 
     Raises:
-        UsageError: `given` names what is no system, or a trunk that has no grid.
+        UsageError: `given` names what is no system, or a trunk that has no grid; or nothing was measured end to end
+            yet, and is not to be now.
     """
     if unknown := sorted(set(given) - {*RECIPES, *LOADED}):
         raise UsageError(f"no system is called {unknown[0]}; give one of {', '.join((*RECIPES, *LOADED))}")
     path, groups = output / reports.JSON, read_groups(photos.splits)
-    trunk = _trunk(given, photos, folder, processes) if budget.seeds else None
-    whole = measure_all(given, photos.measured, photos.part, photos.cache, photos.splits, folder, processes)
-    name = DATASETS[photos.measured[0].dataset].facts.title.partition(",")[0]
-    report = {"dataset": name, "part": photos.part, "end_to_end": reports.end_to_end_rows(whole, groups)}
-    report = with_evaluation(report, path, _evaluation(report, photos, test_evaluations(path)))
-    reports.write(reports.with_frozen_of(path, report), output)
+    if "end-to-end" not in halves and not path.is_file():
+        raise UsageError(f"nothing was measured end to end yet: there is no {path}; leave out --only")
+    trunk = _trunk(given, photos, folder, processes) if "frozen" in halves else None
+    if "end-to-end" in halves:
+        whole = measure_all(
+            given, photos.measured, photos.part, photos.cache, photos.splits, folder, processes
+        )
+        name = DATASETS[photos.measured[0].dataset].facts.title.partition(",")[0]
+        report = {"dataset": name, "part": photos.part, "end_to_end": reports.end_to_end_rows(whole, groups)}
+        report = with_evaluation(report, path, _evaluation(report, photos, test_evaluations(path)))
+        reports.write(reports.with_frozen_of(path, report), output)
     if trunk is not None:
-        report |= _frozen(trunk, photos, budget, folder / "frozen", groups, processes)
-        reports.write(report, output)
+        measured = _frozen(trunk, photos, budget, folder / "frozen", groups, processes)
+        reports.write(reports.read(path) | measured, output)
     return (output / reports.MARKDOWN).read_text(encoding="utf-8")
 
 
@@ -100,6 +119,7 @@ def _frozen(
     )
     return {
         "tune_photos": len(tune),
+        "trunk_sha256": provenance.weights_sha256(model.state_dict()),
         "budget": asdict(budget) | {"batch": BATCH_SIZE},
         "frozen": reports.frozen_rows(runs | more, versus | more_versus, reports.groups_of(tune, groups)),
     }

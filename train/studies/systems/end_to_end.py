@@ -160,6 +160,7 @@ def costs(checkpoint: Checkpoint) -> dict[str, Any]:
         "pictures": pictures(checkpoint.config.training),
         "seed": checkpoint.config.training.get("seed"),
         "weights_sha256": checkpoint.config.sha256,
+        "start_sha256": checkpoint.config.training.get("start_sha256"),
         "distribution": "normal" if isinstance(model.head, NormalHead) else "categorical",
     }
 

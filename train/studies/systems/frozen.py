@@ -30,6 +30,7 @@ from cilf.model.lra_gnn import LRAGNN, GroupHead
 from cilf.model.nodes import GridModel, GridTrunk, as_nodes, laid_over
 from train.data.crop_cache import Subset
 from train.data.datasets import Sample
+from train.files import written_whole
 from train.fit import provenance
 from train.fit.imagenet_weights import load_imagenet
 from train.fit.losses.ages import MixedAges
@@ -173,9 +174,8 @@ class Fit:
     def make(self, grids: Stored) -> None:
         """Fit, and store what it gives once it is through."""
         values = _fit(self.recipe, grids.read(), self.seed, self.steps)
-        partial = self.stored.with_suffix(".partial")
-        torch.save(values, partial)
-        partial.replace(self.stored)
+        with written_whole(self.stored) as partial:
+            torch.save(values, partial)
 
     def run(self, *, walked: bool) -> Run:
         """What `make` has stored."""

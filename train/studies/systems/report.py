@@ -32,7 +32,7 @@ from train.studies.systems.frozen import (
 )
 
 JSON, MARKDOWN = "SYSTEMS.json", "SYSTEMS.md"
-FROZEN_KEYS = ("tune_photos", "budget", "frozen")
+FROZEN_KEYS = ("tune_photos", "trunk_sha256", "budget", "frozen")
 Groups = Mapping[str, str]
 
 HEAD = """\
@@ -68,7 +68,7 @@ FITTED_ON_THESE = (
 FROZEN = """\
 ## What earns what: one frozen trunk
 
-The trunk from which all systems above started, frozen; what follows it fitted {seeds} times for {steps} steps of
+{trunk}, frozen; what follows it fitted {seeds} times for {steps} steps of
 {batch} photos, all on the same ones in the same order, judged on `tune` ({photos} photos). ± is over seeds; a gain is
 against the row named, its range over seeds and groups of near-duplicates. "Graph off": the same layers, but no node
 hears another; MCGRL's contrast of near nodes stays, and nothing is hidden. "Our head": a distribution over the ages, as
@@ -79,6 +79,9 @@ have it. CILF's rows are fitted as often and as long, but its towers learned fro
 
 {answers}
 """
+SAME_TRUNK = "The trunk from which all systems above started"
+# The halves of the comparison may be measured in two calls, whose folder the second no longer has.
+SAME_RECIPE = "A trunk by the recipe of the one from which all systems above started, trained again"
 
 # Question → the row that answers it, and 1 where that row has what is asked about, −1 where it lacks it.
 QUESTIONS = {
@@ -157,14 +160,20 @@ def _errors_of(predictions: pd.DataFrame, names: pd.Series) -> Float[np.ndarray,
 
 def with_frozen_of(path: Path, report: dict[str, Any]) -> dict[str, Any]:
     """`report` with what the file at `path` says of the frozen trunk, where there is one."""
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    before = read(path) if path.is_file() else {}
     return report | {key: before[key] for key in FROZEN_KEYS if key in before}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `write` stored at `path`, a file named `JSON`."""
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
 
 
 def write(report: dict[str, Any], folder: Path) -> None:
     """Store the report and the document that is made of it."""
     write_json(report, folder / JSON)
-    (folder / MARKDOWN).write_text(markdown(json.loads((folder / JSON).read_text("utf-8"))), encoding="utf-8")
+    (folder / MARKDOWN).write_text(markdown(read(folder / JSON)), encoding="utf-8")
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -183,9 +192,16 @@ def markdown(report: dict[str, Any]) -> str:
         )
     )
     if frozen:
-        table, answers = _frozen(frozen), _answers(frozen)
+        starts = {row["name"]: row.get("start_sha256") for row in whole}
+        same = any(start == report["trunk_sha256"] for start in starts.values())
         parts.append(
-            FROZEN.format(**report["budget"], photos=report["tune_photos"], table=table, answers=answers)
+            FROZEN.format(
+                **report["budget"],
+                trunk=SAME_TRUNK if same else SAME_RECIPE,
+                photos=report["tune_photos"],
+                table=_frozen(frozen),
+                answers=_answers(frozen),
+            )
         )
     return "\n".join(parts)
 
