@@ -23,6 +23,7 @@ class Guard:
       wants them, and recordings of the screen. It puts them into the system's temporary folder, and leaves there what
       a broken connection, and any recording, brought (404).
     - No links to a page's contents: Gradio would write them, the photo among them, into a file (404).
+    - No components of somebody else's, of which the page has none: Gradio prints what it is asked for (404).
     - No names of sessions and uploads longer than Gradio's own, which it keeps (400); those in a request's body
       `gradio_patches` bounds.
     - A file that is read and removed while the browser asks for it is not found (404); the error that Gradio raises
@@ -67,7 +68,7 @@ def _refusal(scope: Scope) -> int | None:
     relayed = path.partition(FILE)[2] or path.partition(PROXY)[2]
     if relayed.lower().startswith(("http:", "https:")):
         return 403
-    if "/deep_link" in path:
+    if "/deep_link" in path or "/custom_component/" in path:
         return 404
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     if any(

@@ -237,3 +237,9 @@ def test_one_request_brings_so_many_files(page: gr.Blocks, monkeypatch: pytest.M
     photos = [("files", (f"{number}.txt", b"x")) for number in range(3)]
     assert client.post("/gradio_api/upload", files=photos[:2]).status_code == 200
     assert client.post("/gradio_api/upload", files=photos).status_code == 400
+
+
+def test_what_somebody_asks_for_is_not_printed(page: gr.Blocks, capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/gradio_api/custom_component/WARNING%0A/client/component/x.js"
+    assert TestClient(page.app).get(path).status_code == 404
+    assert capsys.readouterr().out == ""
