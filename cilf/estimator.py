@@ -381,7 +381,7 @@ class AgeEstimator:
                     interval=config.conformal.interval(forecast),
                     initial_age=correction.trace[0].age,
                     trace=correction.trace,
-                    status=correction.status if known else "low_confidence",
+                    status=correction.status if known and face.score is not None else "low_confidence",
                     distribution=distributions[row],
                     similarities=self._compare(crops.first[row], texts)
                     if self._compare and texts

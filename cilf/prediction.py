@@ -53,7 +53,8 @@ class FacePrediction:
         initial_age: years, before correction.
         trace: every step of the correction, the initial estimate first.
         status: `accepted` (first estimated error at or under the threshold), `corrected` (brought under it) or
-            `low_confidence` (still above it, or a picture unlike the calibration photos: see `caveat`).
+            `low_confidence` (still above it, or a picture without a face or unlike the calibration photos: see
+            `caveat`).
         distribution: (101,) probabilities of the ages 0 to 100, calibrated and after correction: what age, interval and
             `over` are read from.
         similarities: prompt -> cosine of the fused embedding and the prompt's text embedding, in [-1, 1]; empty from

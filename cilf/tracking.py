@@ -74,7 +74,7 @@ class Sightings:
 
     def add(self, face: FacePrediction, at: float) -> "Sightings":
         """Add one more frame."""
-        surest = min(self.surest, face, key=lambda each: each.estimated_error)
+        surest = min(self.surest, face, key=lambda each: (not each.familiar, each.estimated_error))
         return Sightings(self.first, at, self.frames + 1, surest, self.total + Sightings.of(face, at).total)
 
     def prediction(self) -> FacePrediction:

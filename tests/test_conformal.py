@@ -85,6 +85,40 @@ def test_intervals_hold_their_share_though_the_distributions_are_too_narrow(
         assert inside[of_band].mean() >= level - 0.05
 
 
+@pytest.mark.slow
+def test_each_band_has_a_quantile_of_its_own() -> None:
+    """Below 40 the distributions are as wide as the errors, above half as wide: one quantile for all serves neither."""
+
+    def mixed(seed: int) -> tuple[np.ndarray, list[Forecast]]:
+        parts = [people(seed + number, 1500, error) for number, error in enumerate((1.0, 2.0))]
+        kept = [
+            (age, row)
+            for number, (truth, rows) in enumerate(parts)
+            for age, row in zip(truth, rows, strict=True)
+            if (age >= 40) == bool(number)
+        ]
+        return np.array([age for age, _ in kept]), [row for _, row in kept]
+
+    def shares(edges: tuple[float, ...]) -> list[float]:
+        known, said = mixed(0)
+        config = ConformalConfig(
+            tuple(known),
+            tuple(row.age for row in said),
+            tuple(row.spread for row in said),
+            tuple(score(row.probabilities, age) for row, age in zip(said, known, strict=True)),
+            edges,
+        )
+        truth, rows = mixed(10)
+        ends = np.array([config.interval(row, 0.8) for row in rows])
+        inside = (ends[:, 0] <= truth) & (truth <= ends[:, 1])
+        return [float(inside[truth < 40].mean()), float(inside[truth >= 40].mean())]
+
+    young, old = shares((40.0,))
+    assert 0.75 <= young <= 0.93
+    assert 0.75 <= old <= 0.93
+    assert shares(())[1] < 0.74
+
+
 @settings(deadline=None)
 @given(age=st.floats(0, 100), spread=st.floats(0.5, 30), wide=st.floats(0.5, 0.95))
 def test_an_interval_holds_the_age_and_grows_with_the_promise(age: float, spread: float, wide: float) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from cilf.prediction import ADULT, UNFAMILIAR, FacePrediction, Status
+from cilf.prediction import ADULT, FacePrediction, Status
 from cilf.similarity.scores import NEUTRAL
 from cilf.texts import MAX_LETTERS
 
@@ -60,8 +60,23 @@ STATUS_TITLES: dict[Status, str] = {
     "corrected": "Corrected",
     "low_confidence": "Low confidence",
 }
+CONFIRMED = "Confirmed"  # in the place of "Corrected" where further views left the first guess as it was
+
 # Each has its own sign, so that colour is not all that tells them apart.
 STATUS_SIGNS: dict[Status, str] = {"accepted": "✓", "corrected": "↻", "low_confidence": "!"}
+
+
+def status_title(face: FacePrediction) -> str:
+    """What became of the estimate, in a word or two."""
+    if face.status == "corrected" and not any(step.accepted for step in face.trace[1:]):
+        return CONFIRMED
+    return STATUS_TITLES[face.status]
+
+
+def limit_digits(face: FacePrediction, epsilon: float) -> int:
+    """How many decimals tell the first expected error from the limit."""
+    first = face.trace[0].estimated_error
+    return 1 if f"{first:.1f}" != f"{epsilon:.1f}" else 2
 
 
 def sentence(error: Exception) -> str:
@@ -89,15 +104,15 @@ def ruler(face: FacePrediction) -> str:
 
 def story(face: FacePrediction, epsilon: float) -> str:
     """How the estimate was corrected, in one or two sentences."""
-    if not face.familiar:
-        return f"{UNFAMILIAR} The estimate is {face.age:.1f} years. Take it with care."
-    first = face.trace[0]
-    off = f"{first.estimated_error:.1f} years off"
+    if face.caveat:
+        return f"{face.caveat} The estimate is {face.age:.1f} years. Take it with care."
+    first, digits = face.trace[0], limit_digits(face, epsilon)
+    off = f"{first.estimated_error:.{digits}f} years off"
     opening = f"First guess {first.age:.1f} years, expected to be {off}"
     if face.status == "accepted":
-        return f"{opening}. That is within the limit of {epsilon:.1f}, so it was kept."
+        return f"{opening}. That is within the limit of {epsilon:.{digits}f}, so it was kept."
     accepted = [step for step in face.trace[1:] if step.accepted]
-    opening += f", more than the limit of {epsilon:.1f}."
+    opening += f", more than the limit of {epsilon:.{digits}f}."
     if not face.iterations:
         return f"{opening} No further view of the face was taken. Take it with care."
     views = "One further view" if face.iterations == 1 else f"{face.iterations} further views"
@@ -139,7 +154,7 @@ def outcome(face: FacePrediction, index: int) -> str:
     step = face.trace[index]
     if index == 0:
         return "first guess"
-    return "taken" if step.accepted else "not taken"
+    return "taken" if step.accepted else f"not taken; the age so far: {step.kept_error:.1f}"
 
 
 def unknown_words(nearest: Mapping[str, list[str]]) -> str:
@@ -301,11 +316,9 @@ SET_PRIVACY = (
     "until it is read. The figures are forgotten when you leave."
 )
 SET_FORGOTTEN = "This set is no longer in memory. Please reload the page and choose the photos again."
-SET_FULL = "This set has as many photos as one may have. Download its table, reload the page and go on with the others."
+SET_FULL = "This set has as many photos as one may have."
 SET_ARCHIVE = "A zip file or video of this set is still being read. Please wait until it is done."
-SET_UNEXPECTED = (
-    "Something went wrong with this set. What is done is kept; please choose the other photos again."
-)
+SET_UNEXPECTED = "Something went wrong with this set."
 SET_OUTCOMES = {
     "accepted": "Accepted",
     "corrected": "Corrected",

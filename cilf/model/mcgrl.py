@@ -98,7 +98,8 @@ class StructuralBranch(nn.Module):
         if max(count * dilation for count, dilation in pairs) > side**2:
             raise ValueError(f"{side}×{side} nodes are too few for {pairs}, neighbours and dilations")
         self.nodes = GridNodes(channels, config.width, side)
-        self.mask_token = nn.Parameter(0.02 * torch.randn(config.width))
+        # Nothing learns where nothing is hidden, and several processes want every parameter to learn.
+        self.mask_token = nn.Parameter(0.02 * torch.randn(config.width)) if config.mask else None
         self.blocks = nn.ModuleList(Grapher(config.width, *pair, config) for pair in pairs)
         self.leave = nn.Linear(config.width, config.embed)
 
@@ -116,7 +117,7 @@ class StructuralBranch(nn.Module):
             graphs: neighbours to take, one tensor for each block; None finds them.
         """
         nodes = self.nodes.project(cells)
-        if hidden is not None:
+        if hidden is not None and self.mask_token is not None:
             nodes = torch.where(hidden.unsqueeze(2), self.mask_token.to(nodes.dtype), nodes)
         nodes = nodes + self.nodes.positions(round(nodes.shape[1] ** 0.5))
         taken = []

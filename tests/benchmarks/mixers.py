@@ -166,7 +166,7 @@ def figure(rows: list[Measured], path: Path) -> None:
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize=8)
-    annotation.savefig(path, dpi=120)
+    drawing.savefig(path, dpi=120)
     plt.close(drawing)
 
 

@@ -94,16 +94,27 @@ def test_filter_keeps_the_dtype(dtype: torch.dtype) -> None:
     assert filtering(torch.randn(1, 2, 5, 4, dtype=dtype)).dtype == dtype
 
 
-def test_imaginary_part_of_self_conjugate_bins_is_dropped_not_folded() -> None:
-    """A filter may break the Hermitian symmetry at the DC bin; the real signal must not notice (METHOD 4.4)."""
-    filtering = identity(SpectralFilter(1, 1, 1)).double()
-    x = torch.rand(1, 1, 6, dtype=torch.float64)
+@pytest.mark.parametrize("sizes", [(6,), (5,), (4, 6), (4, 5), (3, 6), (3, 5)])
+def test_imaginary_part_of_self_conjugate_bins_is_dropped_not_folded(sizes: tuple[int, ...]) -> None:
+    """A filter may break the Hermitian symmetry at the constant and the Nyquist bins; the real signal is that of the
+    full spectrum which has their real parts alone (METHOD 4.4)."""
+    dims = len(sizes)
+    filtering = identity(SpectralFilter(1, dims, 1)).double()
+    x = torch.rand(1, 1, *sizes, dtype=torch.float64)
+    filtering.imaginary[1].bias.data += 1.0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torch.nn.functional.leaky_relu", lambda value, _: value)
-        before = filtering(x)
-        filtering.imaginary[1].bias.data += 1.0
-        after = filtering(x)
-    torch.testing.assert_close(after.mean(), before.mean())
+        found = filtering(x)
+    half = torch.fft.rfftn(x, dim=tuple(range(2, 2 + dims)), norm="ortho") + 1j
+    if dims == 2:
+        half = torch.fft.ifft(half, dim=2, norm="ortho")
+    last = sizes[-1]
+    ends = [half[..., :1].real + 0j, half[..., last // 2 :].real + 0j if last % 2 == 0 else half[..., :0]]
+    inner = half[..., 1 : (last + 1) // 2]
+    full = torch.cat([ends[0], inner, ends[1], inner.flip(-1).conj()], dim=-1)
+    signal = torch.fft.ifft(full, dim=-1, norm="ortho")
+    assert signal.imag.abs().max() < 1e-12
+    torch.testing.assert_close(found, signal.real)
 
 
 def test_fusion_starts_at_the_plain_image_embedding_and_has_unit_length() -> None:

@@ -2,7 +2,8 @@
 conformal intervals.
 
 Distribution, ensemble, views and rule are fitted to and chosen on held-out and validation photos together, by
-cross-fitting; conformal quantiles are taken on `cal` and on nothing else. METHOD 7, 8.4, 8.5 and 9.
+cross-fitting; conformal quantiles are taken on `cal` alone, and so is the limit of what
+counts as unlike it. METHOD 7, 8.4, 8.5 and 9.
 """
 
 import logging
@@ -62,7 +63,7 @@ class Photos:
 
     Attributes:
         held, tune: held-out and validation photos, for fitting and choosing.
-        cal: for conformal quantiles alone.
+        cal: for conformal quantiles, and for the limit of what counts as unlike these photos.
         groups: file name → group of near-duplicates; a photo that is not named is a group of its own.
     """
 

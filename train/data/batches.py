@@ -198,7 +198,7 @@ class Cached(TorchDataset[list[Draft]]):
     def _draft(self, job: _Job, picked: np.ndarray) -> Draft:
         samples = [self.train[part].cache.samples[row] for part, row in picked]
         numbers = self.offsets[picked[:, 0]] + picked[:, 1]
-        draws = draw(self.schedule.seed, job.epoch, numbers)
+        draws = draw(self.schedule.seed, job.step, numbers)
         caches = [subset.cache for subset in self.train]
         mesh = None
         if all(cache.mesh is not None for cache in caches):

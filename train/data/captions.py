@@ -7,7 +7,7 @@ out.
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -32,6 +32,7 @@ TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
 DECADES = "twenties thirties forties fifties sixties seventies eighties nineties".split()
 OLDEST = 116  # the oldest labelled age in years
 RACES = {"white": "white", "black": "black", "asian": "asian", "indian": "indian"}  # "other" has no word
+PARTS_OF_RACES = {"east asian": "asian", "southeast asian": "asian"}  # FairFace's
 GENERAL_WORDS = Path(__file__).with_name("general_words.txt")
 BLANK = re.compile(r"\{\w+\}")
 POSSESSIVE = {"male": "his", "female": "her", None: "their"}
@@ -137,7 +138,7 @@ def caption(
 ) -> Caption:
     """A random true caption of the sample; `attributes` is its row of the attribute table, None where unmeasured."""
     gender = sample.gender if chance.random() < SAYS_GENDER else None
-    race = RACES.get(sample.race or "") if chance.random() < SAYS_RACE else None
+    race = RACES.get(_race(sample) or "") if chance.random() < SAYS_RACE else None
     age = _age_words(sample.age, gender, chance) if chance.random() < SAYS_AGE else None
     noun = _noun(sample.age, gender, chance, plain=age is not None)
     statements = _true_statements(attributes, chance)
@@ -231,11 +232,16 @@ def _same_label(
     """Whether the label is not another than the caption's, and whether the caption names one that is not known."""
     codes: dict[str | None, int] = {None: 0}
 
-    def code(items: Sequence[Sample] | Sequence[Caption]) -> Tensor:
-        return torch.tensor([codes.setdefault(getattr(item, label), len(codes)) for item in items])
+    def code(labels: Iterable[str | None]) -> Tensor:
+        return torch.tensor([codes.setdefault(each, len(codes)) for each in labels])
 
-    own, stated = code(samples).unsqueeze(1), code(captions)
+    own = code(_race(each) if label == "race" else each.gender for each in samples).unsqueeze(1)
+    stated = code(getattr(each, label) for each in captions)
     return (own == stated) | (own == 0) | (stated == 0), (own == 0) & (stated != 0)
+
+
+def _race(sample: Sample) -> str | None:
+    return PARTS_OF_RACES.get(sample.race or "", sample.race)
 
 
 def _literals(

@@ -222,7 +222,7 @@ class Streamed(IterableDataset[list[Draft] | DatasetError]):
                 if step % lanes == lane:
                     chosen = list(itertools.islice(crops, size))
                     if step >= self.first:
-                        yield self._drafts(step, epoch, schedule.size(step, steps), chosen)
+                        yield self._drafts(step, schedule.size(step, steps), chosen)
 
     def _crops(self, epoch: int, reader: int, readers: int) -> Iterator[_Encoded]:
         """A reader's crops of an epoch, in random order and without end."""
@@ -268,16 +268,15 @@ class Streamed(IterableDataset[list[Draft] | DatasetError]):
             for _ in range(int(self.times[part][_whole(sample)] + chance)):
                 yield _Encoded(row["png"], sample, number)
 
-    def _drafts(self, step: int, epoch: int, size: int, chosen: list[_Encoded]) -> list[Draft]:
+    def _drafts(self, step: int, size: int, chosen: list[_Encoded]) -> list[Draft]:
         each = len(chosen) // self.schedule.parts
         return [
-            self._draft(step, epoch, size, chosen[first : first + each])
-            for first in range(0, len(chosen), each)
+            self._draft(step, size, chosen[first : first + each]) for first in range(0, len(chosen), each)
         ]
 
-    def _draft(self, step: int, epoch: int, size: int, chosen: list[_Encoded]) -> Draft:
+    def _draft(self, step: int, size: int, chosen: list[_Encoded]) -> Draft:
         crops = np.stack([np.array(Image.open(io.BytesIO(crop.png), formats=["PNG"])) for crop in chosen])
         numbers = np.array([crop.number for crop in chosen])
-        draws = draw(self.schedule.seed, epoch, numbers)
+        draws = draw(self.schedule.seed, step, numbers)
         samples = [crop.sample for crop in chosen]
         return Draft(step, size, samples, numbers, draws, crops=torch.from_numpy(crops))

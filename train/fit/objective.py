@@ -61,8 +61,9 @@ class System(nn.Module, ABC):
         """Weighted terms of the loss by name, and their sum as `loss`.
 
         Computed here and not from outside, because data parallelism only sees what goes through `forward`. Random
-        decisions are functions of the seed and of the batch's step and sample numbers. Where a term compares samples
-        with each other it takes those of all processes (`train.fit.distributed.gather`).
+        decisions are functions of the seed and of the batch's step and sample numbers. Where a term of CILF's compares
+        samples with each other it takes those of all processes (`train.fit.distributed.gather`); MCGRL contrasts
+        within a process, and MTMSA divides by the labels of its own.
         """
 
     def targets(self, batch: Batch) -> Any:
@@ -173,7 +174,7 @@ class CilfSystem(System):
         captions, samples = gather_rows(targets.captions), gather_rows(batch.samples)
         attributes = None
         if targets.attributes is not None:
-            attributes = torch.stack(gather_rows(list(targets.attributes)))
+            attributes = torch.stack(gather_rows(list(targets.attributes.cpu())))
         matches = agreement(samples, attributes, captions, self.recipe.loss.contrastive_sigma)
         device = targets.matches.device
         return matches.truth.to(device), matches.unknown.to(device)

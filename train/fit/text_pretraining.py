@@ -34,6 +34,7 @@ from train.data.attributes import ATTRIBUTES
 from train.data.captions import OLDEST, RACES, Caption, caption, opposite
 from train.data.datasets import Sample
 from train.fit.optimizer import cosine_rate
+from train.fit.precision import has_bfloat16
 from train.fit.recipe import Recipe
 
 CAPTIONS = 192  # a step
@@ -78,13 +79,14 @@ def teach_words(model: CILF, recipe: Recipe) -> None:
     others = [each for each in learned if each is not rows]
     groups = [{"params": others, "peak": RATE}, {"params": [rows], "peak": ROWS_RATE}]
     optimizer = torch.optim.Adam(groups, betas=BETAS)
+    in_bfloat16 = config.precision == "bf16" and has_bfloat16(torch.device("cpu"))
     bar = trange(config.text_steps, desc="texts", unit="step")
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = cosine_rate(step, config.text_steps, group["peak"], WARMUP)
         chance = random.Random(f"{config.seed}/texts/{step}")
         captions = random_captions(CAPTIONS, chance)
-        with torch.autocast("cpu", enabled=config.precision == "bf16"):
+        with torch.autocast("cpu", enabled=in_bfloat16):
             loss = _distance(model.towers.encode_text([each.text for each in captions]), places(captions))
             if step % AGES_EVERY == 0:
                 template = chance.randrange(len(templates))

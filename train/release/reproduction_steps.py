@@ -91,7 +91,7 @@ def _recorded(training: dict[str, Any]) -> str:
         code = "code whose commit was not recorded"
     before = (
         " It started from an earlier checkpoint, of which `start` tells the same."
-        if "start" in training
+        if training.get("start")
         else ""
     )
     return (

@@ -73,11 +73,7 @@ async function start() {
   tell(sentences.asking);
   try {
     if (!navigator.mediaDevices?.getUserMedia) return stop(sentences.insecure);
-    const wish = camera ? { deviceId: { exact: camera } } : { facingMode: "user" };
-    const stream = await navigator.mediaDevices.getUserMedia({
-      audio: false,
-      video: { width: { ideal: 640 }, height: { ideal: 480 }, ...wish },
-    });
+    const stream = await open();
     if (!mine.active) return switchOff(stream); // stopped while asking
     mine.stream = stream;
     const [track] = stream.getVideoTracks();
@@ -94,6 +90,24 @@ async function start() {
   }
   offerCameras();
   follow(mine);
+}
+
+// The chosen camera, or, where it has been taken away, any.
+async function open() {
+  const ask = (wish) =>
+    navigator.mediaDevices.getUserMedia({
+      audio: false,
+      video: { width: { ideal: 640 }, height: { ideal: 480 }, ...wish },
+    });
+  if (camera) {
+    try {
+      return await ask({ deviceId: { exact: camera } });
+    } catch (error) {
+      if (!["OverconstrainedError", "NotFoundError"].includes(error.name)) throw error;
+      camera = "";
+    }
+  }
+  return ask({ facingMode: "user" });
 }
 
 function switchOff(stream) {
@@ -176,6 +190,7 @@ async function follow(mine) {
     let result;
     try {
       result = await answer({ picture: snapshot(), at: captured / 1000, first });
+      if (!result) throw new Error("no answer"); // Gradio's client says so of a call that failed
     } catch {
       if (mine.active) stop(sentences.silent);
       break;

@@ -25,7 +25,7 @@ def age_card(face: FacePrediction, index: int, count: int) -> str:
     """The chosen face: crop, age in large figures, interval, and both on a ruler from 0 to 100 years."""
     low, high = face.interval
     which = f"Face {index + 1} of {count}" if count > 1 else "Estimated age"
-    title = texts.STATUS_TITLES[face.status]
+    title = texts.status_title(face)
     sign = texts.STATUS_SIGNS[face.status]
     return f"""
 <section class="cilf-card cilf-age" aria-label="Age">
@@ -118,7 +118,7 @@ def prompt_scores(
         return f'<div class="cilf-empty">{escape(note or texts.NO_PROMPTS)}</div>'
     best = max(scores, key=lambda score: score.similarity)
     low, high = _fit_axis([score.above_neutral for score in scores])
-    rows = "".join(_prompt_row(score, score is best, low, high) for score in scores)
+    rows = "".join(_prompt_row(score, score is best, low, high, alone=len(scores) == 1) for score in scores)
     remark = f'<p class="cilf-note">{escape(note)}</p>' if note else ""
     measured = f'<p class="cilf-small">{texts.MEASURED_WORDS}</p>' if balances else ""
     return f"""{remark}{"".join(_balance(*each) for each in balances)}
@@ -237,7 +237,8 @@ def _error_trace(face: FacePrediction, epsilon: float) -> str:
 <p class="cilf-axis-title" aria-hidden="true">step</p>"""
 
 
-def _prompt_row(score: PromptScore, best: bool, low: float, high: float) -> str:
+def _prompt_row(score: PromptScore, best: bool, low: float, high: float, alone: bool) -> str:
+    """A prompt's row; one that is `alone` has no share, which would always be all."""
     prompt, fit = score.prompt, score.above_neutral
     zero, end = (100 * (value - low) / (high - low) for value in (0.0, fit))
     sentence = escape(texts.unknown_words(score.nearest_words))
@@ -248,7 +249,7 @@ def _prompt_row(score: PromptScore, best: bool, low: float, high: float) -> str:
 <tr{' class="cilf-best"' if best else ""}>
   <th scope="row">{escape(prompt)}{warning if score.nearest_words else ""}</th>
   <td>{_bar("fit", min(zero, end), abs(end - zero), zero)}{shown}</td>
-  <td>{_bar("share", 0.0, 100 * score.share)}{_percent(score.share)}</td>
+  <td>{"–" if alone else _bar("share", 0.0, 100 * score.share) + _percent(score.share)}</td>
   <td class="cilf-cross"><button type="button" data-prompt="{escape(prompt)}" title="Remove"
     aria-label="{escape(texts.REMOVE_PROMPT.format(prompt))}">✕</button></td>
 </tr>"""

@@ -1,7 +1,7 @@
 """The Photo tab: one photo in, every face's age out, and for the chosen face how the age came about."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from cilf.demo.uploads.images import Upload, preview, shown
 from cilf.demo.uploads.pixel_budget import IN_WORK
 from cilf.errors import CilfError, PhotoError
 from cilf.face import annotation
-from cilf.prediction import FacePrediction, NoFace
+from cilf.prediction import WHOLE_PICTURE, FacePrediction, NoFace
 from cilf.similarity.scores import PromptScore, prompt_scores
 
 log = logging.getLogger(__name__)
@@ -175,17 +175,19 @@ class PhotoTab:
             **answer,
         )
         turn = arrival.then(self.on_photo, self.prompts, trigger_mode="multiple", **answer, **heavy)
+        at_once: dict[str, Any] = {"queue": False, "trigger_mode": "multiple", "show_progress": "hidden"}
         # After a call that a full line has refused Gradio does nothing else.
-        turn.failure(self.on_refused, queue=False, trigger_mode="multiple", show_progress="hidden", **answer)
-        predictions = [
-            turn,
-            self.whole.click(self.on_whole, self.prompts, **answer, **heavy),
-        ]
+        turn.failure(self.on_refused, **at_once, **answer)
+        predictions = [turn, self.whole.click(self.on_whole, self.prompts, **answer, **heavy)]
         if self._examples:
-            predictions += [
-                button.click(self._example_handler(portrait), self.prompts, **answer, **heavy)
-                for button, (_, portrait) in zip(self.example_buttons, self._examples, strict=True)
-            ]
+            for button, (example, portrait) in zip(self.example_buttons, self._examples, strict=True):
+                # Its ticket, too, is of the moment of the click, lest it overtake the photo that is chosen after it.
+                chosen, refused = self._example_steps(example.key)
+                turn = button.click(chosen, **at_once, **answer).then(
+                    self._example_handler(example.key, portrait), self.prompts, **answer, **heavy
+                )
+                turn.failure(refused, **at_once, **answer)
+                predictions.append(turn)
         # Not in line either: a paste begins with emptying, which must not come after the pasted picture's arrival.
         self.photo.clear(self.on_empty, queue=False, show_progress="hidden", **answer)
         # By itself Gradio would drop a second choice while the first is answered. Its "always_last" would not do: it
@@ -245,8 +247,10 @@ class PhotoTab:
 
     def on_refused(self, request: gr.Request) -> Updates:
         """The newest photo got no place in line; the page has shown why (`gradio_patches.ask_to_come_back`)."""
-        page = _page(request)
-        ticket = self._visits.claim(page)
+        return self._refused(_page(request))
+
+    def _refused(self, page: str, example: str = "") -> Updates:
+        ticket = self._visits.claim(page, example)
         if ticket is None or not self._visits.put(page, ticket, None):
             return self._unchanged()  # removed again, or another call of the page has come to it
         self._forget(page)
@@ -266,7 +270,9 @@ class PhotoTab:
         """No face was detected, and the visitor says that the picture is a face."""
         page = _page(request)
         visit = self._visits.get(page)
-        if visit is None:
+        if self._visits.has_begun(page) or (visit is not None and visit.faces):
+            yield self._unchanged()  # another photo has come meanwhile
+        elif visit is None:
             yield self._forgotten(page)
         else:
             yield from self._answer(lambda: _in_work(visit.photo), prompts, page, no_face="whole")
@@ -320,9 +326,33 @@ class PhotoTab:
             return self._unchanged()
         return self.on_prompts(prompts, chosen, request)
 
-    def _example_handler(self, portrait: np.ndarray) -> Callable[[str, gr.Request], Iterator[Updates]]:
+    def _example_steps(
+        self, key: str
+    ) -> tuple[Callable[[gr.Request], Awaitable[Updates]], Callable[[gr.Request], Updates]]:
+        """What an example does when it is chosen, and when the line is full."""
+
+        async def on_example_chosen(request: gr.Request) -> Updates:
+            """It waits for its turn. On the event loop, as `on_arrived` says."""
+            page = _page(request)
+            self._forget(page)
+            self._visits.begin(page, key)
+            return self._unchanged()
+
+        def on_example_refused(request: gr.Request) -> Updates:
+            return self._refused(_page(request), key)
+
+        return on_example_chosen, on_example_refused
+
+    def _example_handler(
+        self, key: str, portrait: np.ndarray
+    ) -> Callable[[str, gr.Request], Iterator[Updates]]:
         def on_example(prompts: str, request: gr.Request) -> Iterator[Updates]:
-            yield from self._answer(lambda: nullcontext(portrait), prompts, _page(request))
+            page = _page(request)
+            ticket = self._visits.claim(page, key)
+            if ticket is None:  # another photo has come meanwhile
+                yield self._unchanged()
+            else:
+                yield from self._answer(lambda: nullcontext(portrait), prompts, page, ticket=ticket)
 
         return on_example
 
@@ -367,7 +397,9 @@ class PhotoTab:
         choices = [(texts.face_choice(index, each), index) for index, each in enumerate(faces)]
         return {
             self.photo: shown(annotation.annotate(visit.photo, faces, chosen)),
-            self.message: message(texts.face_count(len(faces)), "hint"),
+            self.message: message(
+                WHOLE_PICTURE if faces[0].detection_score is None else texts.face_count(len(faces)), "hint"
+            ),
             self.whole: gr.Button(visible=False),
             self.picker: gr.Radio(choices=choices, value=chosen, visible=len(faces) > 1),
             self.waiting: gr.HTML(visible=False),

@@ -24,45 +24,56 @@ function address(path) {
   return `${window.gradio_config?.root ?? ""}/photo-set/${token}/${path}`;
 }
 
-const LOST = "The connection was lost. What is done is kept; choose the other photos again.";
+const LOST = "The connection was lost.";
+const KEPT = " The table holds what is done: download it before you choose other photos, which begin a new set.";
+const AGAIN_MS = 1000; // until what was lost is sent once more
 
-async function call(path, body, headers) {
-  let response;
-  try {
-    response = await fetch(address(path), { method: "POST", body, headers });
-  } catch {
-    throw new Problem(LOST);
+class Lost extends Problem {
+  constructor() {
+    super(LOST);
   }
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Problem(answer.problem ?? LOST);
+}
+
+// Ours are sentences in `problem`, those of the server around us in `detail`.
+const refusal = (answer) => new Problem(answer?.problem ?? answer?.detail ?? LOST);
+
+async function call(path) {
+  const response = await fetch(address(path), { method: "POST" }).catch(() => null);
+  if (!response) throw new Lost();
+  const answer = await response.json().catch(() => null);
+  if (!response.ok || !answer) throw refusal(answer);
   return answer;
 }
 
+// The answer to a file; null where the visitor stopped before it was there, so that page and server have the same rows.
 // XMLHttpRequest, since `fetch` does not report how far an upload is.
-function sendArchive(item, headers) {
+function send(path, file, headers, shown = () => {}) {
+  const mine = run;
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", address(isVideo(item) ? "video" : "archive"));
+    request.open("POST", address(path));
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-    request.upload.onprogress = (event) => {
-      const percent = Math.round((100 * event.loaded) / event.total);
-      run.note = percent < 100 ? `Sending ${item.name}: ${percent} %` : `Opening ${item.name} …`;
-      draw();
-    };
+    request.upload.onprogress = (event) => shown(Math.round((100 * event.loaded) / event.total));
+    request.upload.onload = () => mine.sending.delete(request);
     request.responseType = "json";
-    request.onload = () =>
-      request.status === 200 ? resolve(request.response) : reject(new Problem(request.response?.problem ?? LOST));
-    request.onerror = () => reject(new Problem(LOST));
-    request.onabort = () => resolve({ count: 0, stopped: true });
-    run.abort = () => request.abort();
-    request.send(headers["Cilf-Problem"] ? null : item.file);
+    request.onload = () => (request.status === 200 ? resolve(request.response) : reject(refusal(request.response)));
+    request.onerror = () => reject(new Lost());
+    request.onabort = () => resolve(null);
+    request.onloadend = () => mine.sending.delete(request);
+    const body = headers["Cilf-Problem"] ? null : file;
+    if (body) mine.sending.add(request);
+    request.send(body);
   });
 }
 
 // ---- A set
 
 async function start(items) {
-  if (run || !items.length) return;
+  if (!items.length) return;
+  if (run) {
+    say("A set is in work. Stop it, or wait until it is done, before you choose other photos.", "hint");
+    return;
+  }
   if (items.length > settings.maxFiles) {
     say(`These are ${count(items.length, "file")}; choose at most ${count(settings.maxFiles, "file")} at once.`);
     return;
@@ -71,13 +82,15 @@ async function start(items) {
   const isContainer = (item) => isArchive(item) || isVideo(item);
   const archives = items.filter(isContainer);
   const photos = items.filter((item) => !isContainer(item));
-  run = { total: photos.length, done: 0, faces: 0, failed: 0, began: performance.now(), note: "", stopped: false };
+  run = { total: items.length, done: 0, faces: 0, failed: 0, began: performance.now(), note: "", stopped: false };
+  run.sending = new Set();
   run.unit = !items.some(isVideo) ? "photo" : items.every(isVideo) ? "video" : "file";
   run.pieces = { rows: "", gallery: "", failures: "" };
   begin();
   let problem = "";
   try {
     const { loading } = await call("start");
+    clear();
     if (loading) run.note = "The model is still loading; your photos come next.";
     draw();
     run.began = performance.now();
@@ -107,26 +120,42 @@ async function sendPhotos(photos) {
   while (photos.length && !run.stopped) {
     const item = photos.shift();
     const headers = await labels(item, settings.maxPhoto);
-    collect(await call("photo", headers["Cilf-Problem"] ? null : item.file, headers));
+    const answer = await sendOnceMore(() => send("photo", item.file, headers));
+    if (answer) collect(answer);
+  }
+}
+
+// A photo whose answer was lost may have its rows on the server already: the second ones take their place.
+async function sendOnceMore(sending) {
+  try {
+    return await sending();
+  } catch (error) {
+    if (!(error instanceof Lost) || run.stopped) throw error;
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    return run.stopped ? null : sending();
   }
 }
 
 async function readArchive(item) {
   if (run.stopped) return;
-  const opened = await sendArchive(item, await labels(item, isVideo(item) ? settings.maxVideo : settings.maxArchive));
+  const headers = await labels(item, isVideo(item) ? settings.maxVideo : settings.maxArchive);
+  const opened = await send(isVideo(item) ? "video" : "archive", item.file, headers, (percent) => {
+    run.note = percent < 100 ? `Sending ${item.name}: ${percent} %` : `Opening ${item.name} …`;
+    draw();
+  });
   run.note = "";
-  if (opened.stopped) return;
-  run.total += opened.count;
-  if (!opened.count) {
-    run.total += 1; // its row says what is wrong with it
-    collect(opened);
-  }
+  if (!opened) return;
+  if (opened.count) run.total += opened.count - 1;
+  else collect(opened); // its row says what is wrong with it
   run.began = performance.now() - run.done * (run.pace ?? 0);
-  for (let more = opened.count > 0; more && !run.stopped; ) {
+  let left = opened.count;
+  for (let more = left > 0; more && !run.stopped; ) {
     const answer = await call("next");
     more = answer.more;
+    left -= answer.photos;
     collect(answer);
   }
+  if (left > 0 && !run.stopped) throw new Problem(`${item.name} was closed, since this page had asked for no more of it.`);
 }
 
 // What goes with a file: its name, its place, and why it is not sent, if it is not.
@@ -146,7 +175,7 @@ async function labels({ file, name, place }, limit) {
 function stop() {
   if (!run || run.stopped) return;
   run.stopped = true;
-  run.abort?.();
+  for (const request of run.sending) request.abort();
   action("stop").disabled = true;
   draw();
 }
@@ -154,17 +183,23 @@ function stop() {
 // ---- The page
 
 function begin() {
-  for (const name of ["gallery", "rows", "failure-list", "histogram", "message"]) part(name).replaceChildren();
-  for (const name of ["waiting", "failures", "results"]) part(name).hidden = true;
+  part("message").replaceChildren();
   part("work").hidden = false;
   for (const name of ["files", "folder"]) action(name).disabled = true;
   action("stop").disabled = false;
   action("stop").hidden = false;
   part("drop").classList.add("cilf-busy");
+  draw();
+}
+
+// The server has begun a new set: what was done before goes.
+function clear() {
+  run.cleared = true;
+  for (const name of ["gallery", "rows", "failure-list", "histogram"]) part(name).replaceChildren();
+  for (const name of ["waiting", "failures", "results"]) part(name).hidden = true;
   sorting = null;
   markSorted();
   for (const link of root.querySelectorAll("[data-table]")) link.href = address(`table.${link.dataset.table}`);
-  draw();
 }
 
 async function end(problem) {
@@ -172,16 +207,18 @@ async function end(problem) {
   if (final.histogram) run.histogram = final.histogram;
   run.note = "";
   run.ended = true;
-  flush();
+  if (run.cleared) flush();
   draw();
+  part("work").hidden = !run.cleared;
   action("stop").hidden = true;
   for (const name of ["files", "folder"]) action(name).disabled = false;
   part("drop").classList.remove("cilf-busy");
-  if (!run.done) part("waiting").hidden = false;
+  if (run.cleared && !run.done) part("waiting").hidden = false;
+  const hasTable = !part("results").hidden;
   const result = `${count(run.faces, "face")} in ${count(run.done, run.unit)}`;
-  if (problem) say(problem);
+  if (problem) say(problem + (hasTable ? KEPT : ""));
   else if (run.stopped)
-    say(`Stopped after ${run.done} of ${count(run.total, run.unit)}. What is done is kept.`, "hint");
+    say(`Stopped after ${run.done} of ${count(run.total, run.unit)}.${hasTable ? KEPT : ""}`, "hint");
   else say(`Done: ${result}${run.failed ? `, ${run.failed} without an age` : ""}.`, "hint");
   run = null;
 }
@@ -255,6 +292,23 @@ function remaining() {
   if (seconds < 5) return `${rate}, a few seconds left`;
   if (seconds < 55) return `${rate}, about ${5 * Math.round(seconds / 5)} seconds left`;
   return `${rate}, about ${count(Math.max(1, Math.round(seconds / 60)), "minute")} left`;
+}
+
+// ---- Downloading the table
+
+// Not by the link alone: a browser would save the server's sentence as the table, or fail without a word.
+for (const link of root.querySelectorAll("[data-table]")) {
+  link.addEventListener("click", async (event) => {
+    event.preventDefault();
+    const response = await fetch(link.href).catch(() => null);
+    if (!response?.ok) {
+      say(response ? await response.text() : LOST);
+      return;
+    }
+    const file = URL.createObjectURL(await response.blob());
+    Object.assign(document.createElement("a"), { href: file, download: link.download }).click();
+    setTimeout(() => URL.revokeObjectURL(file), 60000);
+  });
 }
 
 // ---- Sorting the table
@@ -341,6 +395,7 @@ for (const [name, over] of [
   drop.addEventListener(name, (event) => {
     event.preventDefault();
     drop.classList.toggle("cilf-over-drop", over && !run);
+    if (run && name.startsWith("drag")) event.dataTransfer.dropEffect = "none";
   });
 }
 drop.addEventListener("drop", async (event) => {

@@ -86,10 +86,12 @@ class Ticket:
     Attributes:
         upload: the photo, until its prediction begins.
         waits: whether the photo is there and its prediction has not begun.
+        example: key of the page's own example that it is for; "" for the visitor's photo.
     """
 
     upload: Upload | None = field(default=None, repr=False)
     waits: bool = False
+    example: str = ""
 
     @property
     def size(self) -> int:
@@ -127,9 +129,10 @@ class Visits(SessionStore[Visit | Ticket]):
         self._max_bytes = max_bytes
         self._max_pages = max_pages
 
-    def begin(self, page: str) -> Ticket:
-        """Drop what `page` (its session) shows, and give the ticket for what it will show next."""
-        ticket = Ticket()
+    def begin(self, page: str, example: str = "") -> Ticket:
+        """Drop what `page` (its session) shows, and give the ticket for what it will show next: a photo that will
+        arrive, or an example, which is there."""
+        ticket = Ticket(waits=bool(example), example=example)
         with self._lock:
             self._keep(page, ticket)
             while len(self._states) > self._max_pages:
@@ -150,11 +153,12 @@ class Visits(SessionStore[Visit | Ticket]):
             self._make_room(page)
             return True
 
-    def claim(self, page: str) -> Ticket | None:
-        """The ticket of the photo of `page` that waits, for its prediction; None where none waits any more."""
+    def claim(self, page: str, example: str = "") -> Ticket | None:
+        """The ticket of the photo of `page`, or of the example, that waits for its prediction; None where it waits no
+        longer."""
         with self._lock:
             ticket = self._state(page)
-            if not isinstance(ticket, Ticket) or not ticket.waits:
+            if not isinstance(ticket, Ticket) or not ticket.waits or ticket.example != example:
                 return None
             ticket.waits = False
             return ticket

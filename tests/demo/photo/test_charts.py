@@ -34,7 +34,9 @@ def test_the_age_card_shows_rounded_age_and_interval() -> None:
 
 
 def test_every_step_of_the_trace_stands_in_the_table() -> None:
-    trace = tuple(TraceStep(step, 40.0 + step, 6.0 - step, step != 1) for step in range(4))
+    trace = tuple(
+        TraceStep(step, 40.0 + step, 6.0 - step, step != 1, kept_error=5.8 - step) for step in range(4)
+    )
     table = charts.correction(replace(make_face(43.0), trace=trace, status="corrected"), EPSILON)
     assert re.findall(r"<th scope='row'>(\d) · first crop</th><td>([\d.]+)</td>", table) == [
         ("0", "40.0"),
@@ -42,7 +44,26 @@ def test_every_step_of_the_trace_stands_in_the_table() -> None:
         ("2", "42.0"),
         ("3", "43.0"),
     ]
-    assert table.count("<td>not taken</td>") == 1
+    assert table.count("<td>not taken; the age so far: 4.8</td>") == 1
+
+
+def test_a_guess_that_was_confirmed_is_not_called_corrected() -> None:
+    trace = (TraceStep(0, 40.0, 6.0, True), TraceStep(1, 41.0, 5.0, False, kept_error=4.2))
+    face = replace(make_face(40.0), trace=trace, status="corrected")
+    assert "↻</span> Confirmed" in charts.age_card(face, 0, 1)
+    moved = replace(face, trace=(trace[0], replace(trace[1], accepted=True)))
+    assert "↻</span> Corrected" in charts.age_card(moved, 0, 1)
+
+
+def test_an_error_just_above_the_limit_is_not_told_as_the_limit() -> None:
+    face = replace(make_face(40.0), trace=(TraceStep(0, 40.0, 4.72, True),), status="low_confidence")
+    assert "4.72 years off, more than the limit of 4.67" in texts.story(face, 4.67)
+    assert "limit of 4.5" in texts.story(face, 4.5)
+
+
+def test_a_single_prompt_has_no_share() -> None:
+    assert "100 %" not in charts.prompt_scores([score("a photo of a child", 0.1, 1.0)])
+    assert "50 %" in charts.prompt_scores([score("a", 0.1), score("b", 0.1)])
 
 
 def test_the_distribution_peaks_at_the_likeliest_age() -> None:

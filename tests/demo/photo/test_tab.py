@@ -92,8 +92,7 @@ def test_another_face_waits_for_room_in_memory(
 
     monkeypatch.setattr("cilf.demo.photo.tab.IN_WORK", Counted(1))
     tab.on_pick(1, "a child", request())
-    last(tab.on_whole("a child", request()))
-    assert held == [400 * 300] * 2
+    assert held == [400 * 300]
 
 
 def test_a_click_and_the_picker_say_that_a_photo_is_forgotten(
@@ -295,11 +294,11 @@ def test_a_late_answer_does_not_override_what_the_visitor_did(
     monkeypatch: pytest.MonkeyPatch,
     way: str,
 ) -> None:
-    another = tab._example_handler(photo[::2])
+    (chosen, _), another = tab._example_steps("x"), tab._example_handler("x", photo[::2])
     ways: dict[str, Callable[[], object]] = {
         "emptied": lambda: wait_for(tab.on_empty(request())),
         "left": lambda: visits.forget("page"),
-        "another": lambda: list(another("a child", request())),
+        "another": lambda: (wait_for(chosen(request())), list(another("a child", request()))),
     }
     during_a_prediction(estimator, monkeypatch, ways[way])
     answer = last(send(tab, file, "a child", request()))
@@ -430,12 +429,32 @@ def test_a_refusal_does_not_override_what_came_of_the_photo(tab: PhotoTab, file:
 
 def test_a_refused_photo_is_heard_of_where_the_line_is_full(tab: PhotoTab) -> None:
     assert Context.root_block is not None
-    events = {each.name: each for each in Context.root_block.fns.values()}
-    refused = events["on_refused"]
-    assert refused.trigger_after == events["on_photo"]._id
-    assert refused.trigger_only_on_failure
-    assert not refused.queue
-    assert refused.trigger_mode == "multiple"
+    events = list(Context.root_block.fns.values())
+    refused = [each for each in events if str(each.name).endswith("_refused")]
+    waiting = {each._id for each in events if each.name in ("on_photo", "on_example")}
+    assert {each.trigger_after for each in refused} == waiting
+    for each in refused:
+        assert each.trigger_only_on_failure
+        assert not each.queue
+        assert each.trigger_mode == "multiple"
+
+
+def test_an_example_does_not_overtake_the_photo_that_is_chosen_after_it(
+    tab: PhotoTab, file: Path, photo: np.ndarray
+) -> None:
+    (chosen, refused), example = tab._example_steps("x"), tab._example_handler("x", photo[::2])
+    wait_for(chosen(request()))
+    answers = send(tab, file, "a child", request())
+    assert list(example("a child", request())) == [{tab.message: gr.skip()}]
+    assert refused(request()) == {tab.message: gr.skip()}
+    assert "Face 1 of 2" in last(answers)[tab.age]
+
+
+def test_the_whole_picture_of_another_photo_is_not_taken(tab: PhotoTab, file: Path, visits: Visits) -> None:
+    last(send(tab, file, "a child", request()))
+    assert list(tab.on_whole("a child", request())) == [{tab.message: gr.skip()}]  # it has faces
+    visits.begin("page")
+    assert list(tab.on_whole("a child", request())) == [{tab.message: gr.skip()}]
 
 
 def test_a_photo_that_comes_before_the_model_waits_for_it(file: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from train.data.augmentation.augment import (
+    OPTIONAL,
     AugmentConfig,
     Draws,
     augment,
@@ -52,6 +53,23 @@ def test_a_sample_is_treated_alike_in_any_batch(config: AugmentConfig) -> None:
     whole = augment(crops(), 32, 6, drawn(1, 2, numbers), config)
     part = augment(crops()[3:5], 32, 6, drawn(1, 2, numbers[3:5]), config)
     assert (whole[3:5] - part).abs().quantile(0.95) < 1e-3
+
+
+def test_what_is_spared_keeps_what_every_picture_gets() -> None:
+    """Flip, turn, place, light and erased parts; nothing that is optional."""
+    draws = drawn(1, 2, np.arange(6))
+    without = replace(EVERYTHING, **dict.fromkeys(OPTIONAL, 0.0))
+    spared = augment(crops(), 32, 6, draws.sparing(1.0), EVERYTHING)
+    torch.testing.assert_close(spared, augment(crops(), 32, 6, draws, without))
+    assert not torch.equal(spared, augment(crops(), 32, 6, draws.sparing(0.0), EVERYTHING))
+
+
+def test_smaller_pictures_are_not_aliased() -> None:
+    """Every second pixel white: at half the size all is grey, whichever pixels would be hit."""
+    board = np.indices((44, 44)).sum(axis=0) % 2 * 255
+    chequered = torch.from_numpy(np.repeat(board[None, :, :, None], 3, axis=3).astype(np.uint8))
+    found = augment(chequered, 16, 6, drawn(0, 0, np.arange(1)), STILL)
+    assert (found[:, :, 1:-1, 1:-1] - 0.5).abs().max() < 0.02
 
 
 def test_another_epoch_draws_anew() -> None:

@@ -176,7 +176,7 @@ def test_the_texts_of_a_pair_differ_in_known_words(column: int, seed: int) -> No
     assert set(WORD.findall(f"{present} {absent}")) <= WORDS
 
 
-def test_every_attribute_can_be_named_and_denied() -> None:
+def test_every_attribute_can_be_named() -> None:
     said = {literal for statement in caption_words().statements for literal in statement.literals}
     for name, column in COLUMN.items():
         assert (column, 1) in said, name

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from train.data.datasets import DATASETS, DatasetError, read_split, select
+from train.data.datasets import DATASETS, DatasetError, read_groups, read_split, select
 
 
 def tree(root: Path, names: list[str]) -> Path:
@@ -59,3 +59,10 @@ def test_splits(tmp_path: Path) -> None:
         read_split(path)
     with pytest.raises(DatasetError, match="does not exist"):
         read_split(tmp_path / "none.csv")
+
+
+def test_photos_without_a_group_are_in_none(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text("filename,split,group\na.jpg,train,7\nb.jpg,train,\nc.jpg,train,\n")
+    second.write_text("filename,split,group\nd.jpg,train,7\n")
+    assert read_groups([first, second]) == {"a.jpg": "0/7", "d.jpg": "1/7"}

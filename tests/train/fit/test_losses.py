@@ -8,13 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from cilf.model.cilf import PartEstimate, Prediction
+from cilf.model.head import AgeEstimate, AgeHead
 from train.fit.losses.cilf import (
     AttributePairs,
+    LossConfig,
     Texts,
     attribute_loss,
     contrastive,
     label_distribution,
     symmetric_divergence,
+    total_loss,
 )
 
 
@@ -41,19 +45,76 @@ def test_wrong_pairs_cost_more() -> None:
 
 
 def test_faces_of_one_age_do_not_push_each_other_away() -> None:
-    """Two equal embeddings with the same age and text are already at the least loss: the gradient is nil."""
-    image = F.normalize(torch.ones(2, 4), dim=-1).requires_grad_()
-    text = F.normalize(torch.ones(2, 4), dim=-1)
-    contrastive(image, Texts(text, torch.tensor(10.0), torch.ones(2, 2))).backward()
-    assert image.grad is not None
-    assert image.grad.abs().max() < 1e-6
+    """Two equal embeddings between two texts that are true of both are at the least loss: the gradient is nil. Were
+    each text one face's alone, they would be driven apart."""
+    text = torch.eye(2, 4)
+
+    def pull(matches: torch.Tensor) -> torch.Tensor:
+        image = F.normalize(text.sum(dim=0), dim=0).repeat(2, 1).requires_grad_()
+        contrastive(image, Texts(text, torch.tensor(10.0), matches)).backward()
+        assert image.grad is not None
+        return image.grad
+
+    assert pull(torch.ones(2, 2)).abs().max() < 1e-6
+    assert pull(torch.eye(2)).abs().max() > 1
 
 
 def test_a_text_without_a_match_is_left_out() -> None:
-    image = F.normalize(torch.randn(3, 4), dim=-1)
+    image = F.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), dim=-1)
     matches = torch.eye(3)
     matches[2] = 0
-    assert torch.isfinite(contrastive(image, Texts(image, torch.tensor(10.0), matches)))
+    surprise = -(10 * image @ image.T).log_softmax(dim=1).diagonal()[:2].mean()  # the same in both directions
+    found = contrastive(image, Texts(image, torch.tensor(10.0), matches))
+    torch.testing.assert_close(found, surprise)
+
+
+def test_all_terms_of_the_loss_are_those_of_the_method() -> None:
+    """Two photos and a second view of the first; two ages; every weight another number."""
+    torch.manual_seed(0)
+    unit = F.normalize(torch.randn(9, 4), dim=-1)
+    head = AgeHead(2)
+
+    def part(first: int) -> PartEstimate:
+        return PartEstimate(unit[first : first + 3], head.summarise(torch.randn(3, 2)))
+
+    tower, shares = part(0), part(3)
+    estimate, scores = head.summarise(torch.randn(3, 2)), torch.randn(3, 2, 2, 2)
+    grid = torch.zeros(3, 4, 2, 2)
+    prediction = Prediction(unit[6:], torch.zeros(3, 2, 4), estimate, tower, shares, grid, scores)
+    age, target = torch.tensor([0.0, 1.0]), torch.tensor([[0.9, 0.1], [0.2, 0.8]])
+    pairs = AttributePairs(
+        unit[:1], unit[1:2], torch.tensor([[1.0], [0.0]]), torch.ones(2, 1, dtype=torch.bool)
+    )
+    texts = Texts(unit[:2], torch.tensor(5.0), torch.eye(2), pairs=pairs)
+    config = LossConfig(
+        distribution=2.0,
+        l1=3.0,
+        contrastive=5.0,
+        attributes=7.0,
+        score_map=11.0,
+        parts=13.0,
+        consistency=17.0,
+    )
+    found = total_loss(prediction, age, target, texts, config)
+
+    ages, targets = torch.cat([age, age[:1]]), torch.cat([target, target[:1]])
+
+    def of_age(estimate: AgeEstimate) -> torch.Tensor:
+        divergence = (targets * (targets.log() - estimate.logits.log_softmax(dim=1))).sum(dim=1).mean()
+        return 2 * divergence + 3 * (estimate.age - ages).abs().mean() / 10
+
+    def of_texts(embedding: torch.Tensor) -> torch.Tensor:
+        scale = torch.tensor(5.0)
+        return 5 * contrastive(embedding[:2], texts) + 7 * attribute_loss(embedding[:2], pairs, scale)
+
+    torch.testing.assert_close(found["distribution"] + found["l1"], of_age(estimate))
+    torch.testing.assert_close(found["contrastive"] + found["attributes"], of_texts(unit[6:]))
+    for name, each in (("tower", tower), ("shares", shares)):
+        torch.testing.assert_close(found[name], 13 * (of_age(each.estimate) + of_texts(each.embedding)))
+    logits = estimate.logits
+    apart = symmetric_divergence(logits[:1], logits[2:], config.consistency_temperature)
+    torch.testing.assert_close(found["consistency"], 17 * apart)
+    torch.testing.assert_close(found["loss"], sum(value for name, value in found.items() if name != "loss"))
 
 
 def test_a_pair_of_which_nothing_is_known_counts_neither_way() -> None:

@@ -149,9 +149,10 @@ class Draws:
         return tuple(self[name][index].view(-1, 1, 1, 1) for name in names)
 
 
-def draw(seed: int, epoch: int, samples: np.ndarray) -> Float[Tensor, "batch draw"]:
-    """Uniform draws in [0, 1), one column for each name in `DRAWS`; `samples` (B,) are sample numbers."""
-    table = [np.random.default_rng((seed, epoch, int(number))).random(len(DRAWS)) for number in samples]
+def draw(seed: int, step: int, samples: np.ndarray) -> Float[Tensor, "batch draw"]:
+    """Uniform draws in [0, 1), one column for each name in `DRAWS`; `samples` (B,) are sample numbers. A photo that an
+    epoch shows several times looks different each time."""
+    table = [np.random.default_rng((seed, step, int(number))).random(len(DRAWS)) for number in samples]
     return torch.from_numpy(np.stack(table)).float()
 
 
@@ -228,8 +229,12 @@ def second_view(
 def _warp(
     images: Tensor, size: int, zoom: float, draws: Draws, config: AugmentConfig
 ) -> tuple[Tensor, Tensor]:
-    """Flip, turn, scale and shift in one resampling; also the (B, S, S, 2) places that the pixels come from, from −1 to
-    1 over the model's view. `zoom` is that view as a share of the cached crop."""
+    """Flip, turn, scale and shift in one resampling, of crops that are first made as much smaller as the pictures are
+    to be, without aliasing; also the (B, S, S, 2) places that the pixels come from, from −1 to 1 over the model's view.
+    `zoom` is that view as a share of the cached crop."""
+    side = round(size / zoom)
+    if side < images.shape[-1]:
+        images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
     angle = torch.deg2rad(draws.signed("rotation") * config.rotation)
     factor = zoom * torch.exp(draws.signed("scale") * config.scale)
     flip = torch.where(draws["flip"] < 0.5, -1.0, 1.0)

@@ -203,14 +203,14 @@ def read_splits(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def read_groups(paths: Iterable[Path]) -> dict[str, str]:
-    """All split files' groups of near-duplicates: file name → group; empty where a file has no column `group`."""
+    """All split files' groups of near-duplicates: file name → group; without the photos that have none."""
     groups: dict[str, str] = {}
     for number, path in enumerate(paths):
         read_split(path)  # for its checks
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file)
             if "group" in (rows.fieldnames or ()):
-                groups |= {row["filename"]: f"{number}/{row['group']}" for row in rows}
+                groups |= {row["filename"]: f"{number}/{row['group']}" for row in rows if row["group"]}
     return groups
 
 
