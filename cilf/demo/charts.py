@@ -13,11 +13,15 @@ def message(text: str, kind: str = "problem") -> str:
 
 
 def waiting(what: str, share: float | None = None) -> str:
-    """A bar for work of which `share`, in [0, 1], is done; None where nobody knows when it ends."""
+    """A bar for work of which `share`, in [0, 1], is done; None where nobody knows when it ends.
+
+    In a live region a share is for the eye alone: a screen reader would read every one of hundreds to its end.
+    """
     known = "" if share is None else f' aria-valuenow="{100 * share:.0f}"'
     bar = "<i></i>" if share is None else f'<i class="cilf-known" style="width:{100 * share:.0f}%"></i>'
-    return f"""<p class="cilf-message cilf-hint">{escape(what)} …</p>
-<div class="cilf-progress" role="progressbar" aria-label="{escape(what)}"{known}>{bar}</div>"""
+    for_the_eye = "" if share is None else ' aria-hidden="true"'
+    return f"""<div{for_the_eye}><p class="cilf-message cilf-hint">{escape(what)} …</p>
+<div class="cilf-progress" role="progressbar" aria-label="{escape(what)}"{known}>{bar}</div></div>"""
 
 
 def model_state(state: str, detail: str = "") -> str:

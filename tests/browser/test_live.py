@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
+from cilf.demo.texts import LIVE_SENTENCES
 from tests.browser.conftest import SCHEMES, visits
 from tests.browser.live_clip import beside, numbered, swaying, write_y4m
 from tests.browser.running import PATIENCE_S, Site, findings, launch_browser, wait_until
@@ -82,6 +83,17 @@ def test_start_age_and_stop(live: Visit, shoot: Shoot, site: Site) -> None:
     expect(page.locator(".cilf-live-label")).to_be_visible()
     assert site.files() == []
     assert "Traceback" not in site.log.read_text()
+
+
+@pytest.mark.parametrize("fail", [lambda route: route.abort(), lambda route: route.fulfill(status=503)])
+def test_a_call_that_fails_switches_the_camera_off(live: Visit, fail: Callable[[Route], None]) -> None:
+    page = live()
+    page.click(".cilf-start")
+    expect(page.locator(".cilf-live-label")).to_be_visible()
+    page.route("**/component_server/**", fail)
+    expect(page.locator(".cilf-live-message")).to_have_text(LIVE_SENTENCES["silent"])
+    expect(page.locator(".cilf-live-box")).to_have_count(0)
+    assert not has_camera(page)
 
 
 def test_two_visitors_at_once(live: Visit) -> None:

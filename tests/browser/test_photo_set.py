@@ -232,12 +232,46 @@ def test_a_call_that_fails_ends_the_set_for_all_senders(visit: Visit, album: lis
 
     page.route("**/photo-set/*/photo", answer)
     give(page, album)
-    expect(page.locator("#photo-set [data-part=message]")).to_have_text("Out of order.")
+    expect(page.locator("#photo-set [data-part=message]")).to_contain_text(
+        "Out of order. The table holds what"
+    )
     expect(page.locator("#photo-set [data-part=count]")).to_have_text(f"{SENDERS - 1} of 6 photos")
     assert len(held) == SENDERS
     page.unroute("**/photo-set/*/photo")
     give(page, [HOPPER])  # the page goes on
     expect(page.locator("#photo-set [data-part=message]")).to_contain_text("1 face in 1 photo")
+
+
+def test_what_is_lost_is_sent_once_more_and_a_failing_download_is_said(
+    visit: Visit, album: list[Path]
+) -> None:
+    page = opened(visit)
+    message = page.locator("#photo-set [data-part=message]")
+    lost: list[Route] = []
+
+    def lose_the_first(route: Route) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route)
+            route.abort()
+
+    page.route("**/photo-set/*/photo", lose_the_first)
+    give(page, album)
+    give(page, [HOPPER])
+    expect(message).to_contain_text("A set is in work.")
+    wait_for_end(page)
+    expect(message).to_contain_text("Done: ")
+    expect(page.locator("#photo-set [data-part=rows] tr")).to_have_count(7)
+    assert lost
+    page.route("**/table.csv", lambda route: route.fulfill(status=404, body="This set is gone."))
+    page.click("#photo-set [data-table=csv]")
+    expect(message).to_have_text("This set is gone.")
+    # A set that the server does not begin takes nothing from the page.
+    page.route("**/photo-set/*/start", lambda route: route.fulfill(status=404, json={"problem": "Reload."}))
+    give(page, [HOPPER])
+    expect(message).to_contain_text("Reload. The table holds what is done")
+    expect(page.locator("#photo-set [data-part=rows] tr")).to_have_count(7)
 
 
 def test_two_visitors_and_a_single_photo(visit: Visit, holiday: Path, album: list[Path]) -> None:

@@ -155,7 +155,8 @@ async function readArchive(item) {
     left -= answer.photos;
     collect(answer);
   }
-  if (left > 0 && !run.stopped) throw new Problem(`${item.name} was closed, since this page had asked for no more of it.`);
+  if (left > 0 && !run.stopped)
+    throw new Problem(`${item.name} was closed, since this page had asked for no more of it.`);
 }
 
 // What goes with a file: its name, its place, and why it is not sent, if it is not.
