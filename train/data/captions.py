@@ -139,7 +139,7 @@ def caption(
     """A random true caption of the sample; `attributes` is its row of the attribute table, None where unmeasured."""
     gender = sample.gender if chance.random() < SAYS_GENDER else None
     race = RACES.get(_race(sample) or "") if chance.random() < SAYS_RACE else None
-    age = _age_words(sample.age, gender, chance) if chance.random() < SAYS_AGE else None
+    age = _age_words(sample.age, chance) if chance.random() < SAYS_AGE else None
     noun = _noun(sample.age, gender, chance, plain=age is not None)
     statements = _true_statements(attributes, chance)
     dice = tuple(chance.random() for _ in range(10 + len(statements)))
@@ -257,7 +257,7 @@ def _literals(
     return contrary < 0, (table == 0).float() @ required.abs().T > 0
 
 
-def _age_words(age: float, gender: str | None, chance: random.Random) -> AgeWords:
+def _age_words(age: float, chance: random.Random) -> AgeWords:
     kind = chance.random()
     years = round(age)
     if kind < 0.5:
@@ -266,12 +266,12 @@ def _age_words(age: float, gender: str | None, chance: random.Random) -> AgeWord
     if kind < 0.62 and 20 <= age < 100:
         first = int(age) // 10 * 10
         text = chance.choice(IN_DECADE).format(
-            decade=DECADES[first // 10 - 2], first=first, last=first + 9, possessive=POSSESSIVE[gender]
+            decade=DECADES[first // 10 - 2], first=first, last=first + 9, possessive="{possessive}"
         )
         return AgeWords("with", text, ages=(first, first + 9))
     if kind < 0.8:
         return _relation(age, chance)
-    return _stage([stage for stage in caption_words().stages if _holds(stage.ages, age)], gender, chance)
+    return _stage([stage for stage in caption_words().stages if _holds(stage.ages, age)], chance)
 
 
 def _relation(age: float, chance: random.Random) -> AgeWords:
@@ -284,10 +284,10 @@ def _relation(age: float, chance: random.Random) -> AgeWords:
     return AgeWords("with", chance.choice(YOUNGER).format(age=_number(limit, chance)), ages=(0, limit - 1))
 
 
-def _stage(stages: Sequence[Stage], gender: str | None, chance: random.Random) -> AgeWords:
+def _stage(stages: Sequence[Stage], chance: random.Random) -> AgeWords:
     stage = chance.choice(stages)
     slot, text = chance.choice(stage.phrases)
-    return AgeWords(slot, text.replace("{possessive}", POSSESSIVE[gender]), ages=stage.ages)
+    return AgeWords(slot, text, ages=stage.ages)
 
 
 def _number(years: int, chance: random.Random) -> str:
@@ -383,7 +383,7 @@ def _with_other_age(draft: Draft, sample: Sample, chance: random.Random) -> Draf
     """The draft with age words that are false of the sample, and a noun that fits them."""
     for _ in range(20):
         other = chance.randint(0, 95)
-        words = _age_words(other, draft.gender, chance)
+        words = _age_words(other, chance)
         far = words.age is None or abs(words.age - sample.age) > max(10.0, sample.age / 3)
         if far and (words.age is not None or not _holds(words.ages, sample.age)):
             return draft._replace(age=words, noun=_noun(other, draft.gender, chance, plain=True))
@@ -450,7 +450,8 @@ def _phrases(draft: Draft, dice: Sequence[float], *, plural: bool = False) -> _P
         slot, text = _pick([o for o in options if o[0] != "verb"] if plural else options, die)
         getattr(phrases, "with_" if slot == "with" else slot).append(text.replace("{possessive}", possessive))
     if draft.age:
-        (phrases.adjective if draft.age.slot == "adjective" else phrases.with_).append(draft.age.text)
+        text = draft.age.text.replace("{possessive}", possessive)  # of the gender that a turned caption has
+        (phrases.adjective if draft.age.slot == "adjective" else phrases.with_).append(text)
     if dice and dice[0] < 0.5:
         phrases.adjective.reverse()
         phrases.with_.reverse()

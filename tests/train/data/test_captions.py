@@ -79,6 +79,17 @@ def test_an_opposite_is_false_and_known(face: Sample, attributes: np.ndarray, se
         assert set(WORD.findall(made.text.lower())) <= WORDS
 
 
+@settings(max_examples=200, deadline=None)
+@given(seed=seeds)
+def test_words_of_possession_turn_with_the_gender(seed: int) -> None:
+    chance, face = random.Random(seed), sample(34, "male")
+    made = caption(face, None, chance)
+    turned = opposite(made, face, None, chance)
+    if turned is not None and turned.gender is not None and turned.gender != made.gender:
+        other = {"male": "her", "female": "his"}[turned.gender]
+        assert other not in WORD.findall(turned.text.lower())
+
+
 @given(face=samples, seed=seeds)
 def test_without_measurements_a_caption_speaks_of_labels_alone(face: Sample, seed: int) -> None:
     assert caption(face, None, random.Random(seed)).literals == ()
