@@ -258,8 +258,8 @@ SYSTEMS_LEAD = (
 )
 COMPARISON_LEAD = (
     "All are measured on the same photos, which none was trained on. All but MTMSA and the shipped CILF were trained "
-    "on one common set, from one start, by one schedule. LRA-GNN and MCGRL are compact rebuilds: their figures say "
-    "nothing about the originals."
+    "on one common set, from one start, by one schedule; the shipped CILF is the one of that day. LRA-GNN and MCGRL "
+    "are compact rebuilds: their figures say nothing about the originals."
 )
 NO_REPORT = "No measurements came with these weights: nobody can say how far to trust them."
 NO_CARD = "No model card came with these weights."

@@ -45,8 +45,8 @@ REMARKS = {
 COUNTED = ("correction", "words")  # studies that evaluate on `test` and count it in their report
 SYSTEMS = "SYSTEMS.json"  # of `train compare-systems`, beside the checkpoints' folders
 DISJOINT = """\
-Photos for fitting the network, for what is fitted and chosen after it (held-out and validation photos together){also}
-are disjoint, and groups of near-duplicates lie in one part whole.
+Photos for fitting the network, for what is fitted and chosen after it (held-out and validation photos
+together){also} are disjoint, and groups of near-duplicates lie in one part whole.
 """
 USED_BEFORE = """\
 **Measured on `{part}`, photos that training, choices or calibration had seen: these figures are too good.**

@@ -206,8 +206,14 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
+SHIPPED = "CILF as shipped"
+
+
 def _title(row: Mapping[str, Any]) -> str:
-    return _named(f"{row['name']}, {row['reading']}" if row["reading"] else row["name"])
+    name = row["name"]
+    if name == SHIPPED:  # when it was measured; later weights may be better
+        name += f" (weights {row['weights_sha256'][:8]})"
+    return _named(f"{name}, {row['reading']}" if row["reading"] else name)
 
 
 def _named(name: str) -> str:
@@ -229,7 +235,7 @@ def _end_to_end(rows: Sequence[Mapping[str, Any]]) -> str:
     head += ["training, minutes", "pictures drawn", "of"]
     lines = [_line(head), _line(["---"] * len(head))]
     for row in rows:
-        if row["name"] == "CILF as shipped" and not row["reading"]:
+        if row["name"] == SHIPPED and not row["reading"]:
             lines.append(_line(["—"] * len(head)))
         gain = row["gain_over_control"]
         lines.append(
