@@ -27,6 +27,7 @@ function address(path) {
 const LOST = "The connection was lost.";
 const KEPT = " The table holds what is done: download it before you choose other photos, which begin a new set.";
 const AGAIN_MS = 1000; // until what was lost is sent once more
+const LEAVE_MS = 2000; // in which photos on their way may still arrive when the visitor stops
 
 class Lost extends Problem {
   constructor() {
@@ -62,6 +63,7 @@ function send(path, file, headers, shown = () => {}) {
     request.onloadend = () => mine.sending.delete(request);
     const body = headers["Cilf-Problem"] ? null : file;
     if (body) mine.sending.add(request);
+    if (path !== "photo") mine.archive = request;
     request.send(body);
   });
 }
@@ -176,7 +178,12 @@ async function labels({ file, name, place }, limit) {
 function stop() {
   if (!run || run.stopped) return;
   run.stopped = true;
-  for (const request of run.sending) request.abort();
+  // A zip file at once. A photo that is broken off when it has just arrived would have its rows on the server alone.
+  const { sending, archive } = run;
+  archive?.abort();
+  setTimeout(() => {
+    for (const request of sending) request.abort();
+  }, LEAVE_MS);
   action("stop").disabled = true;
   draw();
 }

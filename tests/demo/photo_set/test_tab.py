@@ -36,7 +36,7 @@ from cilf.errors import DetectorError, UsageError, WeightsError
 from cilf.photo_set.results import COLUMNS
 from cilf.photo_set.workers import WorkerProcess
 from cilf.prediction import FacePrediction
-from tests.demo.conftest import hosting, wait_until
+from tests.demo.conftest import hosting, wait_for, wait_until
 from tests.faults.disk import full_disk
 from tests.photo_set.generated import generated_photos
 from tests.stand_in import Cropping, StandIn, face, packed, png
@@ -450,7 +450,7 @@ class TestVisitors:
             async with asyncio.timeout(10), Room(5).hold(7):
                 return "held"
 
-        assert asyncio.run(held()) == "held"
+        assert wait_for(held()) == "held"
 
     def test_sets_left_lying_make_room(self) -> None:
         now = 0.0
