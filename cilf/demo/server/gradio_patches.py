@@ -11,11 +11,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Annotated, Any
 
 import gradio as gr
-from annotated_types import MaxLen
 from fastapi import HTTPException, status
 from gradio import data_classes, processing_utils, route_utils, routes, state_holder
 from gradio.queueing import Event
-from pydantic import create_model
+from pydantic import Field, create_model
 from starlette.datastructures import FormData
 
 from cilf.demo import limits, texts
@@ -78,7 +77,7 @@ def _with_short_session(name: str) -> type[data_classes.BaseModel]:
     """One of Gradio's bodies of requests that refuses a long name of a session: it is kept, also by our own stores."""
     body = getattr(data_classes, name)
     field = body.model_fields["session_hash"]
-    session = Annotated[str, MaxLen(MAX_SESSION)]
+    session = Annotated[str, Field(max_length=MAX_SESSION)]
     if field.is_required():
         return create_model(name, __base__=body, session_hash=(session, ...))
     return create_model(name, __base__=body, session_hash=(session | None, None))

@@ -216,6 +216,7 @@ def test_a_long_name_of_a_session_is_not_kept(page: gr.Blocks, path: str) -> Non
         assert client.get("/gradio_api/queue/data", params={"session_hash": "a" * 65}).status_code == 400
 
 
+@pytest.mark.slow  # Gradio waits for an upload that nobody has heard of
 def test_progress_that_nobody_asks_for_is_not_kept(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradio_patches, "MAX_PROGRESS", 3)
     statuses = gr.routes.file_upload_statuses
