@@ -154,7 +154,7 @@ def outcome(face: FacePrediction, index: int) -> str:
     step = face.trace[index]
     if index == 0:
         return "first guess"
-    return "taken" if step.accepted else f"not taken; the age so far: {step.kept_error:.1f}"
+    return "taken" if step.accepted else f"not taken; error of the kept age {step.kept_error:.1f}"
 
 
 def unknown_words(nearest: Mapping[str, list[str]]) -> str:

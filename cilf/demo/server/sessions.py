@@ -213,7 +213,7 @@ class Visits(SessionStore[Visit | Ticket]):
     def _drop(self, page: str) -> None:
         _, state = self._states.pop(page)
         if isinstance(state, Ticket):
-            state.upload = None  # whoever holds the ticket still
+            state.upload = None  # a prediction may still hold the ticket
 
     def _release(self, page: str, state: Visit | Ticket) -> int:
         """Give up a photo's memory, and tell how many bytes that were; a ticket stays good."""

@@ -44,7 +44,7 @@ def test_every_step_of_the_trace_stands_in_the_table() -> None:
         ("2", "42.0"),
         ("3", "43.0"),
     ]
-    assert table.count("<td>not taken; the age so far: 4.8</td>") == 1
+    assert table.count("<td>not taken; error of the kept age 4.8</td>") == 1
 
 
 def test_a_guess_that_was_confirmed_is_not_called_corrected() -> None:
