@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cilf.checkpoint import save
+from cilf.checkpoint import load, save
 from cilf.inference.error_models import GaussianError
 from cilf.model.nodes import GridTrunk
 from tests import tiny
@@ -18,6 +18,7 @@ from tests.train.made_up import subset
 from tests.train.recipes import RECIPES
 from train.__main__ import main
 from train.data.datasets.base import DatasetError
+from train.fit.provenance import weights_sha256
 from train.fit.recipe import read_recipe
 from train.studies.systems import end_to_end, frozen, report
 from train.studies.systems.frozen import (
@@ -320,6 +321,25 @@ def test_systems_of_another_trunk_are_not_taken_for_the_same(work: Path) -> None
         end_to_end.trained(
             "control", {end_to_end.TRUNK: str(work / "other")}, work / "crops", splits, folder, 1
         )
+
+
+@pytest.mark.training
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+def test_systems_train_side_by_side_from_one_trunk(work: Path) -> None:
+    splits, folder, given = (work / "split.csv",), work / "runs", {"MCGRL": "given", "CILF": "given"}
+    data = ["--data", f"utkface={work / 'UTKFace'}", "--cache", str(work / "crops")]
+    assert main(["prepare", *data, "--size", "48", "--margin", "6", "--processes", "1"]) == 0
+    end_to_end.train_all(given, work / "crops", splits, folder, 2)
+    trunk = weights_sha256(load(folder / "trunk" / "checkpoint").model.state_dict())
+    made = {path.name for path in folder.iterdir()}
+    assert made == {"trunk", "control", "lra-gnn"}
+    for name in ("control", "lra-gnn"):
+        assert load(folder / name / "checkpoint").config.training["start_sha256"] == trunk
+        assert end_to_end.minutes(folder / name)
+    written = (folder / "control" / "checkpoint" / "model.safetensors").stat().st_mtime_ns
+    checkpoint = end_to_end.trained("control", given, work / "crops", splits, folder, 1)
+    assert (Path(checkpoint) / "model.safetensors").stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize(

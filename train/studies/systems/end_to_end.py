@@ -4,8 +4,10 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +61,45 @@ def trained(
     """
     if name in given:
         return given[name]
-    recipe, own = read_recipe(RECIPES[name]), folder / name.lower()
-    run, checkpoint = own / "run", own / "checkpoint"
-    wants_trunk = recipe.fit.trunk_of_start
-    start = load(trained(TRUNK, given, cache, splits, folder, processes)) if wants_trunk else None
-    provenance.check_start(run, start)
+    wants_trunk = read_recipe(RECIPES[name]).fit.trunk_of_start
+    start = trained(TRUNK, given, cache, splits, folder, processes) if wants_trunk else None
+    return _trained(RECIPES[name], start, cache, splits, folder / name.lower(), processes)
+
+
+def _trained(
+    name: str, start: str | Path | None, cache: Path, splits: Sequence[Path], own: Path, processes: int
+) -> Path:
+    """The checkpoint in the folder `own` of a run of the recipe called `name`, from the checkpoint `start`."""
+    recipe = read_recipe(name)
+    run, checkpoint, before = own / "run", own / "checkpoint", load(start) if start else None
+    provenance.check_start(run, before)
     if not is_checkpoint_of(run, checkpoint):
         data = RunData.open(cache, splits, recipe.shares, recipe.crop_size)
         with _timed(own):
-            fit(recipe, data.train, data.tune, run, resume=True, start=start)
+            fit(recipe, data.train, data.tune, run, resume=True, start=before)
         save_run(recipe, data, run, checkpoint, own / "views", processes, training=_timed(own))
     return checkpoint
+
+
+def train_all(
+    given: Mapping[str, str], cache: Path, splits: Sequence[Path], folder: Path, processes: int
+) -> None:
+    """Train and calibrate what is neither `given` nor there already: the trunk with every processor, then the others
+    side by side in so many processes, each on one thread.
+
+    What else the machine does then slows all alike, so that their minutes can be compared, and networks as small as
+    these gain little from a second thread.
+    """
+    missing = [name for name in RECIPES if name not in given and name != TRUNK]
+    trunk = trained(TRUNK, given, cache, splits, folder, processes) if missing else None
+    one_thread: Any = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **one_thread) as pool:
+        jobs = [
+            pool.submit(_trained, RECIPES[name], trunk, cache, splits, folder / name.lower(), 1)
+            for name in missing
+        ]
+        for job in as_completed(jobs):
+            job.result()
 
 
 @contextmanager
@@ -197,6 +227,8 @@ def measure_all(
 ) -> list[dict[str, Any]]:
     """All systems: name, reading, costs, minutes, and as a table under `predictions` what they say of `samples`, photos
     of the split's `part`."""
+    if processes > 1:
+        train_all(given, cache, splits, folder, processes)
     rows = []
     for name in (*(name for name in RECIPES if name != TRUNK), *LOADED):
         own = folder / name.lower().replace(" ", "-")
