@@ -33,7 +33,7 @@ from cilf.model.config import ModelConfig
 from cilf.model.registry import FAMILIES, SystemConfig, family_of
 from cilf.untrusted import small_file
 from cilf.untrusted.bounds import Name, Names
-from cilf.untrusted.graph_check import check_graph
+from cilf.untrusted.graph_check import MAX_GRAPH_BYTES, check_graph
 
 # Where PyTorch computes, it is imported at the first use.
 if TYPE_CHECKING:
@@ -444,6 +444,8 @@ def _read_graph(folder: Path, config: CheckpointConfig) -> Graph | None:
     if not (folder / GRAPH).is_file():
         log.warning("'%s' is missing; PyTorch computes in its place, more slowly", folder / GRAPH)
         return None
+    if (folder / GRAPH).stat().st_size > MAX_GRAPH_BYTES:  # before it is in memory
+        raise WeightsError(f"'{folder / GRAPH}' has more than {MAX_GRAPH_BYTES:,} bytes; {ELSEWHERE}")
     _check_sum(folder / GRAPH, config.graph.sha256)
     return Graph((folder / GRAPH).read_bytes(), config.graph.weights)
 

@@ -23,7 +23,7 @@ from cilf.photo_set.journal import Journal
 from cilf.photo_set.pipeline import predict_many
 from cilf.photo_set.results import COLUMNS, PhotoResult, Row, unreadable
 from cilf.photo_set.table import check_output, partial_path, write_table
-from cilf.similarity.scores import HELPED, NEUTRAL, ComparesTexts, prompt_scores
+from cilf.similarity.scores import HELPED, NEUTRAL, ComparesTexts, PromptScorer
 from cilf.texts import distinct_texts
 from cilf.video.annotated import check_annotated
 from cilf.video.frames import require_decoder
@@ -208,14 +208,15 @@ def _predict_here(arguments: argparse.Namespace, rows_by_status: Counter[str]) -
     )
     if prompts:
         _warn_of_unknown_words(estimator, prompts)
+    scorer = PromptScorer(estimator, prompts) if prompts else None
     predict_photos = partial(predict_many, estimator, no_face=arguments.no_face, count=arguments.workers)
 
     def predict(some: list[tuple[str, Path]]) -> Iterator[list[Row]]:
         for of_videos, group in groupby(some, lambda photo: is_video(photo[1])):
             part = list(group)
-            videos = (_predict_video(estimator, path, arguments.annotated) for _, path in part)
+            videos = (_predict_video(estimator, name, arguments.annotated) for name, _ in part)
             results = videos if of_videos else predict_photos(part)
-            yield from (_scored(estimator, result, prompts) for result in results)
+            yield from (_scored(scorer, result) for result in results)
 
     if output is None:
         _print_table((row for rows in predict(photos) for row in rows), prompts)
@@ -279,8 +280,8 @@ def _check_videos(photos: list[tuple[str, Path]], annotated: str | None) -> bool
     return bool(videos)
 
 
-def _predict_video(estimator: VideoPredictor, path: Path, annotated: str | None) -> PhotoResult:
-    """The people in a video, under a bar of its own."""
+def _predict_video(estimator: VideoPredictor, name: str, annotated: str | None) -> PhotoResult:
+    """The people in a video, under a bar of its own; `name` is its path as it was given, by which a run goes on."""
     with tqdm(unit="frame", leave=False, disable=None) as bar:
 
         def progress(done: int, total: int | None) -> None:
@@ -290,9 +291,9 @@ def _predict_video(estimator: VideoPredictor, path: Path, annotated: str | None)
             bar.update(done - bar.n)
 
         try:
-            return predict_video(estimator, path, annotated=annotated, progress=progress)
+            return predict_video(estimator, name, annotated=annotated, progress=progress)
         except PhotoError as error:
-            return unreadable(str(path), error)
+            return unreadable(name, error)
 
 
 def _warn_of_unknown_words(estimator: ComparesTexts, prompts: list[str]) -> None:
@@ -313,15 +314,15 @@ def _prompt_columns(prompts: list[str]) -> list[str]:
     return [*columns, "scored_by"] if columns else []
 
 
-def _scored(estimator: ComparesTexts, result: PhotoResult, prompts: list[str]) -> list[Row]:
+def _scored(scorer: PromptScorer | None, result: PhotoResult) -> list[Row]:
     """A photo's rows with a value for each of `_prompt_columns`."""
-    if not prompts or not result.faces:
+    if scorer is None or not result.faces:
         return list(result.rows)
     rows = []
     for row, face in zip(result.rows, result.faces, strict=True):
-        scores = [score.record() for score in prompt_scores(estimator, face, prompts)]
+        scores = [score.record() for score in scorer.scores(face)]
         values = {f"{measure}: {each['prompt']}": each[measure] for each in scores for measure in _MEASURES}
-        rows.append(row | values | {"scored_by": estimator.scored_by})
+        rows.append(row | values | {"scored_by": scores[0]["scored_by"]})
     return rows
 
 

@@ -78,6 +78,11 @@ class ConformalConfig:
     coverage: Share = 0.9
     kind: Literal["distributional"] = "distributional"
 
+    def __post_init__(self) -> None:
+        if len({len(each) for each in (self.truth, self.age, self.spread, self.score)}) != 1:
+            raise ValueError("truth, age, spread and score differ in length")
+        check_edges(self.edges)
+
     def interval(self, forecast: Forecast, coverage: float | None = None) -> tuple[float, float]:
         """Lowest and highest age in years that can be the true one: an age can be whose score is within the quantile of
         its own band.
@@ -175,6 +180,12 @@ def decide(
 def _p_value(extreme: Bool[np.ndarray, " photo"], group: Bool[np.ndarray, " photo"]) -> float:
     """How unusual a position is in a group of calibration photos: (1 + number as extreme) / (n + 1)."""
     return float((1 + (extreme & group).sum()) / (1 + group.sum()))
+
+
+def check_edges(edges: Numbers) -> None:
+    """Raise ValueError unless the ages at which bands end ascend."""
+    if any(edge >= following for edge, following in pairwise(edges)):
+        raise ValueError("the edges of the bands do not ascend")
 
 
 def enough(count: int, coverage: float) -> bool:

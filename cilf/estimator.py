@@ -291,12 +291,17 @@ class AgeEstimator:
             UsageError: `prompts` is one text instead of several, more than 100, or holds one that is empty or longer
                 than 120 letters; or the weights have no text tower (`compares_texts`).
         """
+        return self.comparer(prompts)(face)
+
+    def comparer(self, prompts: Sequence[str]) -> Callable[[FacePrediction], dict[str, float]]:
+        """`similarity` for many faces and the same prompts, which are encoded once. Raises UsageError as it does."""
         texts = distinct_texts(prompts)
         if not self.compares_texts:
             raise UsageError(NO_TEXTS)
-        if self._compare is not None:
-            return self._compare(face.crop, texts)
-        return _similarities(face.embedding, self._encode(texts), texts)
+        if (compare := self._compare) is not None:
+            return lambda face: compare(face.crop, texts)
+        encoded = self._encode(texts)
+        return lambda face: _similarities(face.embedding, encoded, texts)
 
     def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
         """Shares that sum to 1: softmax over the given prompts at the temperature learned in training."""

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from cilf.conformal import Answer, Conformal, ConformalConfig, Forecast, check_question
+from cilf.errors import UsageError
 
 Status = Literal["accepted", "corrected", "low_confidence"]
 
@@ -41,7 +42,7 @@ class TraceStep:
     kept_error: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FacePrediction:
     """The estimate for one face.
 
@@ -105,7 +106,13 @@ class FacePrediction:
 
     def interval_at(self, coverage: float) -> tuple[float, float]:
         """Low and high age in years of the conformal interval that holds a share of `coverage`, in (0, 1), of the true
-        ages. Checkpoints of format cilf-3 know their own coverage alone."""
+        ages. Checkpoints of format cilf-3 know their own coverage alone.
+
+        Raises:
+            UsageError: `coverage` is no share between 0 and 1, or one that these weights do not know.
+        """
+        if not 0 < coverage < 1:
+            raise UsageError(f"the coverage is {coverage}; give a share between 0 and 1, such as 0.9")
         return self.conformal.interval(self._forecast, coverage)
 
     def over(self, limit: float, confidence: float = 0.95) -> Answer:

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -138,8 +138,8 @@ class FakeEstimator(InHalves):
             return self.faces
         return [make_face()] if no_face == "whole" else []
 
-    def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
-        return {prompt: min(1.0, len(prompt) / 100) for prompt in prompts}
+    def comparer(self, prompts: Sequence[str]) -> Callable[[FacePrediction], dict[str, float]]:
+        return lambda face: {prompt: min(1.0, len(prompt) / 100) for prompt in prompts}
 
     def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
         return {prompt: 1 / len(similarities) for prompt in similarities}

@@ -57,6 +57,14 @@ def test_a_configuration_that_fits_no_model(folder: Path) -> None:
         load(folder)
 
 
+def test_a_configuration_whose_calibration_would_break_every_answer(folder: Path) -> None:
+    config = json.loads((folder / CONFIG).read_text())
+    config["conformal"] |= {"truth": [20.0, 30.0], "age": [20.0], "spread": [1.0, 1.0], "score": [0.5, 0.5]}
+    (folder / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="not a CILF configuration"):
+        load(folder)
+
+
 def test_a_configuration_that_asks_for_other_weights(folder: Path) -> None:
     config = json.loads((folder / CONFIG).read_text())
     config["model"]["clip"]["pretrained"] = "ViT-B-16/openai"

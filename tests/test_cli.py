@@ -196,6 +196,18 @@ def test_names_cannot_play_tricks_on_the_terminal(photos: Path, capsys: pytest.C
             ["predict", "photos", "--output", "no/ages.csv"],
             "cilf: the folder 'no' for the table does not exist",
         ),
+        (
+            ["predict", "photos", "--engine", "ray"],
+            "cilf: the engine ray writes a folder of Parquet files; name it with --output",
+        ),
+        (
+            ["predict", "photos", "--engine", "ray", "--output", "ages", "--prompts", "a child"],
+            "cilf: the engine ray compares no prompts",
+        ),
+        (
+            ["predict", "photos", "--engine", "ray", "--output", "ages", "--annotated", "a.mp4"],
+            "cilf: the engine ray reads no videos",
+        ),
         (["predict", "photos", "--no-face", "maybe"], "cilf predict: argument --no-face: invalid choice"),
         (["predict", "empty"], "cilf: no photo was found in 'empty'; name photos, or folders with photos"),
     ],

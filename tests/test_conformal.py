@@ -201,3 +201,12 @@ def test_without_calibration_nothing_is_sure() -> None:
 def test_wrong_arguments(limit: float, confidence: float, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         face(0).over(limit, confidence)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"age": (30.0,)}, {"truth": ()}, {"edges": (45.0, 45.0)}, {"edges": (60.0, 20.0)}]
+)
+def test_a_calibration_whose_parts_do_not_fit_is_refused(wrong: dict[str, tuple[float, ...]]) -> None:
+    photos = dict.fromkeys(("truth", "age", "spread", "score"), (20.0, 40.0))
+    with pytest.raises(ValueError, match=r"differ in length|do not ascend"):
+        ConformalConfig(**photos | wrong)

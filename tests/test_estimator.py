@@ -15,7 +15,7 @@ from cilf import AgeEstimator, FacePrediction, PhotoError, UsageError
 from cilf.demo.photo.prompt_presets import PAIRS, PRESETS
 from cilf.distribution import distribution_at
 from cilf.inference.text_tower import TextTower
-from cilf.similarity.scores import NEUTRAL, prompt_scores
+from cilf.similarity.scores import NEUTRAL, PromptScorer, prompt_scores
 
 AGES = {"grace_hopper": 77, "eileen_collins": 42}
 
@@ -189,6 +189,22 @@ def test_prompts_without_a_photo_have_the_same_limits(
             estimator.similarity(hopper, prompts)
         with pytest.raises(UsageError, match="give"):
             estimator.unknown_words(prompts)
+
+
+def test_prompts_of_many_faces_are_encoded_once(
+    estimator: AgeEstimator, hopper: FacePrediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts, encoded, encode = ["an old woman", "a baby"], [], TextTower.encode_text
+
+    def counted(tower: TextTower, texts: list[str]) -> np.ndarray:
+        encoded.append(texts)
+        return encode(tower, texts)
+
+    monkeypatch.setattr(TextTower, "encode_text", counted)
+    scorer = PromptScorer(estimator, prompts)
+    first, again = scorer.scores(hopper), scorer.scores(hopper)
+    assert encoded == [prompts, [NEUTRAL]]
+    assert first == again == prompt_scores(estimator, hopper, prompts)
 
 
 def test_no_caller_waits_for_the_texts_of_another(

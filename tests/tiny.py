@@ -105,8 +105,9 @@ def lra_gnn() -> "LRAGNN":
     return model
 
 
-def mcgrl() -> "MCGRL":
-    return _random(MCGRL_MODEL)
+def mcgrl(**changed: Any) -> "MCGRL":
+    """With other fields of its configuration where some are given."""
+    return _random(replace(MCGRL_MODEL, **changed))
 
 
 def mtmsa() -> "MTMSA":

@@ -1,5 +1,6 @@
 """Measures of predictive distributions and of the evidence that was sought for them."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +14,11 @@ MOVED = 0.5  # years, from which on an age counts as moved
 
 
 def crps(probabilities: Float[np.ndarray, " whole_age"], truth: float) -> float:
-    """Continuous ranked probability score in years, Σ (P(Y ≤ k) − [truth ≤ k])² (Gneiting and Raftery, 2007): for a
-    distribution in one place the absolute error."""
+    """Continuous ranked probability score in years, Σ (P(Y ≤ k) − [truth ≤ k])² over all whole years k (Gneiting and
+    Raftery, 2007): for a distribution in one place and a whole true age the absolute error."""
     reached = np.arange(len(probabilities)) >= truth
-    return float(((np.cumsum(probabilities) - reached) ** 2).sum())
+    beyond = max(0, math.ceil(truth) - len(probabilities))  # years after the last one, at which P is 1
+    return float(((np.cumsum(probabilities) - reached) ** 2).sum()) + beyond
 
 
 def interval_score(

@@ -55,10 +55,10 @@ class Endpoints:
         """Estimate the age of every face in one photo, with its 90 % interval and the steps of its correction.
 
         The answer is JSON: a list with one record per face, left to right. Its keys: path (the photo's name), face (0
-        is the leftmost), x0, y0, x1, y1 (the face's box in pixels), detection_score, age, age_low, age_high (years; the
-        true age lies between low and high for 90 of 100 faces), initial_age, iterations, status ("accepted",
-        "corrected" or "low_confidence"), over_18 ("yes", "no" or "unsure"), caveat (why no promise holds for this
-        picture, in a sentence), error, trace (each step's iteration, age, estimated_error, accepted, view and
+        is the leftmost), x0, y0, x1, y1 (the face's box in pixels), detection_score, age, age_low, age_high (years;
+        calibrated to hold the true age of 90 of 100 faces like the calibration photos), initial_age, iterations, status
+        ("accepted", "corrected" or "low_confidence"), over_18 ("yes", "no" or "unsure"), caveat (why no promise holds
+        for this picture, in a sentence), error, trace (each step's iteration, age, estimated_error, accepted, view and
         kept_error), distribution (the probabilities of the ages 0 to 100), similarities (prompt to cosine; empty where
         the weights have no text tower) and scored_by (which text tower compared). A photo without a face gives one
         record with the status "no_face". An estimate from a picture is no fact about a person and must not be used to

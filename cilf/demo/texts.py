@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from cilf.demo.limits import MAX_SET_PHOTOS
 from cilf.prediction import ADULT, FacePrediction, Status
 from cilf.similarity.scores import NEUTRAL
 from cilf.texts import MAX_LETTERS
@@ -39,7 +40,9 @@ TOO_SLOW = "This request did not come in time. Upload large photos as files."
 DISK_FULL = "The computer that serves this page has no room left on its disk. Please try again later."
 NO_MODEL = "the model could not be loaded; the owner of this page finds the reason in the program's log"
 REFUSED = "The queue is full, so this photo was not processed. Please choose it again later."
-NO_TEXTS = "The weights in use compare no words with faces: they have no text tower, as those of CILF have."
+NO_TEXTS = (
+    "The weights in use cannot compare words with faces: they have no text tower. CILF's weights have one."
+)
 FIT = (
     f"Fit: cosine similarity of face and prompt, minus that of face and “{NEUTRAL}”; left of the mark the prompt fits "
     "worse than that. Share: softmax over the prompts shown here, at the learned temperature."
@@ -74,7 +77,7 @@ def status_title(face: FacePrediction) -> str:
 
 
 def limit_digits(face: FacePrediction, epsilon: float) -> int:
-    """How many decimals tell the first expected error from the limit."""
+    """How many decimals tell the first estimated error from the limit."""
     first = face.trace[0].estimated_error
     return 1 if f"{first:.1f}" != f"{epsilon:.1f}" else 2
 
@@ -118,12 +121,12 @@ def story(face: FacePrediction, epsilon: float) -> str:
     views = "One further view" if face.iterations == 1 else f"{face.iterations} further views"
     error = f"{face.estimated_error:.1f}"
     if not accepted and face.status == "corrected":
-        return f"{opening} {views} confirmed it: an expected error of {error}, within the limit."
+        return f"{opening} {views} confirmed it: an estimated error of {error}, within the limit."
     if not accepted:
         return f"{opening} {views} pointed to no better age, so the guess was kept. Take it with care."
     moves = "One correction" if len(accepted) == 1 else f"{len(accepted)} corrections"
     moved = (
-        f"{moves} by {views.lower()} led to {accepted[-1].age:.1f} years with an expected error of {error}"
+        f"{moves} by {views.lower()} led to {accepted[-1].age:.1f} years with an estimated error of {error}"
     )
     if face.status == "corrected":
         return f"{opening} {moved}, within the limit."
@@ -257,15 +260,16 @@ SYSTEMS_LEAD = (
     "They come with the program. Their figures are from the same test photos, on which none was trained."
 )
 COMPARISON_LEAD = (
-    "All are measured on the same photos, which none was trained on. All but MTMSA and the shipped CILF were trained "
-    "on one common set, from one start, by one schedule; the shipped CILF is the one of that day. LRA-GNN and MCGRL "
-    "are compact rebuilds: their figures say nothing about the originals."
+    "All are measured on the same photos, on which none was trained. The control is the image tower with an age head "
+    "alone: no texts, no graph, no correction. Control, LRA-GNN, MCGRL and CILF learned from the same photos, from the "
+    "same start, for about the same time; MTMSA and the shipped CILF did not. “Shipped” means the weights on the day "
+    "of this measurement. LRA-GNN and MCGRL are compact rebuilds: their figures say nothing about the originals."
 )
 NO_REPORT = "No measurements came with these weights: nobody can say how far to trust them."
 NO_CARD = "No model card came with these weights."
 MEASURED_LEAD = (
-    "Each row is a group of test photos that the model never learned from. Typical error is the mean distance from the "
-    "true age; the range in brackets is where it lies with 95 % confidence."
+    "Each row is a group of test photos that the model never learned from. The error is the mean distance from the "
+    "true age; the range in brackets is its 95 % confidence interval."
 )
 ADULT_LEAD = (
     "For each face the page can say whether somebody is 18 or older. It says “unsure” rather than guess; this is how "
@@ -316,7 +320,9 @@ SET_PRIVACY = (
     "until it is read. The figures are forgotten when you leave."
 )
 SET_FORGOTTEN = "This set is no longer in memory. Please reload the page and choose the photos again."
-SET_FULL = "This set has as many photos as one may have."
+SET_FULL = (
+    f"This set is full: it holds {MAX_SET_PHOTOS:,} photos. Download its table, then start another set."
+)
 SET_ARCHIVE = "A zip file or video of this set is still being read. Please wait until it is done."
 SET_UNEXPECTED = "Something went wrong with this set."
 SET_OUTCOMES = {

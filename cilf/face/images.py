@@ -240,7 +240,7 @@ def _upright(image: Image.Image, size: tuple[int, int], halvings: int) -> tuple[
 
     Strip by strip, so that only the image and the result are in memory as a whole.
     """
-    turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+    turn = _turn(image)
     swapped = turn in (5, 6, 7, 8)
     width, height = (-(-side >> halvings) for side in size)
     upright = np.empty((width, height, 3) if swapped else (height, width, 3), np.uint8)
@@ -252,6 +252,14 @@ def _upright(image: Image.Image, size: tuple[int, int], halvings: int) -> tuple[
         rows = rows.reduce(factor) if factor > 1 else rows
         stored[top // factor : top // factor + rows.height] = np.asarray(rows)
     return upright, swapped
+
+
+def _turn(image: Image.Image) -> int:
+    """The EXIF turn; 1, which is none, where the EXIF data are damaged: the picture need not be."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Pillow lets through whatever its reader of TIFF headers raises
+        return 1
 
 
 def _strips(image: Image.Image, factor: int) -> Iterator[tuple[int, Image.Image]]:
@@ -277,11 +285,11 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _white(image: Image.Image, factor: int) -> float:
-    """The value of white: of 16 bits, or for floats, which are kept from 0 to 1 or from 0 to 255, by the highest."""
-    if image.mode != "F":
-        return 65535.0
+    """The value of white, by the highest value: of 16 bits, unless whole numbers fill 8 (a picture converted to mode I)
+    or 12 (a scanner's TIFF), or floats are kept from 0 to 1 or from 0 to 255."""
     highest = max(float(np.nan_to_num(np.asarray(strip)).max()) for _, strip in _strips(image, factor))
-    return 1.0 if highest <= 1 else 255.0 if highest <= 255 else 65535.0
+    lower = (1.0, 255.0) if image.mode == "F" else (255.0, 4095.0)
+    return next((white for white in lower if highest <= white), 65535.0)
 
 
 _KNOWN = "a known format; give a JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF file"

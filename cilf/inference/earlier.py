@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cilf.conformal import Answer, Forecast, check_question, decide
+from cilf.conformal import Answer, Forecast, check_edges, check_question, decide
 from cilf.inference.error_models import EnsembleConfig, layer_shapes
 from cilf.model.registry import SystemConfig
 from cilf.untrusted.bounds import (
@@ -53,6 +53,13 @@ class EarlierConformal:
     coverage: Share = 0.9
     max_age: Years = 100.0
     kind: Literal["residual"] = "residual"
+
+    def __post_init__(self) -> None:
+        if len(self.truth) != len(self.age):
+            raise ValueError("truth and age differ in length")
+        if len(self.quantiles) != len(self.edges) + 1:
+            raise ValueError("there are not as many quantiles as bands")
+        check_edges(self.edges)
 
     def interval(self, forecast: Forecast, coverage: float | None = None) -> tuple[float, float]:
         """Lowest and highest age in years that lie no further from the estimate than the quantile of their own band

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from itertools import groupby
 
 import numpy as np
 import onnxruntime
@@ -122,8 +121,9 @@ def _folded(
 ) -> dict[str, Float[Array, "*any"]]:
     """The weights of a graph, whose batch normalisations are folded into the convolutions before them.
 
-    Convolutions that the graph gives a bias, and the checkpoint none, had a normalisation behind them. Among those of
-    one module the first belongs to the first, and so on: in timm's networks both lie in the order of computation.
+    Convolutions that the graph gives a bias, and the checkpoint none, had a normalisation behind them; so had all of a
+    module in which each has a bias of its own (a stem of plain convolutions), if as many normalisations are missing.
+    Among those of one module the first belongs to the first, and so on: both lie in the order of computation.
 
     Args:
         tensors: the checkpoint's.
@@ -138,16 +138,22 @@ def _folded(
         )
         factor = scale / np.sqrt(variance + np.float32(epsilon))
         weights[f"{convolution}.weight"] = tensors[f"{convolution}.weight"] * factor[:, None, None, None]
-        weights[f"{convolution}.bias"] = shift - mean * factor
+        own = tensors.get(f"{convolution}.bias", np.float32(0))
+        weights[f"{convolution}.bias"] = shift + (own - mean) * factor
     return weights
 
 
 def _pairs(tensors: Mapping[str, Array], names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Convolutions and the batch normalisations that are folded into them."""
-    convolutions = [name.removesuffix(".bias") for name in names if name not in tensors]
+    biased = [name.removesuffix(".bias") for name in names if name.endswith(".bias")]
+    bare = [name for name in biased if f"{name}.bias" not in tensors]
     norms = [name.removesuffix(MEAN) for name in tensors if name.endswith(MEAN) and name not in names]
     norms.sort(key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
-    for parent, group in groupby(sorted(convolutions, key=_parent), _parent):
+    for parent in dict.fromkeys(map(_parent, norms)):
+        group = [name for name in bare if _parent(name) == parent]
+        group = group or [
+            name for name in biased if _parent(name) == parent and f"{name}{MEAN}" not in tensors
+        ]
         yield from zip(group, [norm for norm in norms if _parent(norm) == parent], strict=True)
 
 

@@ -62,7 +62,7 @@ FAMILIES: Mapping[str, Family] = {
             name="mtmsa",
             title="MTMSA",
             summary="MTMSA: a ResNet34 with dilated multi-scale attention; its predicted Gaussian gives the "
-            f"expected error, so it never corrects; {NO_WORDS}",
+            f"estimated error, so it never corrects; {NO_WORDS}",
             network="cilf.model.mtmsa:MTMSA",
             bundled="mtmsa",
         ),

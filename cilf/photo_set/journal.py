@@ -16,6 +16,11 @@ from typing import Any
 from cilf.errors import UsageError
 from cilf.photo_set.results import Row
 
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing keeps two runs from writing one file
+    fcntl = None  # type: ignore[assignment]
+
 
 class Journal:
     """Keeps the rows of finished photos until the table is complete; a context manager that closes the file.
@@ -25,7 +30,8 @@ class Journal:
         made_by: what the results depend on besides the photos (weights, settings), as JSON can hold it.
 
     Raises:
-        UsageError: the file cannot be written, or holds the results of an earlier run that were made otherwise.
+        UsageError: the file cannot be written, another run writes it, or it holds the results of an earlier run that
+            were made otherwise.
     """
 
     def __init__(self, output: Path, made_by: Mapping[str, Any]) -> None:
@@ -35,6 +41,7 @@ class Journal:
         self._header = _line(made_by)
         with self._in_a_sentence():
             self._file = self.path.open("ab", buffering=0)
+            self._keep_others_out()
             earlier = next(self._lines(), None)
             if earlier is None:
                 self._file.truncate(0)
@@ -81,6 +88,19 @@ class Journal:
             self._file.close()
         else:
             self.remove()
+
+    def _keep_others_out(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(
+                self._file, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # until the file is closed, however the run ends
+        except BlockingIOError as error:
+            self._file.close()
+            raise UsageError(
+                f"another run is writing '{self.path}'; wait until it has ended, or name another table"
+            ) from error
 
     def _lines(self) -> Iterator[bytes]:
         """Every whole line."""

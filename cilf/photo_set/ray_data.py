@@ -1,7 +1,7 @@
 """Photo sets past one machine: `python -m cilf predict … --engine ray`, on Ray Data (extra `ray`).
 
 Every actor holds an estimator of its own and gives the rows that `cilf.photo_set.pipeline` gives. Ray starts an actor
-that is lost again and has the photos that it had in work predicted once more.
+that is lost again and has the photos that it had in work predicted once more, a few times at most.
 """
 
 import logging
@@ -26,11 +26,17 @@ from cilf.prediction import NoFace
 if TYPE_CHECKING:
     from ray.data import Dataset
 
+    from cilf.estimator import AgeEstimator
+
 PATH = "path"  # the column of addresses
 
 # Photos of a task, which are predicted once more when its actor is lost; rows of a file, unless there are fewer.
 BLOCK = 64
 FILE = 100_000
+
+# How often they are predicted once more: a photo that ends every process that opens it must not keep a cluster busy
+# for ever.
+RETRIES = 3
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,12 @@ class RayConfig:
     device: str = "cpu"
     no_face: NoFace = "skip"
     actors: int | None = None
+
+    def estimator(self, device: str = "cpu") -> "AgeEstimator":
+        """Load the estimator."""
+        from cilf.estimator import AgeEstimator
+
+        return AgeEstimator.from_pretrained(self.weights, revision=self.revision, device=device)
 
 
 def predict_dataset(sources: Iterable[str], output: str, config: RayConfig) -> int:
@@ -59,7 +71,8 @@ def predict_dataset(sources: Iterable[str], output: str, config: RayConfig) -> i
         The number of rows.
 
     Raises:
-        UsageError: Ray is not installed, or the output exists.
+        UsageError: Ray is not installed, the output exists and is not empty, or an address or the cluster cannot be
+            reached.
         CilfError: the weights or the detector fail, or Ray does.
     """
     # Ray reports how it is used to its makers, unless it is told not to before it is imported.
@@ -72,11 +85,19 @@ def predict_dataset(sources: Iterable[str], output: str, config: RayConfig) -> i
         raise UsageError(
             "the engine ray needs Ray Data; install it with `pip install -e '.[ray]'`"
         ) from error
-    if fsspec.core.url_to_fs(output)[0].exists(output):
+    with _in_a_sentence(f"'{output}'"):
+        system, folder = fsspec.core.url_to_fs(output)
+        is_new = not system.exists(folder) or (system.isdir(folder) and not system.find(folder))
+    if not is_new:
         raise UsageError(f"'{output}' exists; remove it, or name another folder for the table")
-    ray.init(
-        ignore_reinit_error=True, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-    )
+    config.estimator()  # what is wrong with the weights comes out before a folder is made
+    with _in_a_sentence("the cluster"):
+        ray.init(
+            ignore_reinit_error=True,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
     on_gpu = config.device.startswith("cuda")
@@ -90,6 +111,7 @@ def predict_dataset(sources: Iterable[str], output: str, config: RayConfig) -> i
             batch_format="pyarrow",
             num_cpus=1,
             num_gpus=1 if on_gpu else None,
+            max_task_retries=RETRIES,
         )
         rows.write_parquet(output, min_rows_per_file=FILE)
         return int(ray.data.read_parquet(output).count())
@@ -101,12 +123,8 @@ class _Actor:
     """An estimator in a process of its own: addresses in, rows out."""
 
     def __init__(self, config: RayConfig) -> None:
-        from cilf.estimator import AgeEstimator
-
         self._config = config
-        self._estimator = AgeEstimator.from_pretrained(
-            config.weights, revision=config.revision, device=config.device
-        )
+        self._estimator = config.estimator(config.device)
 
     def __call__(self, batch: pyarrow.Table) -> pyarrow.Table:
         rows: list[dict[str, Any]] = []
@@ -131,6 +149,11 @@ def _addresses(sources: Iterable[str]) -> "Dataset":
 
 
 def _listed(source: str) -> Iterator[str]:
+    with _in_a_sentence(f"'{source}'"):
+        yield from _found(source)
+
+
+def _found(source: str) -> Iterator[str]:
     import fsspec
 
     if source.lower().endswith(".parquet"):
@@ -146,6 +169,18 @@ def _listed(source: str) -> Iterator[str]:
         for each in inside:
             if each == path or _is_photo(each.removeprefix(path)):
                 yield system.unstrip_protocol(each) if _is_remote(source) else each
+
+
+@contextmanager
+def _in_a_sentence(what: str) -> Iterator[None]:
+    """Say what cannot be reached: every kind of store has its own errors, and one without its package none of them."""
+    try:
+        yield
+    except CilfError:
+        raise
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{what} cannot be reached ({why}); check the address") from error
 
 
 def _read_addresses(source: str) -> list[str]:

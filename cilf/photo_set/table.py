@@ -69,8 +69,9 @@ def write_table(rows: Iterable[Row], output: str | Path, columns: Sequence[str] 
     output = check_output(output)
     partial = partial_path(output)
     count = 0
+    names = [_as_text(column) for column in columns]
     try:
-        with _WRITERS[output.suffix.lower()](partial, columns) as write:
+        with _WRITERS[output.suffix.lower()](partial, names) as write:
             for row in rows:
                 write(plain_row(row, columns))
                 count += 1
@@ -84,8 +85,8 @@ def write_table(rows: Iterable[Row], output: str | Path, columns: Sequence[str] 
 
 
 def plain_row(row: Row, columns: Sequence[str] = COLUMNS) -> Row:
-    """A row's columns as every format can hold them: bytes of names that are not UTF-8 in ASCII."""
-    return {column: _as_text(row.get(column)) for column in columns}
+    """A row's columns as every format can hold them: bytes of names and prompts that are not UTF-8 in ASCII."""
+    return {_as_text(column): _as_text(row.get(column)) for column in columns}
 
 
 def _as_text(value: Any) -> Any:
@@ -100,7 +101,7 @@ def _write_csv(path: Path, columns: Sequence[str]) -> Iterator[RowWriter]:
     # Line-buffered, like JSON below, so that finished rows are on the disk even if the process is killed.
     with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
         writer = csv.writer(file)
-        writer.writerow(map(_as_text, columns))
+        writer.writerow(columns)
         yield lambda row: writer.writerow(map(_csv_cell, row, row.values()))
 
 

@@ -121,14 +121,17 @@ class Workers:
         try:
             with opened(photo) as source:
                 can_be_sent = isinstance(source, str | Path | bytes | np.ndarray)
-                future.set_result(crop(name, source) if can_be_sent else self._crop_here(name, source))
+                crops = crop(name, source) if can_be_sent else self._crop_here(name, source)
         except CilfError as error:
             future.set_exception(error)
         except Exception as error:
             future.set_exception(unexpected(name, error))
+        else:
+            future.set_result(crops)  # after the photo's own context, which may fail too when it ends
 
     def _crop_here(self, name: str, photo: Any) -> FaceCrops:
-        return self._crop(open_pyramid_bytes(photo, name) if isinstance(photo, bytes) else photo)
+        crops = self._crop(open_pyramid_bytes(photo, name) if isinstance(photo, bytes) else photo)
+        return crops.without_photo()  # as from a worker process: what waits its turn is small
 
 
 class WorkerProcess:

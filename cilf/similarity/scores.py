@@ -4,11 +4,12 @@ A cosine by itself says little: every text lies near every face. So each prompt 
 true of all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from cilf.prediction import FacePrediction
+from cilf.texts import distinct_texts
 
 NEUTRAL = "a photo of a person"
 
@@ -50,8 +51,8 @@ class ComparesTexts(Protocol):
     def scored_by(self) -> str:
         """Which text tower compares."""
 
-    def similarity(self, face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
-        """Prompt → cosine."""
+    def comparer(self, prompts: Sequence[str]) -> Callable[[FacePrediction], dict[str, float]]:
+        """Face → prompt → cosine."""
 
     def softmax(self, similarities: dict[str, float]) -> dict[str, float]:
         """Prompt → share."""
@@ -63,22 +64,37 @@ class ComparesTexts(Protocol):
         """Prompt → unknown word → known words."""
 
 
+class PromptScorer:
+    """Scores the same prompts for face after face; the texts are encoded once.
+
+    Args:
+        estimator: compares.
+        prompts: texts, of which each is scored once.
+
+    Raises:
+        UsageError: the prompts cannot be compared (`AgeEstimator.similarity`).
+    """
+
+    def __init__(self, estimator: ComparesTexts, prompts: Sequence[str]) -> None:
+        self._estimator = estimator
+        self._compare, self._compare_neutral = estimator.comparer(prompts), estimator.comparer([NEUTRAL])
+        self._nearest = _nearest_words(estimator, distinct_texts(prompts))
+
+    def scores(self, face: FacePrediction) -> list[PromptScore]:
+        """The prompts' scores, in their order."""
+        similarities, neutral = self._compare(face), self._compare_neutral(face)[NEUTRAL]
+        shares, scored_by = self._estimator.softmax(similarities), self._estimator.scored_by
+        return [
+            PromptScore(prompt, similarity, similarity - neutral, shares[prompt], nearest, scored_by)
+            for (prompt, similarity), nearest in zip(similarities.items(), self._nearest, strict=True)
+        ]
+
+
 def prompt_scores(
     estimator: ComparesTexts, face: FacePrediction, prompts: Sequence[str]
 ) -> list[PromptScore]:
-    """Score each prompt once, in the order of `prompts`.
-
-    Raises UsageError where the prompts cannot be compared (`AgeEstimator.similarity`).
-    """
-    similarities = estimator.similarity(face, prompts)
-    neutral = estimator.similarity(face, [NEUTRAL])[NEUTRAL]
-    shares = estimator.softmax(similarities)
-    return [
-        PromptScore(prompt, similarity, similarity - neutral, shares[prompt], nearest, estimator.scored_by)
-        for (prompt, similarity), nearest in zip(
-            similarities.items(), _nearest_words(estimator, list(similarities)), strict=True
-        )
-    ]
+    """The scores of one face; see `PromptScorer`."""
+    return PromptScorer(estimator, prompts).scores(face)
 
 
 def _nearest_words(estimator: ComparesTexts, prompts: list[str]) -> list[dict[str, list[str]]]:

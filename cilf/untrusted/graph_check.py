@@ -11,7 +11,6 @@ from cilf.errors import WeightsError
 from cilf.inference.onnx_runtime import Graph
 
 MAX_GRAPH_BYTES = 16 * 2**20  # thirty times the bundled ones
-
 # Those of `train.release.onnx_export`, and what attention of a vision transformer adds. None of them holds a graph.
 OPERATORS = frozenset(
     "Abs Add And ArgMax AveragePool BatchNormalization Cast CastLike Clip Concat Constant Conv Div Einsum Erf "

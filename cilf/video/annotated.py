@@ -45,7 +45,7 @@ def check_annotated(output: str | Path, source: Path) -> Path:
 def annotated_frames(
     frames: Iterable[Frame], people: Sequence[FacePrediction], places: Places
 ) -> Iterator[Frame]:
-    """Draw the people's boxes, with their numbers and ages, onto every frame.
+    """Draw the people's boxes, with the numbers that the table has for them (from 0) and their ages, onto every frame.
 
     Args:
         frames: of the video, in their order.
@@ -58,7 +58,7 @@ def annotated_frames(
             index += 1
         boxes = _boxes_at(frame.at, places[index], places[min(index + 1, len(places) - 1)])
         faces = [replace(people[number - 1], box=box) for number, box in boxes.items()]
-        yield Frame(frame.at, annotate(frame.pixels, faces, None, list(boxes)))
+        yield Frame(frame.at, annotate(frame.pixels, faces, None, [number - 1 for number in boxes]))
 
 
 def _boxes_at(

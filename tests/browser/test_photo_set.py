@@ -259,7 +259,7 @@ def test_what_is_lost_is_sent_once_more_and_a_failing_download_is_said(
     page.route("**/photo-set/*/photo", lose_the_first)
     give(page, album)
     give(page, [HOPPER])
-    expect(message).to_contain_text("A set is in work.")
+    expect(message).to_contain_text("A set is being processed.")
     wait_for_end(page)
     expect(message).to_contain_text("Done: ")
     expect(page.locator("#photo-set [data-part=rows] tr")).to_have_count(7)

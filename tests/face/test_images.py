@@ -193,6 +193,23 @@ def test_16_bit_grey_is_scaled(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(photo[5, :, 1], levels / 257, atol=0.6)
 
 
+def test_grey_of_fewer_bits_than_its_mode_is_not_black(tmp_path: Path) -> None:
+    """Of a scanner with 12 bits, and of a picture that a program has converted to whole numbers."""
+    shares = np.linspace(0, 1, 64)
+    Image.fromarray(np.tile(shares * 4095, (32, 1)).astype(np.uint16)).save(tmp_path / "photo.tiff")
+    np.testing.assert_allclose(open_photo(tmp_path / "photo.tiff")[5, :, 1], shares * 255, atol=0.6)
+    grey = Image.fromarray(np.tile(shares * 255, (32, 1)).astype(np.uint8)).convert("I")
+    np.testing.assert_allclose(open_photo(grey)[5, :, 1], shares * 255, atol=1.1)
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.webp", "photo.jpg"])
+def test_a_sound_picture_with_damaged_exif_data_opens(tmp_path: Path, name: str) -> None:
+    pixels = np.full((32, 48, 3), 90, np.uint8)
+    options: dict[str, Any] = {"dpi": (72, 72)} if name.endswith("jpg") else {}
+    Image.fromarray(pixels).save(tmp_path / name, exif=b"Exif\0\0no such header", quality=100, **options)
+    np.testing.assert_allclose(open_photo(tmp_path / name), pixels, atol=3)
+
+
 @pytest.mark.parametrize("top", [1.0, 255.0, 65535.0])
 def test_floating_point_grey_is_scaled(tmp_path: Path, top: float) -> None:
     shares = np.linspace(0, 1, 64)

@@ -114,6 +114,25 @@ def test_a_biased_first_crop_is_corrected_by_the_other_views() -> None:
     assert all(c.status == "accepted" and len(c.trace) == 1 for c in perfect)
 
 
+@pytest.mark.parametrize("trust", [0.0, 0.5])
+def test_an_estimate_that_cannot_be_improved_is_left_alone(trust: float) -> None:
+    """The error that stays at the true age sends the loop to every view, and each proposes an age that is worse."""
+    truth = years(25.0, 45.0, 65.0)
+
+    def errors(evidence: Evidence, ages: np.ndarray) -> np.ndarray:
+        return knowing(truth, noise=0.5)(evidence, ages) + 3.0
+
+    more = views_of(*(truth + offset for offset in years(8.0, -12.0, 20.0, -6.0)))
+    rule = CorrectionConfig(epsilon=1.0, max_views=5, trust=trust)
+    result, state = correct(errors, shown(truth), rule, MEDIAN, more)
+    assert state.views.tolist() == [5, 5, 5]
+    assert [c.age for c in result] == pytest.approx(truth.tolist(), abs=0.05)
+    for each in result:
+        assert [step.accepted for step in each.trace] == [True] + [False] * 4
+        assert any(abs(step.age - each.age) > 1 for step in each.trace)  # something was proposed
+        assert each.status == "low_confidence"
+
+
 def test_the_candidate_lies_where_the_ensemble_is_trusted() -> None:
     """Between the mixture's age and the age of the smallest estimated error."""
     truth, first = years(50.0), shown(years(40.0))

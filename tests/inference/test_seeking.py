@@ -45,6 +45,9 @@ def test_age_distribution_and_interval_agree(finder: FaceFinder, grace_hopper: n
     ends = [face.interval_at(level) for level in (0.5, 0.9)]
     assert ends[1] == face.interval
     assert ends[1][0] <= ends[0][0] <= face.age <= ends[0][1] <= ends[1][1]
+    for wrong in (0.0, 1.0, 90, float("nan")):
+        with pytest.raises(UsageError, match="give a share between 0 and 1"):
+            face.interval_at(wrong)
 
 
 def test_one_view_is_all_that_is_taken_where_no_more_are_wanted(

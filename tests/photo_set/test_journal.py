@@ -87,3 +87,16 @@ def test_results_of_other_weights_are_neither_mixed_nor_lost(tmp_path: Path) -> 
 def test_nothing_is_left_where_nothing_was_done(tmp_path: Path) -> None:
     leave(tmp_path / "ages.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_do_not_write_one_table(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    with Journal(tmp_path / "ages.csv", MADE_BY) as journal:
+        journal.resume(["a", "b"])
+        journal.add(rows_of("a"))
+        with pytest.raises(UsageError, match="another run is writing"):
+            Journal(tmp_path / "ages.csv", MADE_BY)
+        journal.add(rows_of("b"))
+        assert list(journal.rows()) == rows_of("a") + rows_of("b")
+    with Journal(tmp_path / "ages.csv", MADE_BY) as journal:
+        assert journal.resume(["a", "b"]) == 2

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from cilf import AgeEstimator, UsageError
+from cilf.errors import CilfError, WeightsError
 from cilf.photo_set import ray_data
 from cilf.photo_set.files import find_photos
 from cilf.photo_set.pipeline import predict_paths
@@ -92,6 +93,7 @@ def test_addresses_in_a_parquet_file_and_in_a_store(
 
 
 def test_an_output_that_exists_is_kept(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "ages.parquet").write_bytes(b"")
     with pytest.raises(UsageError, match="exists; remove it"):
         predict_dataset([str(photos)], str(tmp_path), RayConfig())
 
@@ -101,3 +103,19 @@ def test_a_row_without_an_address_is_named(tmp_path: Path) -> None:
     pd.DataFrame({"path": ["a.jpg", None]}).to_parquet(addresses)
     with pytest.raises(UsageError, match=r"row 2 of .* has no address"):
         predict_dataset([str(addresses)], str(tmp_path / "ages.parquet"), RayConfig())
+
+
+@pytest.mark.parametrize("address", ["s3://nobody-has-this/photos", "foo://photos"])
+def test_an_address_that_cannot_be_reached_is_one_sentence(address: str, tmp_path: Path) -> None:
+    output = tmp_path / "ages"
+    with pytest.raises(CilfError, match=address) as error:
+        predict_dataset([address], str(output), RayConfig())
+    assert "\n" not in str(error.value)
+    assert not output.exists()
+
+
+def test_weights_that_cannot_be_loaded_leave_no_folder(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    with pytest.raises(WeightsError):
+        predict_dataset([str(photos)], str(tmp_path / "ages"), RayConfig(str(tmp_path / "weights")))
+    assert not (tmp_path / "ages").exists()

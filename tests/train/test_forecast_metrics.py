@@ -48,3 +48,8 @@ def test_reports_count() -> None:
     assert evidence["share_moved"] == 0.25
     assert evidence["mean_views"] == 1.75
     assert evidence["gain"] == pytest.approx((2 - 0.2) / 4)
+
+
+def test_the_crps_counts_the_years_beyond_the_last_age() -> None:
+    assert crps(np.eye(101)[90], 116) == 26
+    assert crps(np.eye(101)[100], 101) == 1

@@ -112,9 +112,29 @@ def test_training_from_shards(work: Path) -> None:
         ),
         (
             ["evaluate", "--data", "utkface=x", "--zero-shot", "--rival", "a=b.csv"],
-            "leave it out with --zero-shot",
+            "leave them out with --zero-shot",
         ),
         (["fit", "--recipe", "no-such", "--split", "none.csv"], "no-such"),
+        (["evaluate", "--data", "utkface=x", "--part", "tune"], "--part is one of a split"),
+        (["evaluate", "--data", "utkface=x", "--clip", "a/b", "--weights", "c"], "give one of them"),
+        (
+            ["evaluate", "--data", "utkface=x", "--zero-shot", "--views", "v"],
+            "leave them out with --zero-shot",
+        ),
+        (
+            [
+                "cross-dataset",
+                "--train",
+                "appa-real",
+                "--measure",
+                "clap2016",
+                "--output",
+                "x",
+                "--split",
+                "x.csv",
+            ],
+            "no two sets of other photos",
+        ),
     ],
 )
 def test_wrong_input_is_one_sentence(

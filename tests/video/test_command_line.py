@@ -94,3 +94,19 @@ def test_without_pyav(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     monkeypatch.setattr(frames, "find_spec", lambda name: None)
     assert main(["predict", "clip.mp4"]) == 2
     assert "which needs PyAV; install it with `pip install -e '.[video]'`" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_after_a_video_whose_path_is_written_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(Path("a.png"))
+    command = ["predict", "./clip.mp4", "a.png", "--output", "ages.csv"]
+    with monkeypatch.context() as broken:
+        broken.setattr("cilf.cli.write_table", interrupted)
+        with pytest.raises(SystemExit):
+            main(command)
+    monkeypatch.setattr("cilf.cli.predict_video", interrupted)  # nothing is done twice
+    assert main(command) == 0
+    assert [row["path"] for row in rows("ages.csv")] == ["./clip.mp4", "a.png"]
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise SystemExit(1)

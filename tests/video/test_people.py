@@ -13,9 +13,10 @@ import pytest
 from cilf import AgeEstimator
 from cilf.errors import PhotoError, UsageError
 from cilf.face.boxes import Box
-from cilf.photo_set.results import COLUMNS
+from cilf.photo_set.results import COLUMNS, with_faces
 from cilf.prediction import FacePrediction
 from cilf.tracking import Sightings
+from cilf.video import annotated
 from cilf.video.annotated import annotated_frames, write_video
 from cilf.video.frames import SAMPLING, Frame
 from cilf.video.people import VIDEO_COLUMNS, predict_video
@@ -133,6 +134,21 @@ class TestAnnotated:
         assert not drawn[1][:30].any()
         assert drawn[2][100]
         assert not drawn[3].any()
+
+    def test_a_person_has_the_number_of_their_row(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        drawn: list[Sequence[int]] = []
+
+        def annotate(pixels: np.ndarray, faces: object, chosen: object, numbers: Sequence[int]) -> np.ndarray:
+            drawn.append(numbers)
+            return pixels
+
+        monkeypatch.setattr(annotated, "annotate", annotate)
+        places = [(0.0, {1: Box(0, 0, 10, 10), 2: Box(50, 0, 60, 10)}), (1.0, {2: Box(50, 0, 60, 10)})]
+        frames = [Frame(at, np.zeros((120, 160, 3), np.uint8)) for at in (0.0, 1.0)]
+        people = [make_face(30), make_face(40)]
+        assert len(list(annotated_frames(frames, people, places))) == 2
+        rows = with_faces("clip.mp4", people).rows
+        assert drawn == [[row["face"] for row in rows], [rows[1]["face"]]]
 
     def test_odd_sides_and_uneven_times(self, tmp_path: Path) -> None:
         output = tmp_path / "out.mp4"

@@ -261,7 +261,7 @@ def view_variance(outputs: ViewOutputs, predictive: PredictiveConfig) -> float:
 
 
 def never_correct(first: Float[np.ndarray, " photo"]) -> CorrectionConfig:
-    """The rule that leaves every estimate as it is, and calls those with the largest expected errors uncertain."""
+    """The rule that leaves every estimate as it is, and calls those with the largest estimated errors uncertain."""
     return CorrectionConfig(epsilon=float(np.quantile(first, MOSTLY_ACCEPTED)))
 
 

@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
     evaluate.add_argument(
         "--split", type=Path, action="append", default=[], metavar="FILE.csv", help="without it every photo"
     )
-    evaluate.add_argument("--part", default="test", help="which part of the split")
+    evaluate.add_argument("--part", help="which part of the split; test where it is not given")
     evaluate.add_argument("--weights", help=WEIGHTS_HELP)
     evaluate.add_argument("--report", type=Path, help="write the full report to this JSON file")
     evaluate.add_argument(
@@ -58,8 +58,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     from train.evaluate.report import write
 
     prompts_alone = options.zero_shot or options.clip
-    if options.rival and prompts_alone:
-        raise UsageError("--rival is compared with a checkpoint: leave it out with --zero-shot or --clip")
+    if prompts_alone and (options.rival or options.views):
+        raise UsageError(
+            "--rival and --views speak of a checkpoint: leave them out with --zero-shot or --clip"
+        )
+    if options.clip and options.weights:
+        raise UsageError("--clip measures a published CLIP and --weights a checkpoint; give one of them")
+    _check_files(options)
     samples, part = _photos(options)
     if part == "test" and not options.report:
         logging.warning("This evaluation on the test part is not counted; --report FILE.json counts it.")
@@ -80,6 +85,16 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check_files(options: argparse.Namespace) -> None:
+    """Make sure, before hours of inference, that the files can be written, and a report that is there be read."""
+    from train.evaluate.test_evaluations import test_evaluations
+
+    for path in filter(None, (options.report, options.predictions)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if options.report:
+        test_evaluations(options.report)
+
+
 def _controls(
     weights: str | None, samples: list[Sample], views: Path, groups: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -95,11 +110,15 @@ def _controls(
 
 def _photos(options: argparse.Namespace) -> tuple[list[Sample], str]:
     """The photos to measure, and what part of their set they are."""
-    splits = read_splits(options.split)
+    splits, part = read_splits(options.split), options.part or "test"
+    if options.part and not options.split:
+        raise UsageError(
+            "--part is one of a split; give its file with --split, or leave --part out for every photo"
+        )
     if len(options.data) != 1:
         raise DatasetError("evaluate measures one data set at a time; give --data once.")
     samples = read_samples(options.data[0])
-    return (select(samples, splits, options.part), options.part) if options.split else (samples, "all")
+    return (select(samples, splits, part), part) if options.split else (samples, "all")
 
 
 def _evaluate_prompts(options: argparse.Namespace, samples: list[Sample], part: str) -> int:

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from cilf.errors import UsageError
 from train.commands.arguments import RECIPE_HELP, add_cache
 
 
@@ -49,8 +50,11 @@ def _fit(options: argparse.Namespace) -> int:
     data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
     if options.shards:
         train: Any = [
-            open_shards(f"{options.shards}/{name}", "train", share) for name, share in recipe.shares.items()
+            open_shards(f"{options.shards}/{name}", "train", share, recipe.crop_size)
+            for name, share in recipe.shares.items()
         ]
+        if len({each.margin for each in train}) > 1:
+            raise UsageError("the shards have margins that differ; write all with the same --margin")
     else:
         train = data.train
     tune = data.tune

@@ -267,8 +267,9 @@ def _reproduce(options: argparse.Namespace) -> int:
 def _cross_dataset(options: argparse.Namespace) -> int:
     from train.data.run_data import RunData
     from train.fit.recipe import read_recipe
-    from train.studies.cross_dataset import cross_dataset, measured_photos
+    from train.studies.cross_dataset import check_photos_differ, cross_dataset, measured_photos
 
+    check_photos_differ(options.train, options.measure)
     recipe = read_recipe(options.recipe)
     data = RunData.open(options.cache, options.split, {options.train: 1.0}, recipe.crop_size)
     [train] = data.train

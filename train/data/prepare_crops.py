@@ -38,9 +38,11 @@ PIECE = 2048  # crops that a process measures with one mesh
 def prepare(samples: list[Sample], folder: Path, size: int, margin: int, processes: int) -> CropCache:
     """Align every sample into `folder`; a sample whose picture cannot be read is left out with a warning.
 
-    A cache that already holds the same photos at the same size is used; labels that have changed since are put right.
+    A cache that already holds the same photos, unchanged since, at the same size is used; labels that have changed are
+    put right.
     """
-    request = {"size": size, "margin": margin, "names": [sample.name for sample in samples]}
+    names = [sample.name for sample in samples]
+    request = {"size": size, "margin": margin, "names": names, "files": file_states(samples)}
     index = folder / "index.json"
     if index.is_file() and json.loads(index.read_text(encoding="utf-8"))["wanted"] == request:
         _relabel(index, samples)
@@ -66,6 +68,12 @@ def prepare(samples: list[Sample], folder: Path, size: int, margin: int, process
     index.write_text(json.dumps(stored), encoding="utf-8")
     _measure_missing(folder, processes)
     return load(folder)
+
+
+def file_states(samples: Sequence[Sample]) -> str:
+    """A digest of the sizes and times of change of the samples' files, which are others where their pictures are."""
+    states = [(state.st_size, state.st_mtime_ns) for state in (sample.path.stat() for sample in samples)]
+    return hashlib.sha256(repr(states).encode()).hexdigest()
 
 
 def prepare_shards(

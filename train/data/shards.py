@@ -70,21 +70,27 @@ class ShardSet:
         return hashlib.sha256("".join(self.sha256).encode()).hexdigest()
 
 
-def open_shards(location: str, part: str = "train", share: float = 1.0) -> ShardSet:
-    """The shards of a split's part at a folder or address that `write_shards` filled. Raises DatasetError."""
+def open_shards(location: str, part: str = "train", share: float = 1.0, size: int = 0) -> ShardSet:
+    """The shards of a split's part at a folder or address that `write_shards` filled. Raises DatasetError, also where
+    their crops are smaller than `size` pixels."""
     try:
         with webdataset.gopen(f"{location}/{INDEX}") as file:
             stored = json.loads(file.read())
         entry = stored["parts"][part]
         names = [shard["name"] for shard in entry["shards"]]
         hashes = tuple(shard["sha256"] for shard in entry["shards"])
-        margin = int(stored["margin"])
+        margin, stored_size = int(stored["margin"]), int(stored["size"])
     except KeyError as error:
         raise DatasetError(
             f"The shards at {location} have no part {error}; write them with --split."
         ) from None
     except (OSError, ValueError) as error:
         raise DatasetError(f"No shards at {location}: looked for {location}/{INDEX} ({error}).") from error
+    if stored_size < size:
+        raise DatasetError(
+            f"The shards at {location} hold crops of {stored_size} px and the recipe sees {size}, which would teach it "
+            f"blur; write them with `prepare --size {size}`."
+        )
     urls = tuple(f"{location}/{name}" for name in names)
     return ShardSet(urls, hashes, tuple(entry["ages"]), margin, share)
 
@@ -105,6 +111,7 @@ def write_shards(
     for old in (folder / INDEX, *folder.glob(f"*{NUMBERED}")):
         old.unlink(missing_ok=True)
     ages: dict[str, np.ndarray] = {}
+    side = 0
     with ExitStack() as stack:
         writers: dict[str, Any] = {}
         for sample, crop in crops:
@@ -117,6 +124,7 @@ def write_shards(
                 writer = webdataset.ShardWriter(f"{folder}/{part}-%06d.tar", **options)
                 writers[part] = stack.enter_context(writer)
                 ages[part] = np.zeros(MAX_AGE + 1, dtype=int)
+            side = len(crop)
             number = int(ages[part].sum())  # in its part, as `Streamed` counts on to the next set
             ages[part][_whole(sample)] += 1
             row = json.dumps(labels(sample) | {"number": number}).encode()
@@ -129,7 +137,8 @@ def write_shards(
         for part, counts in ages.items()
     }
     (folder / INDEX).write_text(
-        json.dumps({"margin": margin, "parts": parts}, indent=1) + "\n", encoding="utf-8"
+        json.dumps({"size": side - 2 * margin, "margin": margin, "parts": parts}, indent=1) + "\n",
+        encoding="utf-8",
     )
     return {part: int(counts.sum()) for part, counts in ages.items()}
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from cilf.checkpoint import load
 from cilf.estimator import AgeEstimator
+from cilf.untrusted.trial import require_success
 from train.data.datasets import Sample
 from train.evaluate import attributes, comparison
 from train.evaluate.point_report import label_table
@@ -29,6 +30,8 @@ def measure(
         DatasetError: none of the photos can be read.
     """
     checkpoint = load(weights)
+    if checkpoint.untried:  # a stranger's, whose graph may compute anything
+        require_success(checkpoint.untried)
     estimator = AgeEstimator(checkpoint, device=device)
     predictions = predict(estimator, samples, attributes.guesser(checkpoint, estimator))
     measured = report(predictions, dataset=samples[0].dataset, part=part, estimator=estimator)

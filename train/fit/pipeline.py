@@ -43,6 +43,8 @@ class Pipeline:
         export: an ONNX graph is stored with the weights.
         compare_with: whose predictions for the same photos the model card compares with these; "" for nobody's.
         studies: commands of `python -m train` that the card names for its other figures.
+        start_commit: of this repository, whose bundled checkpoint the first stage starts from; "" where that is today's
+            or none.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Pipeline:
     export: bool = False
     compare_with: str = ""
     studies: tuple[str, ...] = ()
+    start_commit: str = ""
 
     @property
     def margin(self) -> int:

@@ -70,9 +70,9 @@ def _cilf(config: CheckpointConfig) -> str:
             f"estimates with an estimated error above ε = {rule.epsilon:.2f} years are marked as of low confidence."
         )
     return (
-        f"Age from one face, by fusing CLIP image and text features in the frequency domain. Image tower: "
-        f"{tower} on one aligned face of {clip.image_size} px; text tower: {text_tower}; "
-        f"{ensemble.members} error estimators. {does}\n"
+        f"Age from one face, by fusing features of an image tower and a text tower in the frequency domain. Image "
+        f"tower: {tower} on one aligned face of {clip.image_size} px; text tower: {text_tower}; "
+        f"error ensemble of {ensemble.members} networks. {does}\n"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
-from cilf.checkpoint import CARD, REPORT, CheckpointConfig, is_report_of, load, read_report
+from cilf.checkpoint import CARD, GRAPH, REPORT, CheckpointConfig, is_report_of, load, read_report
 from cilf.errors import CilfError
 from train.release.model_card import card
 
@@ -20,7 +20,7 @@ def release_check(folder: Path) -> None:
 
     Raises:
         WeightsError: it does not load.
-        ReleaseError: report or card are missing, or of other weights.
+        ReleaseError: report, card or graph are missing, or of other weights.
     """
     if not folder.is_dir():  # which `load` would take for the name of a repository
         raise ReleaseError(f"'{folder}' is no folder; give that of a checkpoint")
@@ -32,6 +32,10 @@ def release_check(folder: Path) -> None:
         )
     if not checkpoint.card:
         raise ReleaseError(f"'{folder}' has no {CARD}; write it with `python -m train card {folder}`")
+    if checkpoint.config.graph and checkpoint.graph is None:
+        raise ReleaseError(
+            f"'{folder}' has no {GRAPH}, which its configuration names; write it with `python -m train export {folder}`"
+        )
     measured, sha256 = str(report.get("weights_sha256", "")), checkpoint.config.sha256
     if measured != sha256:
         raise ReleaseError(

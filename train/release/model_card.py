@@ -46,7 +46,7 @@ COUNTED = ("correction", "words")  # studies that evaluate on `test` and count i
 SYSTEMS = "SYSTEMS.json"  # of `train compare-systems`, beside the checkpoints' folders
 DISJOINT = """\
 Photos for fitting the network, for what is fitted and chosen after it (held-out and validation photos
-together){also} are disjoint, and groups of near-duplicates lie in one part whole.
+together){also} are disjoint, and groups of near-duplicates that the split files name lie in one part whole.
 """
 USED_BEFORE = """\
 **Measured on `{part}`, photos that training, choices or calibration had seen: these figures are too good.**
@@ -71,7 +71,7 @@ def card(
         _results(config, report, studies or {}),
         USE.replace("SOURCE", "" if family.bundled == NAME else f'"{family.bundled or family.name}"'),
         _data(config),
-        disjoint_parts(report["part"]),
+        disjoint_parts(report["part"], seen=report["dataset"] in learned_from(config.training)),
         _limits(config, report),
         steps(config, report),
     ]
@@ -172,11 +172,14 @@ def _attributes(report: dict[str, Any]) -> str:
     return f"### Gender and race\n\n{text}\n\n{attributes.table(report['attributes'])}\n\n"
 
 
-def disjoint_parts(part: str) -> str:
-    """Which photos served what; `part` is the one that was measured, "all" for a set that no split divides."""
+def disjoint_parts(part: str, *, seen: bool = True) -> str:
+    """Which photos served what; `part` is the one that was measured, "all" for a set that no split divides, and `seen`
+    whether the weights learned from that set."""
     also = ", for calibration and for this test" if part == "test" else " and for calibration"
     text = DISJOINT.format(also=also)
-    return text if part in ("test", "all") else f"{text}\n{USED_BEFORE.format(part=part)}"
+    return (
+        text if part == "test" or (part == "all" and not seen) else f"{text}\n{USED_BEFORE.format(part=part)}"
+    )
 
 
 def _results(config: CheckpointConfig, report: dict[str, Any], studies: Mapping[str, dict[str, Any]]) -> str:
@@ -272,13 +275,14 @@ def _limits(config: CheckpointConfig, report: dict[str, Any]) -> str:
 def _promise(interval: ConformalConfig | EarlierConformal) -> str:
     """What the interval's coverage is conditional on."""
     share = (
-        f"The interval holds {100 * interval.coverage:.0f} % of faces like the calibration photos on average"
+        f"The interval is calibrated to hold the true age of {100 * interval.coverage:.0f} % of faces like the "
+        "calibration photos"
     )
     if not interval.edges:
         return f"{share} over all of them, not in every group: see the table."
     *others, last = (f"{edge:g}" for edge in interval.edges)
     edges = f"{', '.join(others)} and {last}" if others else last
     return (
-        f"{share} in each band of true ages, with a band's quantile of its own (bands divided at {edges} years): the "
-        "promise is conditional on age alone, not on gender or race, in whose groups the share differs: see the table."
+        f"{share}, separately in each band of true ages (divided at {edges} years). It promises nothing for single "
+        "genders, races or narrower ages, where the measured share differs: see the table."
     )

@@ -9,8 +9,6 @@ from train.data.datasets import DATASETS
 from train.fit.pipeline import Pipeline, read_pipeline
 from train.release.card_texts import CARD_TEXTS
 
-SPLITS = {"all-age-faces": "aaf_split.csv"}  # of a name that differs from the rule's
-
 HOW = """\
 Every photo goes as a file through `AgeEstimator.predict`; where no face is found the whole picture is taken as one, and
 of several faces the largest box counts. Errors are those of the unrounded ages. The ranges of MAE, CS@5, bias and gain
@@ -43,13 +41,18 @@ def steps(config: CheckpointConfig, report: dict[str, Any]) -> str:
 
 
 def _commands(pipeline: Pipeline, config: CheckpointConfig, report: dict[str, Any]) -> list[str]:
-    names, checkpoint = config.training.get("data", []), f"checkpoints/{pipeline.name}"
+    names, checkpoint = config.training.get("data", []), f"runs/{pipeline.name}/checkpoint"
     measuring = [*_evaluating(pipeline, checkpoint, report), f"python -m train card {checkpoint}"]
     if not names:  # so nobody can train it again
         return measuring
     data, splits = " ".join(map(_data, names)), _splits(names)
+    train = [f"python -m train run {pipeline.name} {data} {splits}"]
+    if pipeline.start_commit:
+        start = f"checkpoints/{pipeline.stages[0].start}"
+        before = f"git checkout {pipeline.start_commit} -- {start}    # what it starts from"
+        train = [before, *train, f"git checkout HEAD -- {start}"]
     return [
-        f"python -m train run {pipeline.name} {data} {splits} --output {checkpoint}",
+        *train,
         *(_study(study, checkpoint, splits) for study in pipeline.studies),
         *measuring,
     ]
@@ -61,7 +64,7 @@ def _data(name: str) -> str:
 
 
 def _splits(names: Sequence[str]) -> str:
-    return " ".join(f"--split {SPLITS.get(name, f'{name}_split.csv')}" for name in names)
+    return " ".join(f"--split splits/{name}.csv" for name in names)
 
 
 def _study(study: str, checkpoint: str, splits: str) -> str:

@@ -37,7 +37,9 @@ sdk: gradio
 sdk_version: {gradio}
 python_version: "3.11"
 app_file: app.py
-license: apache-2.0
+license: other
+license_name: apache-2.0 for the code, non-commercial research only for the weights
+license_link: LICENSE
 short_description: Age from a face, and how the estimate was corrected
 ---
 

@@ -1,9 +1,10 @@
-"""Does the correction pay? ε and the number of views swept, the ensemble's calibration, and five controls.
+"""Does the correction pay? ε and the number of views swept, the ensemble's calibration, and its controls.
 
 More views gain something without any rule, and the error ensemble is a second regressor with photos of its own, so a
 gain over the base alone proves little. Beside the correction stand: all views for every face; the age at which the
-ensemble expects the smallest error after the first crop, and its mean with the base; and a monotone recalibration of
-the age. All are read from the same stored outputs of the network for every view of every photo.
+ensemble expects the smallest error after the first crop, and its mean with the base; a monotone recalibration of the
+age; and what CLIP's image tower and the fusion say each without the other. All are read from the same stored outputs of
+the network for every view of every photo.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from scipy.stats import spearmanr
 
 from cilf.checkpoint import Checkpoint
 from cilf.inference.correction import CorrectionConfig
-from cilf.inference.predictive import PredictiveConfig, whole_ages
+from cilf.inference.predictive import PredictiveConfig, calibrated, location, whole_ages
 from train.calibrate.error_ensemble import (
     Fold,
     choose_correction,
@@ -32,6 +33,7 @@ from train.metrics import bootstrap_range, gain, mean_absolute_error
 
 THRESHOLDS = 13  # values of ε, evenly spaced over the quantiles of the first estimated errors
 CHOSEN_ON, TEST = "held and tune", "test"
+PARTS = ("image tower alone", "fusion alone")  # as in `cilf.model.cilf.CILF.describe`
 
 Ages = Float[np.ndarray, " photo"]
 
@@ -162,6 +164,9 @@ def controls(
         "mean of base and ensemble": ((base + smallest) / 2, 1.0),
         "ensemble alone": (smallest, 1.0),
     }
+    logits = part.outputs.parts[:, 0]
+    if logits.shape[1] == len(PARTS):
+        ways |= {name: (_said_by(logits[:, number], predictive), 1.0) for number, name in enumerate(PARTS)}
     if known is not None:
         ways["monotone recalibration on held and tune"] = (_monotone(part, known, predictive), 1.0)
     widest, groups = first.spread >= np.quantile(first.spread, 2 / 3), np.array(part.groups)
@@ -179,6 +184,12 @@ def controls(
         }
     rows["correction"]["share_asking"] = float((result.views > 1).mean())
     return rows
+
+
+def _said_by(logits: Float[np.ndarray, "photo age"], predictive: PredictiveConfig) -> Ages:
+    """The age that a part's logits say, read as the model's own are."""
+    where = "mean" if predictive.location == "head" else predictive.location
+    return location(calibrated(logits, predictive), where).astype(np.float64)
 
 
 def _monotone(part: Part, known: Part, predictive: PredictiveConfig) -> Ages:

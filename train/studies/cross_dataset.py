@@ -18,6 +18,7 @@ from train.fit.loop import fit
 from train.fit.objective import predict_ages
 from train.fit.recipe import AnyRecipe
 from train.metrics import accuracy, bootstrap_range, score_range
+from train.studies.reproduce import SAME_PHOTOS
 
 
 def cross_dataset(
@@ -29,8 +30,7 @@ def cross_dataset(
     each measured photo a row: filename, age_true, age_pred.
     """
     names = {subset.cache.samples[subset.rows[0]].dataset: subset for subset in (train, measured)}
-    if len(names) == 1:
-        raise DatasetError("Give two data sets: one to learn from and another one to measure on.")
+    check_photos_differ(*names)
     model = fit(replace(recipe, shares={next(iter(names)): 1.0}), [train], tune, folder, **how)
     samples = [measured.cache.samples[row] for row in measured.rows]
     truth = np.array([sample.age for sample in samples])
@@ -52,6 +52,14 @@ def cross_dataset(
         "adults": accuracy(truth[truth >= 18], age[truth >= 18]),
     }
     return report, rows
+
+
+def check_photos_differ(*names: str) -> None:
+    """Raise DatasetError unless these are two data sets, of other photos each."""
+    if len(set(names)) < 2 or SAME_PHOTOS.issuperset(names):
+        raise DatasetError(
+            f"{' and '.join(names)} are no two sets of other photos; learn from one and measure on another one."
+        )
 
 
 def measured_photos(folder: Path, splits: Mapping[str, str], parts: Sequence[str]) -> Subset:

@@ -11,7 +11,7 @@ from cilf.demo.charts import card, wide_table
 from cilf.errors import WeightsError
 
 SYSTEMS = "SYSTEMS.json"  # beside the folders of the bundled checkpoints
-HEADINGS = ("System", "Typical error, years", "Better than the control by", "Parameters", "ms a face")
+HEADINGS = ("System", "Mean absolute error, years", "Better than the control by", "Parameters", "ms a crop")
 
 
 def comparison(report: Mapping[str, Any] | None) -> str:
@@ -46,7 +46,8 @@ def _row(row: Mapping[str, Any]) -> str:
         f'<td><b>{row["mae"]:.2f}</b> <span class="cilf-range-text">({low:.2f}–{high:.2f})</span></td>'
         f"<td>{_signed(gain['gain'])} "
         f'<span class="cilf-range-text">({_signed(worst)} to {_signed(best)})</span></td>'
-        f"<td>{row['parameters'] / 1e6:.1f} M</td><td>{row['milliseconds']:.0f}</td></tr>"
+        f"<td>{row['parameters'] / 1e6:.1f} M</td>"
+        f"<td>{row['milliseconds']:.0f}{'' if row['graph'] else ' (no graph)'}</td></tr>"
     )
 
 

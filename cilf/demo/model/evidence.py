@@ -54,7 +54,7 @@ def _facts(estimator: Estimator, report: Report | None) -> str:
     body = f"""<p class="cilf-lead" id="in-use">{escape(estimator.source)}</p>
   <dl class="cilf-facts">
     <dt>System</dt><dd>{escape(FAMILIES[estimator.kind].summary)}</dd>
-    <dt>Mean error</dt><dd>{_headline(report)}</dd>
+    <dt>Mean absolute error</dt><dd>{_headline(report)}</dd>
     <dt>Interval</dt><dd>{_interval(report)}</dd>
     <dt>SHA-256</dt><dd><code>{escape(estimator.sha256)}</code></dd>
   </dl>"""
@@ -71,7 +71,7 @@ def _measured(report: Report | None) -> str:
         if groups:
             rows += f'<tr class="cilf-group"><th scope="colgroup" colspan="5">{heading}</th></tr>'
             rows += "".join(_row(name.split()[1], row) for name, row in groups)
-    headings = ("Photos of", "Number", "Typical error, years", "Within 5 years", "Interval holds")
+    headings = ("Photos of", "Number", "Mean absolute error, years", "Within 5 years", "Interval holds")
     body = wide_table("measured", "Measured errors by group of photos", headings, rows)
     return card("measured", "How well it does", body, texts.MEASURED_LEAD)
 

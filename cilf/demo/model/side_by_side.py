@@ -18,7 +18,7 @@ def side_by_side(reports: Mapping[str, Mapping[str, Any] | None]) -> str:
     if len(reports) < 2:
         return ""
     rows = "".join(_row(name, report) for name, report in reports.items())
-    headings = ("Weights", "Typical error, years", "Within 5 years", "Interval holds")
+    headings = ("Weights", "Mean absolute error, years", "Within 5 years", "Interval holds")
     body = wide_table("systems", "Measured errors of the bundled systems", headings, rows)
     return card("systems", "Systems", body, texts.SYSTEMS_LEAD)
 

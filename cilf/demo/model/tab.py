@@ -97,16 +97,17 @@ class ModelTab:
 
     def _connect_loading(self) -> None:
         outputs = [self.message, *self._buttons(), self.state, *self._shown()]
-        one_at_a_time: dict[str, Any] = {
+        # One at a time by the host's lock, not by Gradio's queue, where a second window would show nothing until it is
+        # its turn.
+        hidden: dict[str, Any] = {
             "show_progress": "hidden",
-            "concurrency_limit": 1,
-            "concurrency_id": "load-weights",
+            "concurrency_limit": None,
             "api_visibility": "private",
         }
         typed = [self.button.click, self.source.submit, self.revision.submit]
-        gr.on(typed, self.on_load, [self.source, self.revision], outputs, **one_at_a_time)
+        gr.on(typed, self.on_load, [self.source, self.revision], outputs, **hidden)
         for name, button in self.bundled.items():
-            button.click(partial(self.on_load, name, ""), None, outputs, **one_at_a_time)
+            button.click(partial(self.on_load, name, ""), None, outputs, **hidden)
 
     def _buttons(self) -> list[gr.Button]:
         return [self.button, *self.bundled.values()]

@@ -44,7 +44,7 @@ def age_card(face: FacePrediction, index: int, count: int) -> str:
 def correction(face: FacePrediction, epsilon: float) -> str:
     """How the estimate came about: the story, the trace as two small plots, and as a table.
 
-    `epsilon` is the limit of the expected error in years.
+    `epsilon` is the limit of the estimated error in years.
     """
     steps = "cilf-steps cilf-single" if len(face.trace) == 1 else "cilf-steps"  # one point needs less height
     rows = "".join(
@@ -214,7 +214,7 @@ def _age_trace(face: FacePrediction) -> str:
 
 
 def _error_trace(face: FacePrediction, epsilon: float) -> str:
-    """The expected error of every step as a bar, against the limit."""
+    """The estimated error of every step as a bar, against the limit."""
     errors = [step.estimated_error for step in face.trace]
     top = 1.25 * max([epsilon, *errors, 1e-9])
     across = _across(len(errors))

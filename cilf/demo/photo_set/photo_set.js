@@ -73,7 +73,7 @@ function send(path, file, headers, shown = () => {}) {
 async function start(items) {
   if (!items.length) return;
   if (run) {
-    say("A set is in work. Stop it, or wait until it is done, before you choose other photos.", "hint");
+    say("A set is being processed. Stop it, or wait until it is done, before you choose other photos.", "hint");
     return;
   }
   if (items.length > settings.maxFiles) {

@@ -329,15 +329,15 @@ def test_a_late_choice_does_not_override_a_newer_one(
 ) -> None:
     last(send(tab, file, "a child", request()))
     newer: list[dict[Any, Any]] = []
-    score = estimator.similarity
+    compare = estimator.comparer
 
-    def similarity(face: FacePrediction, prompts: Sequence[str]) -> dict[str, float]:
+    def comparer(prompts: Sequence[str]) -> Callable[[FacePrediction], dict[str, float]]:
         """While the first choice is answered, the visitor makes another one."""
-        monkeypatch.setattr(estimator, "similarity", score)
+        monkeypatch.setattr(estimator, "comparer", compare)
         newer.append(tab.on_pick(1, "a child", request()))
-        return score(face, prompts)
+        return compare(prompts)
 
-    monkeypatch.setattr(estimator, "similarity", similarity)
+    monkeypatch.setattr(estimator, "comparer", comparer)
     click = gr.SelectData(None, {"index": [150, 100], "value": None})
     assert tab.on_click("a child", request(), click) == {tab.message: gr.skip()}
     assert newer[0][tab.picker].value == 1

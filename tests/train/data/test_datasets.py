@@ -21,11 +21,12 @@ def test_utkface(tmp_path: Path) -> None:
         "39_1_20170116174525125.jpg.chip.jpg",  # the race is missing in the published set
         "55_0_0_20170116232725357jpg.chip.jpg",  # and here a dot
         "61_3_20170109150557335.jpg.chip.jpg",  # and here the gender
+        "24_0_1_20170116220224657 .jpg.chip.jpg",  # and here a space is too many
         "notes.txt",
         "not_a_face.jpg",
     ]
     found = {sample.name: sample for sample in DATASETS["utkface"].read(tree(tmp_path, names))}
-    assert set(found) == set(names[:5])
+    assert set(found) == set(names[:6])
     assert (found[names[4]].gender, found[names[4]].race) == (None, "indian")
     young = found[names[0]]
     assert (young.age, young.gender, young.race) == (26, "female", "asian")
@@ -66,3 +67,18 @@ def test_photos_without_a_group_are_in_none(tmp_path: Path) -> None:
     first.write_text("filename,split,group\na.jpg,train,7\nb.jpg,train,\nc.jpg,train,\n")
     second.write_text("filename,split,group\nd.jpg,train,7\n")
     assert read_groups([first, second]) == {"a.jpg": "0/7", "d.jpg": "1/7"}
+
+
+def test_a_group_in_two_parts_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text("filename,split,group\na.jpg,train,7\nb.jpg,test,7\n")
+    with pytest.raises(DatasetError, match="puts the group '7' into the parts 'train' and 'test'"):
+        read_groups([path])
+
+
+@pytest.mark.parametrize("age", ["nan", "-1", "1985", "inf", "old"])
+def test_what_is_no_age_is_refused(tmp_path: Path, age: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    (tmp_path / "ages.csv").write_text(f"filename,age\na.jpg,{age}\n")
+    with pytest.raises(DatasetError, match=r"gives no age from 0 to 130 years for 'a.jpg'"):
+        DATASETS["own"].read(tmp_path)

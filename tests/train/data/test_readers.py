@@ -86,7 +86,7 @@ def test_own_photos(tmp_path: Path) -> None:
     (tmp_path / "holiday" / "ages.csv").rename(tmp_path / "holiday.csv")
     assert DATASETS["own"].read(tmp_path / "holiday") == samples
     (tmp_path / "holiday.csv").write_text("filename,years\na.png,7\n")
-    with pytest.raises(DatasetError, match=r"no age in years for 'a\.png'"):
+    with pytest.raises(DatasetError, match=r"no age from 0 to 130 years for 'a\.png'"):
         DATASETS["own"].read(tmp_path / "holiday")
 
 
@@ -288,3 +288,18 @@ def test_a_crop_cache_learns_labels_that_came_later(tmp_path: Path, grace_hopper
     sample, *_ = prepare(DATASETS["faces"].read(root), tmp_path / "crops", 32, 4, 1).samples
     assert (sample.age, sample.group, sample.subject, sample.fold) == (77, None, "004", "a")
     assert (tmp_path / "crops" / "crops.npy").stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_a_crop_cache_cuts_out_again_what_has_changed(tmp_path: Path, grace_hopper: np.ndarray) -> None:
+    """Another picture under the same name, as of a second folder with photos of one's own."""
+    face = Image.fromarray(grace_hopper).crop((150, 60, 390, 300))
+    for folder, picture in (("first", face), ("second", face.rotate(180))):
+        (tmp_path / folder).mkdir()
+        picture.save(tmp_path / folder / "1.png")
+        write(tmp_path / folder / "ages.csv", [("filename", "age"), ("1.png", 37)])
+    first, second = (
+        prepare(DATASETS["own"].read(tmp_path / folder), tmp_path / "crops", 32, 4, 1).crops[0].copy()
+        for folder in ("first", "second")
+    )
+    assert (first != second).any()

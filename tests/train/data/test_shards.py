@@ -179,6 +179,8 @@ def test_wrong_shards_are_one_sentence(location: str) -> None:
         open_shards("/nowhere")
     with pytest.raises(DatasetError, match="no part 'test'"):
         open_shards(location, "test")
+    with pytest.raises(DatasetError, match="which would teach it blur"):
+        open_shards(location, size=1024)
     shards = open_shards(location)
     with pytest.raises(DatasetError, match="4 shards are too few for 5 readers"):
         batches([shards], SCHEDULE, workers=5)

@@ -40,7 +40,7 @@ def test_one_stage_of_the_pipeline_learns_words_and_the_next_keeps_them() -> Non
     ("part", "says", "not_says"),
     [
         ("test", "and for this test are disjoint", "too good"),
-        ("all", "and for calibration are disjoint", "this test"),
+        ("all", "Measured on `all`", "this test"),
         ("tune", "Measured on `tune`", "this test"),
     ],
 )
@@ -48,3 +48,7 @@ def test_a_card_says_whether_its_photos_were_used_before(part: str, says: str, n
     text = " ".join(disjoint_parts(part).split())
     assert says in text
     assert not_says not in text
+
+
+def test_photos_of_a_set_that_the_weights_never_saw_are_not_called_seen() -> None:
+    assert "too good" not in disjoint_parts("all", seen=False)

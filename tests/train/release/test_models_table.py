@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cilf.checkpoint import BUNDLED
+from cilf.checkpoint import BUNDLED, WEIGHTS, bundled, load
 from tests.benchmarks.results import record
-from train.release.models_table import _milliseconds
+from train.release.models_table import _milliseconds, parameters
 
 
 def test_times_come_as_the_benchmarks_store_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,3 +17,12 @@ def test_times_come_as_the_benchmarks_store_them(tmp_path: Path, capsys: pytest.
     assert _milliseconds(tmp_path / "results.json") == {
         name: 10.0 + place for place, name in enumerate(BUNDLED)
     }
+
+
+def test_parameters_are_those_of_the_network() -> None:
+    for name in ("mtmsa", "lra-gnn"):
+        network = sum(value.numel() for value in load(bundled(name)).model.parameters())
+        assert parameters(bundled(name) / WEIGHTS) - network in (
+            0,
+            1,
+        )  # the head's temperature is no parameter

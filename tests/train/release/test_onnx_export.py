@@ -38,7 +38,15 @@ def mixed(make: Callable[[], AgeModel], seed: int) -> AgeModel:
 UNBOUNDED = pytest.param(tiny.model, marks=pytest.mark.long)  # as checkpoints were trained before
 
 
-@pytest.fixture(scope="module", params=[UNBOUNDED, tiny.bounded_model, tiny.mtmsa, tiny.lra_gnn, tiny.mcgrl])
+def stemmed_mcgrl() -> AgeModel:
+    """With convolutions of its own on the pixels, whose biases stand before batch normalisations."""
+    return tiny.mcgrl(stem="pixels")
+
+
+NETWORKS = [UNBOUNDED, tiny.bounded_model, tiny.mtmsa, tiny.lra_gnn, tiny.mcgrl, stemmed_mcgrl]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
 def make(request: pytest.FixtureRequest) -> Callable[[], AgeModel]:
     function: Callable[[], AgeModel] = request.param
     return function

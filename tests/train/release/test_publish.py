@@ -11,7 +11,7 @@ import pytest
 import yaml
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
-from cilf.checkpoint import CARD, FILES, REPORT, WEIGHTS, bundled, load
+from cilf.checkpoint import CARD, FILES, GRAPH, REPORT, WEIGHTS, bundled, load
 from tests.hub import READER, TOKEN, Fault, Hub, hub, reach
 from train.__main__ import main
 from train.release.space import FRONT_MATTER, PARTS, README, ROOT, PublishError, files, readme, stage
@@ -118,6 +118,10 @@ class TestUnfit:
         said = self.say(folder, capsys)
         assert f"has no {file}" in said
         assert command in said
+
+    def test_a_graph_that_was_left_behind(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (folder / GRAPH).unlink()
+        assert "python -m train export" in self.say(folder, capsys)
 
     def test_a_report_on_other_weights(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.change(folder / REPORT, "weights_sha256", "0" * 64)

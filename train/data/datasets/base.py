@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
+
+OLDEST = 130  # years; what a label file says beyond it is another thing, such as a year of birth
 
 FACTS = Path(__file__).with_name("facts.toml")
 
@@ -171,11 +174,14 @@ def read_table(
 
 
 def years(text: str | None, path: Path) -> float:
-    """A number of years from a label file. Raises DatasetError."""
+    """A number of years from a label file, at most `OLDEST`. Raises DatasetError."""
     try:
-        return float(text or "")
+        age = float(text or "")
     except ValueError:
-        raise DatasetError(f"{path} gives the age {text!r}, which is no number of years.") from None
+        age = math.nan
+    if not 0 <= age <= OLDEST:
+        raise DatasetError(f"{path} gives the age {text!r}, which is no number of years from 0 to {OLDEST}.")
+    return age
 
 
 def read_split(path: Path) -> dict[str, str]:
@@ -203,15 +209,28 @@ def read_splits(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def read_groups(paths: Iterable[Path]) -> dict[str, str]:
-    """All split files' groups of near-duplicates: file name → group; without the photos that have none."""
+    """All split files' groups of near-duplicates: file name → group; without the photos that have none. Raises
+    DatasetError where a group lies in two parts."""
     groups: dict[str, str] = {}
     for number, path in enumerate(paths):
-        read_split(path)  # for its checks
+        parts = read_split(path)
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file)
             if "group" in (rows.fieldnames or ()):
-                groups |= {row["filename"]: f"{number}/{row['group']}" for row in rows if row["group"]}
+                of_file = {row["filename"]: row["group"] for row in rows if row["group"]}
+                _check_whole(of_file, parts, path)
+                groups |= {name: f"{number}/{group}" for name, group in of_file.items()}
     return groups
+
+
+def _check_whole(groups: Mapping[str, str], parts: Mapping[str, str], path: Path) -> None:
+    part_of: dict[str, str] = {}
+    for name, group in groups.items():
+        if part_of.setdefault(group, parts[name]) != parts[name]:
+            raise DatasetError(
+                f"{path} puts the group {group!r} into the parts {part_of[group]!r} and {parts[name]!r}; put all its "
+                "photos into one."
+            )
 
 
 def select(samples: Sequence[Sample], splits: Mapping[str, str], part: str) -> list[Sample]:

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from train.data.datasets.base import DatasetError, Sample, facts_of
+from train.data.datasets.base import OLDEST, DatasetError, Sample, facts_of, years
 
 LABELS = "ages.csv"
 
@@ -29,9 +29,11 @@ class OwnPhotos:
 
 def _sample(root: Path, table: Path, name: str, row: dict[str, str]) -> Sample:
     try:
-        age = float(row.get("age") or row["age_true"])
-    except (KeyError, TypeError, ValueError):
-        raise DatasetError(f"{table} gives no age in years for {name!r}; columns: filename, age.") from None
+        age = years(row.get("age") or row["age_true"], table)
+    except (KeyError, DatasetError):
+        raise DatasetError(
+            f"{table} gives no age from 0 to {OLDEST} years for {name!r}; columns: filename, age."
+        ) from None
     path = root / name
     if not path.is_file():
         raise DatasetError(f"{table} names a photo that is not in {root}: looked for {name!r}.")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from train.data.datasets.base import Sample, facts_of, some
 
-# Of the published names two lack the race, one the gender, and one the dot before its first "jpg".
-NAME = re.compile(r"(\d{1,3})_(?:([01])_)?(?:([0-4])_)?\d{8,}\.?jpg(\.chip\.jpg)?")
+# Of the published names two lack the race, one the gender, one the dot before its first "jpg"; one has a space there.
+NAME = re.compile(r"(\d{1,3})_(?:([01])_)?(?:([0-4])_)?\d{8,} ?\.?jpg(\.chip\.jpg)?")
 GENDERS = ("male", "female")
 RACES = ("white", "black", "asian", "indian", "other")
 
