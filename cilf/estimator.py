@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from cilf.checkpoint import Checkpoint, load
+from cilf.child_process import available_processors
 from cilf.conformal import Forecast
 from cilf.errors import UsageError, WeightsError
 from cilf.face.crops import CropBatch, CropConfig, FaceCrops, crop_faces
@@ -68,7 +69,7 @@ class AgeEstimator:
     ) -> None:
         self._checkpoint = checkpoint
         self._network = checkpoint.network(device)
-        self._finder = finder or FaceFinder()
+        self._finder = finder or FaceFinder(threads=available_processors())
         self._max_faces = max_faces
         self._describe = on_device(self._describe_here)
         self._published = published_clip
@@ -113,9 +114,7 @@ class AgeEstimator:
         checkpoint = load(source, revision=revision, progress=progress)
         if checkpoint.untried:
             require_success(checkpoint.untried)
-        return cls(
-            checkpoint, FaceFinder(), device, max_faces=max_faces, on_device=on_device, published_clip=clip
-        )
+        return cls(checkpoint, None, device, max_faces=max_faces, on_device=on_device, published_clip=clip)
 
     @property
     def source(self) -> str:
@@ -408,12 +407,15 @@ class AgeEstimator:
         """The predictive distributions whose locations are `ages`, flatter where the picture is unfamiliar."""
         config = self._checkpoint.config
         probabilities, which = state.probabilities, config.predictive.location
-        flat = flattened(probabilities, config.familiarity.flatter)
-        probabilities = np.where(familiar[:, None], probabilities, flat)
-        if which == "head":
+        if not familiar.all():
+            flat = flattened(probabilities, config.familiarity.flatter)
+            probabilities = np.where(familiar[:, None], probabilities, flat)
+        goes = (np.abs(state.age - ages) >= 1e-4) | ~familiar
+        if which == "head" or not goes.any():
             return probabilities
-        stays = (np.abs(state.age - ages) < 1e-4) & familiar
-        return np.where(stays[:, None], probabilities, moved(probabilities, ages, which))
+        probabilities = probabilities.copy()
+        probabilities[goes] = moved(probabilities[goes], ages[goes], which)
+        return probabilities
 
     def _encode(self, texts: list[str]) -> Float[np.ndarray, "text embed"] | None:
         tower = self._checkpoint.text_tower

@@ -68,18 +68,19 @@ class Detections:
         Args:
             threshold: detections of one view are one face where the IoU of their boxes is above this.
         """
-        views = np.unique(self.view)
-        if len(self) > MANY and len(views) > 1:  # every pair is compared: a crowd's views half by half
-            half = self.view < views[len(views) // 2]
+        if len(self) < 2:
+            return self
+        if len(self) > MANY and len(views := np.unique(self.view)) > 1:
+            half = self.view < views[len(views) // 2]  # every pair is compared: a crowd's views half by half
             halves = [self[part].weighted_suppression(threshold) for part in (half, ~half)]
             return Detections.joined(halves).best_first()
         ordered = self.best_first()
         same = (iou(ordered.box, ordered.box) > threshold) & (ordered.view[:, None] == ordered.view)
         owner = suppressed_by(same)
         members = np.argsort(owner, kind="stable")
-        kept, starts = np.unique(owner[members], return_index=True)
-        if not len(kept):
-            return ordered
+        owners = owner[members]
+        starts = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1]]))
+        kept = owners[starts]
         values = np.concatenate([ordered.box, ordered.keypoints.reshape(-1, 12)], axis=1)
         weights = ordered.score[members, None]
         means = np.add.reduceat(values[members] * weights, starts) / np.add.reduceat(weights, starts)

@@ -1,6 +1,7 @@
 """Finding the faces of a photo, large and small, and cutting each one out on one template."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +41,10 @@ SAME_CANDIDATE = 0.5
 # The longest picture that is taken as a face: a cut-out face is hardly ever twice as long as wide, and the square that
 # holds the picture grows with this times its pixels.
 MAX_RATIO = 4
+
+# So few close-ups are detected in one call with their mirror images; of more of them the mirrored pass is worth sparing
+# where the first shows no face.
+TOGETHER = 2
 
 # Two close-ups show one face when their boxes share this much of their union, or this much of the smaller box, as a
 # chance hit within a face does. Heads side by side, even cheek to cheek, share far less.
@@ -147,13 +152,15 @@ class FaceFinder:
 
     Args:
         min_confidence: faces scored below this, in [0, 1], are dropped.
+        threads: 2 seek small faces in a thread beside the one that calls.
 
     Raises:
         DetectorError: OpenCV cannot be loaded, or the package's detector is missing or damaged.
     """
 
-    def __init__(self, min_confidence: float = 0.6) -> None:
+    def __init__(self, min_confidence: float = 0.6, threads: int = 1) -> None:
         opencv()
+        self._beside = ThreadPoolExecutor(threads, "detail") if threads > 1 else None
         self._min_confidence = min_confidence
         self._detector = BlazeFace()
 
@@ -173,10 +180,12 @@ class FaceFinder:
             The faces, left to right by the centre of the box.
         """
         pyramid = Pyramid.of(photo)
-        candidates = self._in_whole(pyramid)
-        if tiles:
-            candidates = Detections.joined([candidates, self._in_detail(pyramid)])
-        faces = self._confirmed(pyramid, _distinct(_inside(candidates, pyramid)))
+        in_detail = self._in_detail(pyramid) if tiles else None
+        in_whole = _inside(self._in_whole(pyramid), pyramid)
+        faces = self._confirmed(pyramid, _distinct(in_whole))
+        if in_detail is not None:
+            every = _distinct(Detections.joined([in_whole, _inside(in_detail(), pyramid)]))
+            faces = Detections.joined([faces, self._confirmed(pyramid, every[every.view == _DETAIL])])
         faces = _one_each(_inside(faces, pyramid))
         faces = faces[np.lexsort([faces.centre[:, 1], faces.centre[:, 0]])]
         boxes = np.clip(faces.box, 0, [pyramid.width, pyramid.height] * 2).tolist()
@@ -195,16 +204,25 @@ class FaceFinder:
         seen = _in_photo(self._seen(pyramid.crops(from_view, SIDE, sharp=False)), from_view)
         return replace(seen, view=np.full(len(seen), _WHOLE))
 
-    def _in_detail(self, pyramid: Pyramid) -> Detections:
-        """Candidates in one large view of the whole photo."""
+    def _in_detail(self, pyramid: Pyramid) -> Callable[[], Detections]:
+        """Candidates in one large view of the whole photo, as a function that waits for them where they are sought in a
+        thread beside."""
         photo = np.array([pyramid.width, pyramid.height])
         scale = min(DETAIL_SCALE, DETAIL / photo.max())
         width, height = (STRIDE * np.maximum(1, np.rint(photo * scale / STRIDE))).astype(int).tolist()
-        seen = self._seen(pyramid.resized(width, height)[None])
         stretch = photo / [width, height]
-        return Detections(
-            np.full(len(seen), _DETAIL), seen.box * np.tile(stretch, 2), seen.keypoints * stretch, seen.score
-        )
+        view = pyramid.resizer(width, height)
+
+        def seek() -> Detections:
+            seen = self._seen(view()[None])
+            return Detections(
+                np.full(len(seen), _DETAIL),
+                seen.box * np.tile(stretch, 2),
+                seen.keypoints * stretch,
+                seen.score,
+            )
+
+        return self._beside.submit(seek).result if self._beside else seek
 
     def _seen(self, views: np.ndarray) -> Detections:
         return self._detector(views, CANDIDATE).weighted_suppression(SAME_IN_VIEW)
@@ -256,13 +274,24 @@ class FaceFinder:
         margin = SIDE * (1 - 1 / CLOSE_UP) / 2
         from_view = (a, b, apply((a, b, offset), np.full(2, -margin)))
         views = pyramid.crops(from_view, SIDE, sharp=False)
-        values = _nearest(_in_photo(self._seen(views), from_view), faces)
+        together = len(faces) <= TOGETHER
+        if together:
+            both = self._seen(np.concatenate([views, views[:, :, ::-1]]))
+            seen, mirrored = both[both.view < len(faces)], both[both.view >= len(faces)]
+            mirrored = replace(mirrored, view=mirrored.view - len(faces))
+        else:
+            seen = self._seen(views)
+        values = _nearest(_in_photo(seen, from_view), faces)
         kept = np.flatnonzero(values[:, 1] + 1 >= least)
         if not len(kept):
             return kept, faces[kept], np.zeros(0)
-        mirrored = self._seen(views[kept, :, ::-1]).mirrored(SIDE)
-        from_kept = (a[kept], b[kept], from_view[2][kept])
-        values = values[kept] + _nearest(_in_photo(mirrored, from_kept), faces[kept])
+        if together:
+            seen_mirrored = _nearest(_in_photo(mirrored.mirrored(SIDE), from_view), faces)[kept]
+        else:
+            mirrored = self._seen(views[kept, :, ::-1])
+            from_kept = (a[kept], b[kept], from_view[2][kept])
+            seen_mirrored = _nearest(_in_photo(mirrored.mirrored(SIDE), from_kept), faces[kept])
+        values = values[kept] + seen_mirrored
         enough = values[:, 1] >= least[kept]
         kept, values = kept[enough], values[enough]
         seen, score, box, keypoints = np.split(values, [1, 2, 6], axis=1)

@@ -246,7 +246,7 @@ def _upright(image: Image.Image, size: tuple[int, int], halvings: int) -> tuple[
     upright = np.empty((width, height, 3) if swapped else (height, width, 3), np.uint8)
     stored = _STORED.get(turn, lambda same: same)(upright)
     factor = (1 << halvings) if image.size == size else 1  # a JPEG may be reduced already
-    white = _white(image, factor)
+    white = _white(image, factor) if _is_deep(image) else 255.0
     for top, strip in _strips(image, factor):
         rows = _to_rgb(strip, white)
         rows = rows.reduce(factor) if factor > 1 else rows

@@ -1,5 +1,7 @@
 """A photo in its own and in half, quarter, … resolution, and crops of any turn and scale filled from it."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from cilf.face.alignment import Similarity
@@ -54,12 +56,11 @@ class Pyramid:
             self._levels.append(self._cv2.resize(even, (width, height), interpolation=self._cv2.INTER_AREA))
         return self._levels[index - self._first]
 
-    def resized(self, width: int, height: int) -> np.ndarray:
-        """The whole photo scaled down to this size, in proportion or not."""
+    def resizer(self, width: int, height: int) -> Callable[[], np.ndarray]:
+        """What scales the whole photo down to this size, in proportion or not; another thread may call it."""
         factor = min(self.width / width, self.height / height)
-        return self._cv2.resize(
-            self.level(self._level_for(factor)), (width, height), interpolation=self._cv2.INTER_AREA
-        )
+        level = self.level(self._level_for(factor))
+        return lambda: self._cv2.resize(level, (width, height), interpolation=self._cv2.INTER_AREA)
 
     def crops(self, from_crop: Similarity, size: int, margin: int = 0, *, sharp: bool = True) -> np.ndarray:
         """Fill crops: point p of crop i shows point from_crop_i(p) of the photo, in pixels with corners at integers.
@@ -104,14 +105,13 @@ class Pyramid:
         # margin agrees with one without to the last bit.
         across, down = (np.outer(turned, along).astype(np.float32) for turned in (a, b))
         x, y = (offset - 0.5).astype(np.float32).T[:, :, None]
-        places = np.empty((len(a), side, side, 2), np.float32)
-        np.subtract((across + x)[:, None, :], down[:, :, None], out=places[..., 0])
-        np.add((across + y)[:, :, None], down[:, None, :], out=places[..., 1])
+        columns = np.subtract((across + x)[:, None, :], down[:, :, None])
+        rows = np.add((across + y)[:, :, None], down[:, None, :])
         # All crops in one picture, one below the other.
         column = self._cv2.remap(
             self.level(level),
-            places.reshape(-1, side, 2),
-            None,
+            columns.reshape(-1, side),
+            rows.reshape(-1, side),
             self._cv2.INTER_CUBIC if sharp else self._cv2.INTER_LINEAR,
             borderMode=self._cv2.BORDER_REFLECT_101,
         )

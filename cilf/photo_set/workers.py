@@ -34,9 +34,13 @@ MOST_WORKERS = 8
 # Photos under way for each worker: one in work, and enough that none waits while crops are estimated.
 PENDING_EACH = 6
 
-# glibc gives what a large picture took back to the system, instead of keeping it for the next one (mallopt(3),
-# M_MMAP_THRESHOLD).
-_ENVIRONMENT = ONE_THREAD | {"MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
+# glibc gives what a large picture took back to the system, instead of keeping it for the next one. A threshold that is
+# set stops glibc from adapting the other one, and then every photo's small arrays would be given back, and be cleared
+# for the next photo (mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD).
+_ENVIRONMENT = ONE_THREAD | {
+    "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+}
 
 _Job = tuple[Future[FaceCrops], str, Any]
 

@@ -41,7 +41,7 @@ class PixelBudget:
 
 
 # The numbers by which glibc's mallopt knows its settings (malloc.h).
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 IN_WORK = PixelBudget(MAX_PIXELS)
 
@@ -58,6 +58,9 @@ def keep_little_memory() -> None:
         return
     mallopt(M_ARENA_MAX, 2)
     mallopt(M_MMAP_THRESHOLD, 4 << 20)
+    mallopt(
+        M_TRIM_THRESHOLD, 32 << 20
+    )  # else it stays at 128 KB, and every photo's small arrays are given back
 
 
 def give_memory_back() -> None:

@@ -34,7 +34,7 @@ def memory(name):
 def show(path):
     upload = Upload(path.name, path.read_bytes())
     with upload.decoded() as photo:
-        photo.resized(800, 600)
+        photo.resizer(800, 600)()
         return photo.pixels
 
 files = [Path(name) for name in sys.argv[1:]]
