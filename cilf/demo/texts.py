@@ -20,6 +20,7 @@ LIMITS = (
 )
 
 DROP_HERE = "Drop a photo here\n– or –\nclick to choose one"
+READING = "Looking for faces in the new photo …"
 FIRST_STEP = "Choose a photo, paste one, take a snapshot, or try a portrait."
 WAITING = (
     "Each face gets its age, a 90 % interval, the steps of its correction and a map of what the model saw."
@@ -40,9 +41,7 @@ TOO_SLOW = "This request did not come in time. Upload large photos as files."
 DISK_FULL = "The computer that serves this page has no room left on its disk. Please try again later."
 NO_MODEL = "the model could not be loaded; the owner of this page finds the reason in the program's log"
 REFUSED = "The queue is full, so this photo was not processed. Please choose it again later."
-NO_TEXTS = (
-    "The weights in use cannot compare words with faces: they have no text tower. CILF's weights have one."
-)
+NO_TEXTS = "The weights in use cannot compare words with faces: they have no text tower. The weights of CILF have one."
 FIT = (
     f"Fit: cosine similarity of face and prompt, minus that of face and “{NEUTRAL}”; left of the mark the prompt fits "
     "worse than that. Share: softmax over the prompts shown here, at the learned temperature."
@@ -56,6 +55,7 @@ NO_PROMPTS = "Write at least one prompt to compare the face with."
 MAX_PROMPTS = 24
 MAX_PROMPT_LENGTH = MAX_LETTERS
 TOO_MANY_PROMPTS = f"Only the first {MAX_PROMPTS} prompts are scored."
+CUT = f"A prompt is scored by its first {MAX_PROMPT_LENGTH} letters."
 REMOVE_PROMPT = "Remove “{}”"
 
 STATUS_TITLES: dict[Status, str] = {
@@ -179,6 +179,11 @@ def prompt_lines(text: str) -> list[str]:
     """The prompts in the editor: one a line, blanks and repetitions dropped, cut to what is scored."""
     lines = (" ".join(line.split())[:MAX_PROMPT_LENGTH].strip() for line in text.splitlines())
     return list(dict.fromkeys(line for line in lines if line))
+
+
+def is_cut(text: str) -> bool:
+    """Whether a prompt in the editor is longer than what is scored of it."""
+    return any(len(" ".join(line.split())) > MAX_PROMPT_LENGTH for line in text.splitlines())
 
 
 # The Live tab

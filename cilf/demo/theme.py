@@ -86,6 +86,8 @@ def make_theme() -> gr.themes.Base:
         block_label_background_fill_dark="#161e27",
         input_background_fill="#ffffff",
         input_background_fill_dark="#0e141b",
+        input_placeholder_color="#52606d",
+        input_placeholder_color_dark="#a3b1bf",
         button_secondary_background_fill="#ffffff",
         button_secondary_background_fill_dark="#1e2934",
         button_secondary_background_fill_hover="#eef6fb",

@@ -10,6 +10,7 @@ const PATIENCE_MS = 30000; // for an answer
 const FIGURES_MS = 1000; // frame rate and delay are shown so often,
 const WINDOW_MS = 3000; // over so long
 const LONELY_MS = 2500; // without a face until a hint is given
+const HIDDEN_MS = 1000; // that the page may be hidden when the camera has just opened
 const SPOKEN_MS = 6000; // between two announcements to a screen reader
 
 const sentences = props.sentences;
@@ -67,7 +68,7 @@ function why(error) {
 async function start() {
   const mine = { active: true };
   run = mine;
-  mine.over = new Promise((resolve) => (mine.end = resolve));
+  mine.end = () => {};
   element.querySelector(".cilf-live").dataset.state = "running";
   button.textContent = sentences.stop;
   tell(sentences.asking);
@@ -76,6 +77,8 @@ async function start() {
     const stream = await open();
     if (!mine.active) return switchOff(stream); // stopped while asking
     mine.stream = stream;
+    // The page was hidden while the camera opened; the browser's own question may hide it for a moment.
+    if (document.hidden) setTimeout(() => document.hidden && mine.active && stop(), HIDDEN_MS);
     const [track] = stream.getVideoTracks();
     track.addEventListener("ended", () => mine.active && stop(sentences.ended));
     // People expect a mirror; a camera that points away from them is none.
@@ -150,13 +153,21 @@ async function offerCameras() {
 
 // ---- Frames
 
+// Waits for what `begin` starts, or until `stop` ends the wait. (A race with one promise that lives as long as the stream
+// would leave something behind at each frame.)
+function pause(mine, begin) {
+  return new Promise((resolve) => {
+    mine.end = resolve;
+    begin(resolve);
+  });
+}
+
 function newFrame(mine) {
-  const next = new Promise((resolve) => {
+  return pause(mine, (resolve) => {
     if (video.requestVideoFrameCallback)
       video.requestVideoFrameCallback((now, details) => resolve(details.captureTime ?? now));
     else setTimeout(() => resolve(performance.now()), 30);
   });
-  return Promise.race([next, mine.over]);
 }
 
 function snapshot() {
@@ -203,7 +214,7 @@ async function follow(mine) {
     if (result.busy) continue; // with the last frame of the run before
     if (result.wait) {
       tell(result.wait);
-      await Promise.race([new Promise((resolve) => setTimeout(resolve, 500)), mine.over]);
+      await pause(mine, (resolve) => setTimeout(resolve, 500));
       continue;
     }
     first = false;

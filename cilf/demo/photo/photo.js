@@ -93,3 +93,12 @@ document.addEventListener("click", ({ target }) => {
   });
   observer.observe(scores, { childList: true, subtree: true, attributes: true });
 });
+
+// Beside a box that takes it, a browser would open a dropped file in the page's place.
+for (const name of ["dragover", "drop"]) {
+  document.addEventListener(name, (event) => {
+    if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "none";
+  });
+}

@@ -184,7 +184,11 @@ class PhotoTab:
                 # Its ticket, too, is of the moment of the click, lest it overtake the photo that is chosen after it.
                 chosen, refused = self._example_steps(example.key)
                 turn = button.click(chosen, **at_once, **answer).then(
-                    self._example_handler(example.key, portrait), self.prompts, **answer, **heavy
+                    self._example_handler(example.key, portrait),
+                    self.prompts,
+                    trigger_mode="multiple",
+                    **answer,
+                    **heavy,
                 )
                 turn.failure(refused, **at_once, **answer)
                 predictions.append(turn)
@@ -192,15 +196,20 @@ class PhotoTab:
         self.photo.clear(self.on_empty, queue=False, show_progress="hidden", **answer)
         # By itself Gradio would drop a second choice while the first is answered. Its "always_last" would not do: it
         # reads the picker again only when the first answer has set it back, and keeps the first click's coordinates.
-        self.picker.input(
-            self.on_pick, [self.picker, self.prompts], trigger_mode="multiple", **answer, **light
-        )
-        self.photo.select(self.on_click, self.prompts, trigger_mode="multiple", **answer, **light)
+        choices = [
+            self.picker.input(
+                self.on_pick, [self.picker, self.prompts], trigger_mode="multiple", **answer, **light
+            ),
+            self.photo.select(self.on_click, self.prompts, trigger_mode="multiple", **answer, **light),
+        ]
         # `change` rather than `input`: pasting and the preset buttons count as well.
         scoring = answer | {"inputs": [self.prompts, self.picker], "outputs": [self.scores, self.message]}
         self.prompts.change(self.on_prompts, **scoring, **light)
+        # Prompts that have changed while an answer was on its way are scored after it.
         for prediction in predictions:
-            prediction.then(self.on_answered, **scoring, **light)
+            prediction.then(self.on_answered, trigger_mode="multiple", **scoring, **light)
+        for choice in choices:
+            choice.then(self.on_prompts, trigger_mode="multiple", **scoring, **light)
         sets = [*PRESETS.values(), PRESETS[START]]
         for button, prompts in zip([*self.presets, self.reset], sets, strict=True):
             button.click(
@@ -225,7 +234,7 @@ class PhotoTab:
         if upload is None or not self._visits.arrive(page, ticket, upload):
             return self._unchanged()
         picture = await run_in_threadpool(preview, upload)
-        return self._unchanged() if picture is None else {self.photo: picture}
+        return self._reading() | ({} if picture is None else {self.photo: picture})
 
     def on_photo(self, prompts: str, request: gr.Request) -> Iterator[Updates]:
         """Predict the photo that arrived last."""
@@ -336,7 +345,7 @@ class PhotoTab:
             page = _page(request)
             self._forget(page)
             self._visits.begin(page, key)
-            return self._unchanged()
+            return self._reading()
 
         def on_example_refused(request: gr.Request) -> Updates:
             return self._refused(_page(request), key)
@@ -442,6 +451,10 @@ class PhotoTab:
         """The page as it is; Gradio wants an answer to name something at least."""
         return {self.message: gr.skip()}
 
+    def _reading(self) -> Updates:
+        """What the page says of a photo until it is answered: the figures in view are those of the photo before it."""
+        return {self.message: message(texts.READING, "hint")}
+
     def _guarded(self, work: Callable[[], Updates]) -> Updates:
         """Do the work; whatever goes wrong becomes a sentence on the page, and the page goes on."""
         try:
@@ -466,8 +479,8 @@ def _scores(estimator: Estimator, face: FacePrediction, text: str) -> str:
     if not scored:
         return charts.prompt_scores((), note=texts.NO_PROMPTS)
     scores = prompt_scores(estimator, face, scored)
-    note = texts.TOO_MANY_PROMPTS if len(lines) > len(scored) else ""
-    return charts.prompt_scores(scores, _balances(estimator, scores), note)
+    notes = [texts.TOO_MANY_PROMPTS] * (len(lines) > len(scored)) + [texts.CUT] * texts.is_cut(text)
+    return charts.prompt_scores(scores, _balances(estimator, scores), " ".join(notes))
 
 
 def _balances(estimator: Estimator, scores: Sequence[PromptScore]) -> list[tuple[Pair, float]]:

@@ -36,7 +36,8 @@ class Lost extends Problem {
 }
 
 // Ours are sentences in `problem`, those of the server around us in `detail`.
-const refusal = (answer) => new Problem(answer?.problem ?? answer?.detail ?? LOST);
+const refusal = (answer) =>
+  Object.assign(new Problem(answer?.problem ?? answer?.detail ?? LOST), { gone: answer?.gone === true });
 
 async function call(path) {
   const response = await fetch(address(path), { method: "POST" }).catch(() => null);
@@ -86,6 +87,7 @@ async function start(items) {
   const photos = items.filter((item) => !isContainer(item));
   run = { total: items.length, done: 0, faces: 0, failed: 0, began: performance.now(), note: "", stopped: false };
   run.sending = new Set();
+  run.unopened = archives.length; // nobody knows how many photos are in them
   run.unit = !items.some(isVideo) ? "photo" : items.every(isVideo) ? "video" : "file";
   run.pieces = { rows: "", gallery: "", failures: "" };
   begin();
@@ -101,6 +103,7 @@ async function start(items) {
   } catch (error) {
     if (!(error instanceof Problem)) console.error(error);
     problem = error instanceof Problem ? error.message : LOST;
+    run.gone = error.gone === true;
     run.stopped = true;
   }
   await end(problem);
@@ -146,6 +149,7 @@ async function readArchive(item) {
     draw();
   });
   run.note = "";
+  run.unopened -= 1;
   if (!opened) return;
   if (opened.count) run.total += opened.count - 1;
   else collect(opened); // its row says what is wrong with it
@@ -184,7 +188,6 @@ function stop() {
   setTimeout(() => {
     for (const request of sending) request.abort();
   }, LEAVE_MS);
-  action("stop").disabled = true;
   draw();
 }
 
@@ -193,9 +196,11 @@ function stop() {
 function begin() {
   part("message").replaceChildren();
   part("work").hidden = false;
+  // The keyboard stays where it was: a button that is disabled or hidden loses it to the page's beginning.
+  const chose = [action("files"), action("folder")].includes(document.activeElement);
   for (const name of ["files", "folder"]) action(name).disabled = true;
-  action("stop").disabled = false;
   action("stop").hidden = false;
+  if (chose) action("stop").focus({ preventScroll: true });
   part("drop").classList.add("cilf-busy");
   draw();
 }
@@ -218,11 +223,13 @@ async function end(problem) {
   if (run.cleared) flush();
   draw();
   part("work").hidden = !run.cleared;
+  const stopped = document.activeElement === action("stop");
   action("stop").hidden = true;
   for (const name of ["files", "folder"]) action(name).disabled = false;
+  if (stopped) action("files").focus({ preventScroll: true });
   part("drop").classList.remove("cilf-busy");
   if (run.cleared && !run.done) part("waiting").hidden = false;
-  const hasTable = !part("results").hidden;
+  const hasTable = !run.gone && !part("results").hidden;
   const result = `${count(run.faces, "face")} in ${count(run.done, run.unit)}`;
   if (problem) say(problem + (hasTable ? KEPT : ""));
   else if (run.stopped)
@@ -296,6 +303,7 @@ function remaining() {
   run.pace = (performance.now() - began) / done;
   const perSecond = 1000 / run.pace;
   const rate = `${perSecond.toFixed(perSecond < 10 ? 1 : 0)} photos a second`;
+  if (run.unopened) return rate;
   const seconds = (run.pace * (total - done)) / 1000;
   if (seconds < 5) return `${rate}, a few seconds left`;
   if (seconds < 55) return `${rate}, about ${5 * Math.round(seconds / 5)} seconds left`;

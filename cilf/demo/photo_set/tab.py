@@ -369,7 +369,7 @@ class SetRoutes:
         async def answer(request: Request) -> Response:
             photo_set = self._sets.get(request.path_params["token"])
             if photo_set is None:
-                return JSONResponse({"problem": texts.SET_FORGOTTEN}, 404)
+                return JSONResponse({"problem": texts.SET_FORGOTTEN, "gone": True}, 404)
             try:
                 with photo_set.in_use():
                     answer = await action(photo_set, request)

@@ -14,6 +14,7 @@ ROW: dict[str, Any] = {
     "gain_over_control": {"gain": -0.2, "gain_range": [-0.41, -0.002]},
     "parameters": 4_321_000,
     "milliseconds": 12.4,
+    "graph": False,
 }
 
 
@@ -26,6 +27,7 @@ def test_a_system_is_shown_with_its_ranges() -> None:
         "−0.20",
         "(−0.41 to 0.00)",
         "4.3 M",
+        "12 (no graph)",
     ):
         assert text in shown
     assert "&lt;b&gt;" in shown

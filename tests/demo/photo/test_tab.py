@@ -321,7 +321,7 @@ def test_a_second_upload_is_not_dropped(tab: PhotoTab) -> None:
 def test_a_second_choice_is_not_dropped(tab: PhotoTab) -> None:
     assert Context.root_block is not None
     modes = {each.name: each.trigger_mode for each in Context.root_block.fns.values()}
-    assert modes["on_pick"] == modes["on_click"] == "multiple"
+    assert modes["on_pick"] == modes["on_click"] == modes["on_example"] == "multiple"
 
 
 def test_a_late_choice_does_not_override_a_newer_one(

@@ -369,7 +369,11 @@ class TestVisitors:
         assert len(yours.table()) == 0
         assert len(mine.table()) == 1
         yours.token = "guessed"
-        assert yours.photo("b.png", png(1), 0) == {"code": 404, "problem": texts.SET_FORGOTTEN}
+        assert yours.photo("b.png", png(1), 0) == {
+            "code": 404,
+            "problem": texts.SET_FORGOTTEN,
+            "gone": True,
+        }
 
     def test_a_left_page_is_forgotten_with_its_zip_file(self, photo_sets: PhotoSets) -> None:
         visitor = Visitor(photo_sets)
