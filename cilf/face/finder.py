@@ -152,7 +152,7 @@ class FaceFinder:
 
     Args:
         min_confidence: faces scored below this, in [0, 1], are dropped.
-        threads: 2 seek small faces in a thread beside the one that calls.
+        threads: with more than one, small faces are sought beside the rest, for so many photos at once.
 
     Raises:
         DetectorError: OpenCV cannot be loaded, or the package's detector is missing or damaged.

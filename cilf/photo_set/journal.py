@@ -6,6 +6,7 @@ photo, a JSON list of its rows. A process that is killed leaves at worst its las
 
 import errno
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ try:
     import fcntl
 except ImportError:  # Windows, where nothing keeps two runs from writing one file
     fcntl = None  # type: ignore[assignment]
+
+
+log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -90,17 +94,18 @@ class Journal:
             self.remove()
 
     def _keep_others_out(self) -> None:
+        """Lock the file until it is closed, however the run ends."""
         if fcntl is None:
             return
         try:
-            fcntl.flock(
-                self._file, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # until the file is closed, however the run ends
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._file.close()
             raise UsageError(
                 f"another run is writing '{self.path}'; wait until it has ended, or name another table"
             ) from error
+        except OSError as error:  # a file system without locks
+            log.info("'%s' cannot be locked (%s)", self.path, error)
 
     def _lines(self) -> Iterator[bytes]:
         """Every whole line."""
