@@ -268,7 +268,8 @@ COMPARISON_LEAD = (
     "All are measured on the same photos, on which none was trained. The control is the image tower with an age head "
     "alone: no texts, no graph, no correction. Control, LRA-GNN, MCGRL and CILF learned from the same photos, from the "
     "same start, for about the same time; MTMSA and the shipped CILF did not. “Shipped” means the weights on the day "
-    "of this measurement. LRA-GNN and MCGRL are compact rebuilds: their figures say nothing about the originals."
+    "of this measurement. LRA-GNN and MCGRL are compact rebuilds: their figures say nothing about the originals. The "
+    "ones that come with the program trained longer than these."
 )
 NO_REPORT = "No measurements came with these weights: nobody can say how far to trust them."
 NO_CARD = "No model card came with these weights."
