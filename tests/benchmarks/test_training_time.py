@@ -27,17 +27,14 @@ from train.fit.walk import has_walk, learn_walk
 
 UPDATES = 100  # of the walk, for its pace
 # Steps of an epoch with the photos that README names: UTKFace and 60 % of All-Age-Faces, or UTKFace alone.
-EPOCHS = {
+COMPARED = {"systems/control": 360, "lra-gnn": 360, "mcgrl": 360, "systems/cilf-one-stage": 360}
+STAGES = {
     "compact-teacher": 90,
     "compact": 90,
     "compact-finish": 90,
     "mtmsa": 247,
     "mtmsa-finish": 247,
     "mtmsa-longer": 247,
-    "systems/control": 360,
-    "lra-gnn": 360,
-    "mcgrl": 360,
-    "systems/cilf-one-stage": 360,
 }
 # Whose steps take as long as those of another recipe.
 AS_LONG_AS = {"compact-finish": "compact", "mtmsa-finish": "mtmsa", "mtmsa-longer": "mtmsa"}
@@ -57,21 +54,26 @@ def at_one_size(recipe: AnyRecipe, size: int) -> AnyRecipe:
     return replace(recipe, fit=replace(recipe.fit, **options))
 
 
-def test_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipes = {name: read_recipe(name) for name in EPOCHS}
-    steps = {name: steps_per_size(recipe, EPOCHS[name]) for name, recipe in recipes.items()}
+@pytest.mark.parametrize(
+    ("table", "epochs"), [("training time", COMPARED), ("training time of the stages", STAGES)]
+)
+def test_training_time(
+    table: str, epochs: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = {name: read_recipe(name) for name in epochs}
+    steps = {name: steps_per_size(recipe, epochs[name]) for name, recipe in recipes.items()}
     data = random_pictures(max(recipe.fit.batch_size for recipe in recipes.values()) * STEPS)
-    cases = [(name, size) for name in EPOCHS if name not in AS_LONG_AS for size in steps[name]]
+    cases = [(name, size) for name in epochs if name not in AS_LONG_AS for size in steps[name]]
     teachers = {"compact": [load()]}
     times: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
     for turn, (name, size) in itertools.product(range(ROUNDS), cases):
         recipe, folder = at_one_size(recipes[name], size), tmp_path / f"{name}{size}-{turn}"
         taught_by = teachers.get(name, ())
         times[name, size] += seconds_per_step(recipe, data, folder, Cached, monkeypatch, taught_by)
-    walks = {name: walk_minutes(recipe, data, EPOCHS[name]) for name, recipe in recipes.items()}
+    walks = {name: walk_minutes(recipe, data, epochs[name]) for name, recipe in recipes.items()}
     record(
-        "training time",
-        {name: {"min": minutes(name, steps[name], times) + walks[name]} for name in EPOCHS},
+        table,
+        {name: {"min": minutes(name, steps[name], times) + walks[name]} for name in epochs},
         command="pytest tests/benchmarks/test_training_time.py -s",
         method=f"The median step of each size on {torch.get_num_threads()} threads, times the steps of the recipe.",
     )
