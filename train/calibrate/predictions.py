@@ -24,7 +24,7 @@ from cilf.inference.outputs import CropOutputs, Network
 from cilf.inference.predictive import PredictiveConfig
 from cilf.model.base import AgeModel
 from train.data.datasets import DatasetError, Sample
-from train.data.prepare_crops import file_states, finder, main_face, spread
+from train.data.prepare_crops import finder, main_face, spread
 from train.files import written_whole
 from train.fit.provenance import weights_sha256
 
@@ -134,7 +134,7 @@ def view_outputs(
         DatasetError: no photo can be read.
     """
     key = hashlib.sha256(weights_sha256(model.state_dict()).encode())
-    of_photos = [file_states(samples), *((sample.name, sample.age) for sample in samples)]
+    of_photos = [(sample.name, sample.age) for sample in samples]
     key.update(repr([CUT, model.image_size, mirror, tuple(views), of_photos]).encode())
     stored = folder / f"{key.hexdigest()[:16]}.npz"
     if stored.is_file():
