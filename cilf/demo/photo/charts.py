@@ -56,7 +56,7 @@ def correction(face: FacePrediction, epsilon: float) -> str:
     <div class="{steps}">{_age_trace(face)}{_error_trace(face, epsilon)}</div>
     <table class="cilf-table">
       <caption class="cilf-hidden">Steps of the correction</caption>
-      <thead><tr><th scope="col">Step</th><th scope="col">Age</th><th scope="col">Expected error</th>
+      <thead><tr><th scope="col">Step</th><th scope="col">Age</th><th scope="col">Estimated error</th>
       <th scope="col">Outcome</th></tr></thead>
       <tbody>{rows}</tbody>
     </table>
@@ -224,11 +224,11 @@ def _error_trace(face: FacePrediction, epsilon: float) -> str:
         for index, (x, error) in enumerate(zip(across, errors, strict=True))
     )
     steps = "".join(f'<span style="left:{x:.2f}%">{index}</span>' for index, x in enumerate(across))
-    spoken = f"Expected error at each step, limit {epsilon:.1f} years: " + ", ".join(
+    spoken = f"Estimated error at each step, limit {epsilon:.1f} years: " + ", ".join(
         f"{e:.1f}" for e in errors
     )
     return f"""
-<p class="cilf-plot-title">Expected error, years</p>
+<p class="cilf-plot-title">Estimated error, years</p>
 <div class="cilf-plot cilf-columns" role="img" aria-label="{spoken}">
   {bars}
   <div class="cilf-limit" style="bottom:{100 * epsilon / top:.2f}%"><b>limit {epsilon:.1f}</b></div>
