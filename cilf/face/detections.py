@@ -68,7 +68,7 @@ class Detections:
         Args:
             threshold: detections of one view are one face where the IoU of their boxes is above this.
         """
-        if len(self) < 2:
+        if not len(self):
             return self
         if len(self) > MANY and len(views := np.unique(self.view)) > 1:
             half = self.view < views[len(views) // 2]  # every pair is compared: a crowd's views half by half

@@ -56,7 +56,7 @@ def correction(face: FacePrediction, epsilon: float) -> str:
     <div class="{steps}">{_age_trace(face)}{_error_trace(face, epsilon)}</div>
     <table class="cilf-table">
       <caption class="cilf-hidden">Steps of the correction</caption>
-      <thead><tr><th scope="col">Step</th><th scope="col">Age</th><th scope="col">Estimated error</th>
+      <thead><tr><th scope="col">Step</th><th scope="col">Age</th><th scope="col">Error</th>
       <th scope="col">Outcome</th></tr></thead>
       <tbody>{rows}</tbody>
     </table>
