@@ -277,11 +277,11 @@ class FaceFinder:
         together = len(faces) <= TOGETHER
         if together:
             both = self._seen(np.concatenate([views, views[:, :, ::-1]]))
-            seen, mirrored = both[both.view < len(faces)], both[both.view >= len(faces)]
+            upright, mirrored = both[both.view < len(faces)], both[both.view >= len(faces)]
             mirrored = replace(mirrored, view=mirrored.view - len(faces))
         else:
-            seen = self._seen(views)
-        values = _nearest(_in_photo(seen, from_view), faces)
+            upright = self._seen(views)
+        values = _nearest(_in_photo(upright, from_view), faces)
         kept = np.flatnonzero(values[:, 1] + 1 >= least)
         if not len(kept):
             return kept, faces[kept], np.zeros(0)
