@@ -79,7 +79,8 @@ def open_shards(location: str, part: str = "train", share: float = 1.0, size: in
         entry = stored["parts"][part]
         names = [shard["name"] for shard in entry["shards"]]
         hashes = tuple(shard["sha256"] for shard in entry["shards"])
-        margin, stored_size = int(stored["margin"]), int(stored["size"])
+        margin = int(stored["margin"])
+        stored_size = int(stored.get("size", size))  # which earlier shards do not say
     except KeyError as error:
         raise DatasetError(
             f"The shards at {location} have no part {error}; write them with --split."

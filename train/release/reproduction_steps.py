@@ -99,5 +99,5 @@ def _recorded(training: dict[str, Any]) -> str:
     )
     return (
         f"The last run used {seed} and {code}; what else is known of it stands under `training` in `config.json`."
-        f"{before}"
+        f"{before} Recipes may have changed since; those of that commit made these weights."
     )

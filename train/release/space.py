@@ -38,7 +38,7 @@ sdk_version: {gradio}
 python_version: "3.11"
 app_file: app.py
 license: other
-license_name: apache-2.0 for the code, non-commercial research only for the weights
+license_name: code-apache-2.0-weights-non-commercial
 license_link: LICENSE
 short_description: Age from a face, and how the estimate was corrected
 ---

@@ -56,7 +56,7 @@ trials on `tune`, and the reward of LRA-GNN's walk was fixed when no walk ended.
 from random weights, and the shipped CILF, below the line, took several stages and a teacher: neither has the others'
 budget. Ranges are over groups of near-duplicates, not over trainings: there is one seed of each, and another seed
 might move a row by more. The bundled LRA-GNN and MCGRL ([cards](lra-gnn/README.md)) trained longer than the ones
-here, and are better.
+here.
 {fitted}
 {table}
 
