@@ -54,7 +54,7 @@ def _facts(estimator: Estimator, report: Report | None) -> str:
     body = f"""<p class="cilf-lead" id="in-use">{escape(estimator.source)}</p>
   <dl class="cilf-facts">
     <dt>System</dt><dd>{escape(FAMILIES[estimator.kind].summary)}</dd>
-    <dt>Mean absolute error</dt><dd>{_headline(report)}</dd>
+    <dt>Error</dt><dd>{_headline(report)}</dd>
     <dt>Interval</dt><dd>{_interval(report)}</dd>
     <dt>SHA-256</dt><dd><code>{escape(estimator.sha256)}</code></dd>
   </dl>"""
