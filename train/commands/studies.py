@@ -69,6 +69,12 @@ def add(commands: Any) -> None:
         default=1,
         help="trainings with each kind of captions; those that --output has are not repeated",
     )
+    captions.add_argument(
+        "--processes",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="trainings side by side, on one thread each",
+    )
     captions.add_argument("--output", type=Path, default=Path("checkpoints/compact/captions.json"))
     captions.set_defaults(run=_captions)
 
@@ -238,7 +244,7 @@ def _captions(options: argparse.Namespace) -> int:
         options.cache, options.split, recipe.shares, min(side for _, side in recipe.fit.sizes)
     )
     earlier = json.loads(options.output.read_text(encoding="utf-8")) if options.output.is_file() else None
-    report = caption_cost(recipe, data, options.folder, options.seeds, earlier)
+    report = caption_cost(recipe, data, options.folder, options.seeds, earlier, options.processes)
     made_of = provenance.describe(recipe, data.train, None, (), processes=1)
     write_json({"recipe": options.recipe, **report, "made_of": made_of}, options.output)
     print(table(report))

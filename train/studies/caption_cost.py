@@ -7,11 +7,14 @@ keeps what each run said, so that another seed, a day later and without the fold
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from cilf.errors import UsageError
 from cilf.model.cilf import CILF
@@ -35,7 +38,7 @@ def caption_cost(
     folder: Path,
     seeds: int = 1,
     earlier: Mapping[str, Any] | None = None,
-    **how: Any,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Train both in `folder`, which is kept between calls, and compare them.
 
@@ -45,7 +48,8 @@ def caption_cost(
         folder: takes a run for each kind of captions and each seed.
         seeds: so many trainings of each, from the recipe's seed on.
         earlier: a report of this function; runs of the same recipes and photos that it holds are not repeated.
-        how: goes to `fit`.
+        processes: so many trainings side by side, on one thread each: two of them are quicker than one after the
+            other on two threads.
 
     Raises:
         UsageError: the recipe's captions are plain already.
@@ -53,24 +57,18 @@ def caption_cost(
     if not recipe.loss.attributes:
         raise UsageError("This recipe's captions name no attributes: give one with `attributes` above 0.")
     recipes = {"plain": replace(recipe, loss=replace(recipe.loss, attributes=0.0)), "rich": recipe}
-    size = recipe.fit.sizes[-1][1]
     parts = [*data.held, data.tune]
-    crops = measured_crops(data.tune, data.groups, size)
     photos = [part.fingerprint() for part in (*data.train, *parts)]
+    seeded = {
+        f"{captions}-{seed}": replace(each, fit=replace(each.fit, seed=seed))
+        for seed in range(recipe.fit.seed, recipe.fit.seed + seeds)
+        for captions, each in recipes.items()
+    }
+    of = {name: provenance.digest([asdict(each), photos]) for name, each in seeded.items()}
     known = (earlier or {}).get("runs", {})
-    runs: dict[str, dict[str, Any]] = {}
-    for seed in range(recipe.fit.seed, recipe.fit.seed + seeds):
-        for captions, each in recipes.items():
-            seeded, name = replace(each, fit=replace(each.fit, seed=seed)), f"{captions}-{seed}"
-            of = provenance.digest([asdict(seeded), photos])
-            if known.get(name, {}).get("of") == of:
-                runs[name] = known[name]
-                continue
-            model = fit(seeded, data.train, data.tune, folder / name, resume=True, **how)
-            assert isinstance(model, CILF)
-            ages = np.concatenate([predict_ages(model, part, size) for part in parts])
-            areas = attribute_areas(towers_of_network(model, captions), crops)
-            runs[name] = {"of": of, "areas": areas, "ages": [round(float(age), 2) for age in ages]}
+    missing = [name for name in seeded if known.get(name, {}).get("of") != of[name]]
+    found = _run_all({name: (seeded[name], data, folder / name) for name in missing}, processes)
+    runs = {name: {"of": of[name], **found[name]} if name in found else known[name] for name in seeded}
     by_captions = {
         captions: [run for name, run in runs.items() if name.startswith(captions)] for captions in CAPTIONS
     }
@@ -80,7 +78,7 @@ def caption_cost(
     return {
         "epochs": recipe.fit.epochs,
         "batch_size": recipe.fit.batch_size,
-        "size": size,
+        "size": recipe.fit.sizes[-1][1],
         "seeds": seeds,
         **compare(parts, ages_of_all, data.groups),
         "areas": {
@@ -91,6 +89,27 @@ def caption_cost(
         },
         "runs": runs,
     }
+
+
+def _run_all(runs: Mapping[str, tuple[Recipe, RunData, Path]], processes: int) -> dict[str, dict[str, Any]]:
+    if processes == 1:
+        return {name: _run(*of) for name, of in runs.items()}
+    one_thread: Any = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **one_thread) as pool:
+        jobs = {name: pool.submit(_run, *of) for name, of in runs.items()}
+        return {name: job.result() for name, job in jobs.items()}
+
+
+def _run(recipe: Recipe, data: RunData, folder: Path) -> dict[str, Any]:
+    """Train one, unless `folder` has it; the area under the curve of each attribute on `tune`, and the ages in years of
+    held-out and `tune` photos."""
+    size = recipe.fit.sizes[-1][1]
+    model = fit(recipe, data.train, data.tune, folder, resume=True)
+    assert isinstance(model, CILF)
+    ages = np.concatenate([predict_ages(model, part, size) for part in (*data.held, data.tune)])
+    crops = measured_crops(data.tune, data.groups, size)
+    areas = attribute_areas(towers_of_network(model, folder.name), crops)
+    return {"areas": areas, "ages": [round(float(age), 2) for age in ages]}
 
 
 def compare(
