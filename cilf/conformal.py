@@ -81,6 +81,8 @@ class ConformalConfig:
     def __post_init__(self) -> None:
         if len({len(each) for each in (self.truth, self.age, self.spread, self.score)}) != 1:
             raise ValueError("truth, age, spread and score differ in length")
+        if any(each <= 0 for each in self.spread):
+            raise ValueError("spreads are not all above 0")
         check_edges(self.edges)
 
     def interval(self, forecast: Forecast, coverage: float | None = None) -> tuple[float, float]:
@@ -96,6 +98,7 @@ class ConformalConfig:
         for scores, (start, end) in zip(self._scores, pairwise((0.0, *self.edges, last)), strict=True):
             reach = min(conformal_quantile(scores, level), 1.0)
             low, high = (quantile_age(forecast.probabilities, (1 + side * reach) / 2) for side in (-1, 1))
+            start, end = min(start, last), min(end, last)
             if reach == 1.0:
                 low, high = start, end
             if max(start, low) <= min(end, high):

@@ -56,15 +56,15 @@ class FacePrediction:
         status: `accepted` (first estimated error at or under the threshold), `corrected` (brought under it) or
             `low_confidence` (still above it, or a picture without a face or unlike the calibration photos: see
             `caveat`).
-        distribution: (101,) probabilities of the ages 0 to 100, calibrated and after correction: what age, interval and
-            `over` are read from.
+        distribution: (K,) probabilities of the ages 0 to K − 1 (K is 101 for bundled weights), calibrated and after
+            correction: what age, interval and `over` are read from.
         similarities: prompt -> cosine of the fused embedding and the prompt's text embedding, in [-1, 1]; empty from
             weights without a text tower.
         heatmap: (H, W) float32, how much each grid cell of the crop counts for the estimated age, in [0, 1].
         crop: (S, S, 3) uint8 RGB, the aligned face that the model saw first.
         embedding: (D,) float32 unit vector, the image embedding (CILF's fused one, mean of all views); kept so that
             prompts can be re-scored.
-        further_crops: (S, S, 3) uint8 RGB, the further views in the order of the trace.
+        further_crops: of (S, S, 3) uint8 RGB, the further views in the order of the trace.
         familiar: whether the picture is like the photos that the estimates were calibrated on; if not, the calibration
             of `interval` and `over` does not hold, and the interval is made wider.
         conformal: the checkpoint's calibration of `interval_at` and `over`.

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +17,10 @@ import pytest
 from PIL import Image
 
 import cilf
+from cilf import cli
 from cilf.cli import main
 from cilf.errors import DetectorError, WeightsError
+from cilf.photo_set.pipeline import PhotoResult, predict_many
 from cilf.prediction import WHOLE_PICTURE, FacePrediction
 from tests.faults.disk import full_disk
 from tests.stand_in import CountingEstimator, FakeEstimator, picture
@@ -209,6 +213,10 @@ def test_names_cannot_play_tricks_on_the_terminal(photos: Path, capsys: pytest.C
             "cilf: the engine ray reads no videos",
         ),
         (["predict", "photos", "--no-face", "maybe"], "cilf predict: argument --no-face: invalid choice"),
+        (
+            ["predict", "photos", "--workers", "0"],
+            "cilf predict: argument --workers: '0' is not a whole number of at least 1",
+        ),
         (["predict", "empty"], "cilf: no photo was found in 'empty'; name photos, or folders with photos"),
     ],
 )
@@ -302,17 +310,21 @@ def test_a_run_with_other_settings_does_not_go_on(
     assert "'ages.partial.jsonl' holds the results of an earlier run" in capsys.readouterr().err
 
 
-class Slow(Loadable):
-    """Takes a while for each photo."""
+class Stuck(Loadable):
+    """Gets no further than some photos."""
+
+    left = 8
 
     def predict(self, photo: Path, prompts: None = None, *, no_face: str = "skip") -> list[FacePrediction]:
-        time.sleep(0.05)
+        while not self.left:
+            time.sleep(0.01)
+        self.left -= 1
         return super().predict(photo, no_face=no_face)
 
 
-def start_slow(output: str) -> subprocess.Popen[str]:
-    """The command with a slow stand-in in a process of its own, in the working directory."""
-    program = "import cilf, cilf.cli, signal, tests.test_cli as t; vars(cilf)['AgeEstimator'] = t.Slow; "
+def start_stuck(output: str) -> subprocess.Popen[str]:
+    """The command with such a stand-in in a process of its own, in the working directory."""
+    program = "import cilf, cilf.cli, signal, tests.test_cli as t; vars(cilf)['AgeEstimator'] = t.Stuck; "
     program += (
         "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's background job ignores it
     )
@@ -334,7 +346,7 @@ def test_a_run_that_is_ended_from_outside_and_run_again_gives_the_same_table(
     assert main(["predict", "photos", "--output", f"undisturbed.{suffix}"]) == 0
 
     journal = photos / "ages.partial.jsonl"
-    run = start_slow(f"ages.{suffix}")
+    run = start_stuck(f"ages.{suffix}")
     while run.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 5):
         time.sleep(0.01)
     run.send_signal(stop)
@@ -477,6 +489,27 @@ def test_a_model_error_is_one_line_without_a_trace(
     assert complaint in done.stderr
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [[], ["predict"]])
+def test_help_can_be_read(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert "usage: cilf" in capsys.readouterr().out
+
+
+def test_so_many_workers_as_are_asked_for(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def recorded(*arguments: Any, count: int | None, **options: Any) -> Iterator[PhotoResult]:
+        asked.append(count)
+        return predict_many(*arguments, count=count, **options)
+
+    monkeypatch.setattr(cli, "predict_many", recorded)
+    assert main(["predict", "photos/a.png", "--workers", "1"]) == 0
+    assert main(["predict", "photos/a.png"]) == 0
+    assert asked == [1, None]
 
 
 @pytest.mark.slow

@@ -204,9 +204,22 @@ def test_wrong_arguments(limit: float, confidence: float, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"age": (30.0,)}, {"truth": ()}, {"edges": (45.0, 45.0)}, {"edges": (60.0, 20.0)}]
+    "wrong",
+    [
+        {"age": (30.0,)},
+        {"truth": ()},
+        {"edges": (45.0, 45.0)},
+        {"edges": (60.0, 20.0)},
+        {"spread": (0.0, 4.0)},
+    ],
 )
 def test_a_calibration_whose_parts_do_not_fit_is_refused(wrong: dict[str, tuple[float, ...]]) -> None:
     photos = dict.fromkeys(("truth", "age", "spread", "score"), (20.0, 40.0))
-    with pytest.raises(ValueError, match=r"differ in length|do not ascend"):
+    with pytest.raises(ValueError, match=r"differ in length|do not ascend|not all above 0"):
         ConformalConfig(**photos | wrong)
+
+
+def test_an_interval_ends_with_the_range_of_ages() -> None:
+    """Also where a band begins beyond it."""
+    low, high = ConformalConfig(edges=(30.0, 80.0)).interval(Forecast(np.full(50, 0.02), 24.5, 5.0))
+    assert (low, high) == (0, 49)

@@ -1,5 +1,6 @@
 """Documents: README stays short, links and citations resolve, and tables hold the figures that were measured."""
 
+import ast
 import json
 import re
 import shlex
@@ -62,6 +63,18 @@ def cited(text: str) -> set[str]:
 def readme() -> str:
     """README without the settings of a Space, which a tree that was pushed to one by hand has on top."""
     return re.sub(r"\A---\n.*?\n---\n\s*", "", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_the_table_of_limits_has_them_all() -> None:
+    document = (ROOT / "cilf/demo/README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|[^|]+\|[^|]+\| (.*`CILF_.*) \|$", document, flags=re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`CILF_(\w+)`", row)]
+    code = ast.parse((ROOT / "cilf/demo/limits.py").read_text(encoding="utf-8"))
+    calls = [
+        node for node in ast.walk(code) if isinstance(node, ast.Call) and ast.unparse(node.func) == "limit"
+    ]
+    read = [ast.literal_eval(call.args[0]) for call in calls]
+    assert sorted(named) == sorted([*read, "CLIENT_HEADER", "QUEUE_SIZE"])
 
 
 class TestReadme:

@@ -17,7 +17,7 @@ from cilf.face.views import FIRST
 from cilf.inference.evidence import Evidence, expected_gain
 from cilf.inference.predictive import PredictiveConfig, whole_ages
 from cilf.prediction import Status, TraceStep
-from cilf.untrusted.bounds import Count, Number, Share
+from cilf.untrusted.bounds import Count, Factor, Number, NumberFromZero, Share
 
 Array = np.ndarray
 
@@ -41,12 +41,12 @@ class CorrectionConfig:
 
     epsilon: Number
     max_views: Count = 1
-    cost: Number = 0.0
-    variance: Number = 0.1
-    weight: Number = 2.0
+    cost: NumberFromZero = 0.0
+    variance: NumberFromZero = 0.1
+    weight: Factor = 2.0
     trust: Share = 0.0
-    caution: Number = 0.0
-    margin: Number = 0.0
+    caution: NumberFromZero = 0.0
+    margin: NumberFromZero = 0.0
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class EarlierConformal:
         age, spread = forecast.age, forecast.estimated_error + self.floor
         bands = zip((0.0, *self.edges), (*self.edges, self.max_age), self.quantiles, strict=True)
         reached = [(max(start, age - q * spread), min(end, age + q * spread)) for start, end, q in bands]
-        lows, highs = zip(*((low, high) for low, high in reached if low <= high), strict=True)
+        lows, highs = zip((age, age), *((low, high) for low, high in reached if low <= high), strict=True)
         return min(lows), max(highs)
 
     def answer(self, forecast: Forecast, limit: float, confidence: float) -> Answer:

@@ -31,8 +31,8 @@ class Prediction:
         embedding: (B, D) fused image embedding g, unit length.
         age_text: (B, K, D) context-aware age prompts T′, unit length.
         estimate: the age head's distribution and its moments.
-        tower, shares: the two parts of g, each of unit length, with the estimate that it gives by itself against the
-            plain age prompts: the image tower's global embedding, and what the fusion added to it.
+        tower, shares: the two parts of g, each of unit length (`Fused`), with the estimate that it gives by itself
+            against the plain age prompts: the image tower's global embedding, and what the fusion added to it.
         grid: (B, D, H, W) each grid cell's share of the fused embedding.
         scores: (B, K, H, W) cosine of raw grid cells and plain age prompts.
     """
@@ -48,8 +48,9 @@ class Prediction:
     def relevance(self) -> Float[Tensor, "batch rows columns"]:
         """How much each grid cell speaks for the estimated age, against all other ages.
 
-        The fused embedding is the global embedding plus the mean of the cells' shares (METHOD 5.3), so a share's
-        inner product with "prompt of the estimated age minus mean prompt" is that cell's exact contribution to it.
+        The fused embedding is, up to its length, the global embedding plus the mean of the cells' shares (METHOD 5.3).
+        So a share's inner product with a direction is what its cell adds along it: here from the mean of all prompts
+        towards the mean of those of the likely ages, weighted by their probabilities.
         """
         expected = torch.einsum("bk,bkd->bd", self.estimate.probabilities, self.age_text)
         contrast = F.normalize(expected - self.age_text.mean(dim=1), dim=-1)

@@ -137,7 +137,7 @@ class Fused:
     Attributes:
         image: (B, D) fused image embedding, unit length.
         tower: (B, D) the global embedding alone, unit length.
-        shares: (B, D) what the fusion added to it alone, unit length.
+        shares: (B, D) what the fusion added to it alone, unit length; 0 where it adds nothing.
         text: (B, K, D) context for each age prompt, read from the joint sequence (the v of METHOD 5.1).
         grid: (B, D, H, W) each cell's share of the fused image embedding; their mean is what the fusion added.
         scores: (B, K, H, W) cosine of each raw grid cell and each plain age prompt.
@@ -193,7 +193,9 @@ class FourierFusion(nn.Module):
     ) -> Fused:
         """`image` and `grid` raw, `text` of unit length."""
         batch, _, rows, columns = grid.shape
-        scores = torch.einsum("bdhw,kd->bkhw", F.normalize(grid.float(), dim=1), text.float())
+        # In bfloat16 the cosines of neighbouring ages would be the same.
+        with torch.autocast(grid.device.type, enabled=False):
+            scores = torch.einsum("bdhw,kd->bkhw", F.normalize(grid.float(), dim=1), text.float())
         cells = self.image_blocks(self.grid_in(torch.cat([grid, scores.to(grid.dtype)], dim=1)))
         sequence = torch.cat(
             [

@@ -30,7 +30,8 @@ class AgeEstimate:
 
 
 class Head(nn.Module, ABC):
-    """Whatever ends in an `AgeEstimate`, with a temperature that is fitted after training on held-back photos."""
+    """Whatever ends in an `AgeEstimate`, with a temperature: 1 but in checkpoints of format `cilf-3`, which were
+    calibrated by it. Later ones calibrate the predictive distribution (METHOD 7)."""
 
     temperature: Tensor
 
@@ -69,8 +70,7 @@ class CategoricalHead(Head):
 class AgeHead(CategoricalHead):
     """l_k = exp(s)⟨g, T′_k⟩ / t.
 
-    s is learned (start ln(1/0.07) as in CLIP, exp(s) at most 100). The temperature t is not: it is fitted after
-    training on held-back photos, because a flat p pulls the expectation to mid-range (METHOD 7).
+    s is learned (start ln(1/0.07) as in CLIP, exp(s) at most 100). The temperature t is not: see `Head`.
     """
 
     def __init__(self, num_ages: int) -> None:

@@ -98,6 +98,10 @@ class StructuralBranch(nn.Module):
         if max(count * dilation for count, dilation in pairs) > side**2:
             raise ValueError(f"{side}×{side} nodes are too few for {pairs}, neighbours and dilations")
         self.nodes = GridNodes(channels, config.width, side)
+        if config.readout == "node" and config.neighbours[0] < 2:
+            raise ValueError(
+                "in the first graph each node needs a neighbour beside itself, for the contrast of near ones"
+            )
         # Nothing learns where nothing is hidden, and several processes want every parameter to learn.
         self.mask_token = nn.Parameter(0.02 * torch.randn(config.width)) if config.mask else None
         self.blocks = nn.ModuleList(Grapher(config.width, *pair, config) for pair in pairs)

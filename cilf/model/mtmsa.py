@@ -30,6 +30,11 @@ class MultiScaleAttention(nn.Module):
 
     def __init__(self, channels: int, config: MTMSAConfig) -> None:
         super().__init__()
+        if config.width % len(config.dilations) or config.width < config.reduction:
+            raise ValueError(
+                f"{config.width} channels cannot be shared by {len(config.dilations)} branches and reduced "
+                f"{config.reduction} times"
+            )
         width, hidden = config.width, config.width // config.reduction
         self.branches = nn.ModuleList(
             _convolution(channels, width // len(config.dilations), 3, dilation)

@@ -22,6 +22,7 @@ Tokens = Annotated[int, Field(ge=1, le=49_408)]  # CLIP's whole vocabulary
 TokenId = Annotated[int, Field(ge=0, lt=49_408)]
 
 Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+NumberFromZero = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Factor = Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Years = Annotated[float, Field(ge=0, le=200, allow_inf_nan=False)]

@@ -39,9 +39,8 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def site(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The page as a user starts it, with the bundled weights or those that CILF_TEST_WEIGHTS names."""
-    weights = os.environ.get("CILF_TEST_WEIGHTS")
-    with serve(tmp_path_factory.mktemp("site"), ["--weights", weights] if weights else []) as site:
+    """The page as a user starts it."""
+    with serve(tmp_path_factory.mktemp("site")) as site:
         yield site
 
 

@@ -53,7 +53,13 @@ class Site:
 
     def files(self) -> list[Path]:
         """What lies in the folder of temporary files, uploads among it."""
-        return [path for path in self.temporary.rglob("*") if path.is_file()]
+        return [path for path in everything(self.temporary) if path.is_file()]
+
+
+def everything(folder: Path) -> list[Path]:
+    """What lies in a folder, however deep, also while it is being emptied: `Path.rglob` of Python 3.11 fails where a
+    folder vanishes."""
+    return [Path(parent, name) for parent, folders, files in os.walk(folder) for name in (*folders, *files)]
 
 
 def find_chromium() -> str | None:
@@ -72,8 +78,8 @@ def serve(folder: Path, arguments: Sequence[str] = ()) -> Iterator[Site]:
     temporary.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port), *arguments]
     # A short heartbeat lets the program notice within a second that a page was left.
-    environment = os.environ | {"TMPDIR": str(temporary), "GRADIO_HEARTBEAT_INTERVAL": "1"}
-    environment.pop("GRADIO_TEMP_DIR", None)
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("CILF_", "GRADIO_"))}
+    environment = own | {"TMPDIR": str(temporary), "GRADIO_HEARTBEAT_INTERVAL": "1"}
     with log.open("w") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT

@@ -16,7 +16,7 @@ from cilf.demo import texts
 from cilf.demo.photo.tab import PREDICTIONS_AT_ONCE
 from tests.browser.conftest import visits
 from tests.browser.live_clip import numbered, swaying, write_y4m
-from tests.browser.running import HOPPER, PATIENCE_S, launch_browser, serve, upload, wait_until
+from tests.browser.running import HOPPER, PATIENCE_S, everything, launch_browser, serve, upload, wait_until
 
 NAME = "aunt-in-the-garden"
 
@@ -79,7 +79,7 @@ def test_nothing_stays_of_photos_that_were_never_predicted(
     with hub_without_end() as (address, break_off):
         monkeypatch.setenv("HF_ENDPOINT", address)
         with serve(tmp_path / "site", ["--weights", "somebody/somewhere"]) as site:
-            before = set(site.temporary.rglob("*"))
+            before = set(everything(site.temporary))
             # Those that wait for the model, and one that waits in line behind them.
             pages = [browser.new_context().new_page() for _ in range(PREDICTIONS_AT_ONCE + 1)]
             for page in pages:
@@ -92,6 +92,6 @@ def test_nothing_stays_of_photos_that_were_never_predicted(
                 expect(page.locator("#message")).to_contain_text(texts.MODEL_FIRST)
             for page in pages:
                 page.context.close()
-            assert wait_until(lambda: set(site.temporary.rglob("*")) <= before)  # no folders either
+            assert wait_until(lambda: set(everything(site.temporary)) <= before)  # no folders either
             assert NAME not in site.log.read_text()
             break_off()  # the program waits at its end for those who wait for the model

@@ -71,19 +71,17 @@ def test_editing_prompts(visit: Visit, shoot: Shoot) -> None:
     shoot(page, "-decades")
 
 
-def test_opposites_where_the_weights_know_their_words(visit: Visit, shoot: Shoot) -> None:
+def test_opposites(visit: Visit, shoot: Shoot) -> None:
     page = visit()
     page.click("#example-hopper")
     rows = page.locator("#scores tbody tr")
     expect(rows).to_have_count(5)
     for name, pairs in PAIRS.items():
-        button = page.get_by_role("button", name=name, exact=True)
-        if button.is_visible():
-            button.click()
-            expect(page.locator("#scores .cilf-balance")).to_have_count(len(pairs))
-            expect(rows).to_have_count(2 * len(pairs))
-            expect(page.locator("#scores")).not_to_contain_text("Not seen in training")
-            shoot(page, f"-{name.lower()}")
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(page.locator("#scores .cilf-balance")).to_have_count(len(pairs))
+        expect(rows).to_have_count(2 * len(pairs))
+        expect(page.locator("#scores")).not_to_contain_text("Not seen in training")
+        shoot(page, f"-{name.lower()}")
     expect(page.locator("#scores")).to_contain_text("a photo of a person")
     expect(page.locator("#scores")).to_contain_text("Compared by compact (bundled).")
 
@@ -221,7 +219,7 @@ def test_a_snapshot(visit: Visit) -> None:
     # A picture taken before the camera's first frame would be empty.
     page.wait_for_function("document.querySelector('#photo video')?.currentTime > 0.5")
     page.get_by_label("capture photo").click()
-    expect(page.locator("#message .cilf-problem, #age")).to_be_visible()
+    expect(page.locator("#message")).to_contain_text("No face was found")
 
 
 def test_pasting(visit: Visit) -> None:

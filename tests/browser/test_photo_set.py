@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import re
 import zipfile
 from collections.abc import Callable
@@ -89,7 +88,7 @@ def download(page: Page, kind: str) -> bytes:
 
 
 def estimator() -> AgeEstimator:
-    return AgeEstimator.from_pretrained(os.environ.get("CILF_TEST_WEIGHTS"))
+    return AgeEstimator.from_pretrained()
 
 
 def test_a_short_video(visit: Visit, site: Site, tmp_path: Path, album: list[Path]) -> None:

@@ -20,11 +20,12 @@ from cilf.demo import texts, theme
 from cilf.demo.live.streams import Streams
 from cilf.demo.photo_set.sets import PhotoSets
 from cilf.demo.server import gradio_patches
+from cilf.demo.server import launch as serving
 from cilf.demo.server.model_host import ModelHost
 from cilf.demo.server.sessions import Visit, Visits
 from cilf.demo.server.settings import Settings
 from cilf.photo_set.files import PHOTO_SUFFIXES
-from tests.demo.conftest import request
+from tests.demo.conftest import request, wait_until
 from tests.stand_in import FakeEstimator, make_face
 
 
@@ -135,7 +136,40 @@ def test_the_page_is_built_before_the_model_is_loaded() -> None:
     sets = PhotoSets(host)
     page = app.build_page(host, lambda *_: FakeEstimator(), Settings(), sets, Visits(), Streams())
     assert "Loading the model" in str(page.get_config_file()["components"])
-    assert not page.analytics_enabled
+
+
+def test_options_reach_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[dict[str, Any]] = []
+
+    def load(*_: Any, **options: Any) -> FakeEstimator:
+        loaded.append(options)
+        return FakeEstimator()
+
+    def serve(page: gr.Blocks, settings: Settings, routes: Any) -> None:
+        assert wait_until(lambda: bool(loaded))
+        served.append(settings)
+
+    served: list[Settings] = []
+    monkeypatch.setattr(app, "age_estimator", load)
+    monkeypatch.setattr(app.serving, "serve", serve)
+    monkeypatch.setattr(app.upload_folder, "keep_swept", lambda *_: None)
+    monkeypatch.setattr(app, "keep_little_memory", lambda: None)
+    monkeypatch.setattr(sys, "setswitchinterval", lambda _: None)
+    settings = Settings(device="cuda", max_faces=5, queue_size=9)
+    try:
+        app._serve(settings)
+    finally:
+        gc.unfreeze()
+    assert loaded == [{"device": "cuda", "max_faces": 5}]
+    assert served == [settings]
+
+
+def test_a_full_queue_is_as_long_as_its_owner_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gr.Blocks, "launch", lambda *_, **__: None)
+    with gr.Blocks(analytics_enabled=False) as page:
+        gr.Button()
+    serving.serve(page, Settings(queue_size=9), [])
+    assert page._queue.max_size == 9
 
 
 def test_a_taken_port_is_said_before_anything_is_loaded() -> None:
@@ -176,9 +210,11 @@ def test_gradio_does_not_sum_up_its_calls() -> None:
 
 
 def test_what_is_there_before_the_model_is_not_searched_for_circles() -> None:
-    model = FakeEstimator()
+    model, before = FakeEstimator(), ["there before the model"]
+    gc.unfreeze()  # what pytest's collection left
     try:
+        assert any(each is before for each in gc.get_objects())
         assert app.load_first(lambda *_: model, None) is model
-        assert gc.get_freeze_count() > 10_000
+        assert not any(each is before for each in gc.get_objects())
     finally:
         gc.unfreeze()

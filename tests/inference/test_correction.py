@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from cilf.inference.correction import CorrectionConfig, NextView, correct, corrected_ages
 from cilf.inference.error_models import ErrorEnsemble
@@ -62,6 +63,14 @@ def knowing(truth: np.ndarray, members: int = 3, noise: float = 0.0) -> Callable
 def test_no_label_can_enter() -> None:
     parameters = ["errors", "first", "config", "predictive", "next_view", "names"]
     assert list(inspect.signature(correct).parameters) == parameters
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"margin": -5.0}, {"caution": -1.0}, {"cost": -1.0}, {"variance": -1.0}, {"weight": 0.0}]
+)
+def test_a_rule_that_would_take_worse_ages_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(CorrectionConfig).validate_python({"epsilon": 4.0, **wrong})
 
 
 def test_an_endless_threshold_changes_nothing_and_asks_for_nothing() -> None:

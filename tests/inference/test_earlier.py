@@ -118,6 +118,11 @@ def test_each_band_of_true_ages_has_its_quantile(age: float, interval: tuple[flo
     assert config.interval(Forecast(np.full(101, 1 / 101), age, 4.0)) == pytest.approx(interval)
 
 
+def test_an_interval_holds_at_least_its_age() -> None:
+    config = EarlierConformal((13.0,), (-1.0, -1.0), floor=0.0)
+    assert config.interval(Forecast(np.full(101, 1 / 101), 40.0, 4.0)) == (40, 40)
+
+
 def test_answers_are_those_of_the_ages_alone() -> None:
     truth = tuple(float(age) for age in range(100))
     config = EarlierConformal((), (1.0,), 1.0, truth, truth)

@@ -21,12 +21,19 @@ def vit() -> ClipTowers:
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_vit_gives_open_clips_embeddings_and_a_projected_grid(vit: ClipTowers) -> None:
+def test_vit_gives_open_clips_embeddings_and_a_projected_grid(
+    vit: ClipTowers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = torch.rand(1, 3, 224, 224)
     image, grid = vit.encode_image(pixels)
     wanted = vit.clip.encode_image((pixels - vit.mean) / vit.std)
     torch.testing.assert_close(image, wanted, rtol=1e-4, atol=1e-4)
+    visual = vit.clip.visual
+    monkeypatch.setattr(visual, "output_tokens", True)
+    _, tokens = visual((pixels - vit.mean) / vit.std)
     assert grid.shape == (1, 512, 14, 14)
+    torch.testing.assert_close(grid.flatten(2).mT, tokens @ visual.proj, rtol=1e-4, atol=1e-4)
+    monkeypatch.undo()
     texts = ["a photo of a cat", "a much longer text about an old man with gray hair"]
     wanted = F.normalize(vit.clip.encode_text(open_clip.get_tokenizer("ViT-B-16-quickgelu")(texts)), dim=-1)
     torch.testing.assert_close(vit.encode_text(texts), wanted, rtol=1e-4, atol=1e-5)

@@ -140,3 +140,52 @@ def test_text_changes_the_fused_image_embedding() -> None:
     image, grid = torch.randn(1, 8), torch.randn(1, 8, 3, 3)
     first, second = (nn.functional.normalize(torch.randn(5, 8), dim=-1) for _ in range(2))
     assert not torch.allclose(fusion(image, grid, first).image, fusion(image, grid, second).image)
+
+
+def units(*shape: int) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape), dim=-1)
+
+
+def test_tokens_are_read_where_they_were_written() -> None:
+    """Without blocks nothing is mixed: v of an age comes from its own prompt, and a cell's share from its own cell."""
+    torch.manual_seed(0)
+    fusion = FourierFusion(8, 5, FusionConfig(width=12, image_blocks=0, fusion_blocks=0)).eval()
+    nn.init.normal_(fusion.grid_out.weight)
+    image, grid, text = torch.randn(2, 8), torch.randn(2, 8, 3, 3), units(5, 8)
+    fused = fusion(image, grid, text)
+    alone = fusion.text_out(fusion.text_in(text) + fusion.tags[0])
+    torch.testing.assert_close(fused.text, alone.expand(2, -1, -1))
+    changed = grid.clone()
+    changed[:, :, 2, 0] += 1
+    moved = (fusion(image, changed, text).grid - fused.grid).abs().sum(dim=1) > 1e-6
+    assert moved[:, 2, 0].all()
+    assert moved.sum() == 2
+
+
+def test_prompts_are_tokens_of_the_sequence() -> None:
+    """They change the fused embedding also where the cosines of the grid are not read (F2 without F1)."""
+    torch.manual_seed(0)
+    fusion = FourierFusion(8, 5, FusionConfig(width=12, fusion_blocks=1, layer_scale=1.0))
+    nn.init.normal_(fusion.grid_out.weight)
+    fusion.grid_in.weight.data[:, 8:] = 0
+    image, grid = torch.randn(1, 8), torch.randn(1, 8, 3, 3)
+    first, second = (fusion(image, grid, units(5, 8)).image for _ in range(2))
+    assert not torch.allclose(first, second, atol=1e-4)
+
+
+def test_the_mean_share_has_the_learned_length_and_no_other() -> None:
+    torch.manual_seed(0)
+    fusion = FourierFusion(8, 5, FusionConfig(width=12, gain=0.3))
+    image, grid, text = torch.randn(2, 8), torch.randn(2, 8, 3, 3), units(5, 8)
+    fused = fusion(image, grid, text)
+    torch.testing.assert_close(fused.grid.mean(dim=(2, 3)).norm(dim=1), torch.full((2,), 0.3))
+    torch.testing.assert_close(fused.image, F.normalize(fused.tower + 0.3 * fused.shares, dim=-1))
+    fusion.grid_out.weight.data *= 100
+    torch.testing.assert_close(fusion(image, grid, text).image, fused.image)
+
+
+def test_cosines_of_cells_and_ages_keep_their_precision() -> None:
+    fusion = FourierFusion(8, 5, FusionConfig(width=12))
+    with torch.autocast("cpu", torch.bfloat16):
+        fused = fusion(torch.randn(1, 8), torch.randn(1, 8, 3, 3), units(5, 8))
+    assert fused.scores.dtype == torch.float32

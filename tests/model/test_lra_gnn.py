@@ -47,6 +47,29 @@ def test_the_initial_graph_is_symmetric_without_loops(seed: int, edges: int) -> 
     assert adjacency.sum(dim=(1, 2)).tolist() == [2 * edges] * 3
 
 
+def test_the_initial_graph_joins_the_nodes_that_are_most_alike() -> None:
+    nodes, allowed = random_nodes(), some_allowed()
+    joined = initial_graph(nodes, allowed, 10) > 0
+    units = torch.nn.functional.normalize(nodes, dim=2)
+    cosine = units @ units.transpose(1, 2)
+    pairs = (allowed[:, None] & allowed) & ~torch.eye(NODES, dtype=torch.bool)
+    for face in range(len(nodes)):
+        assert cosine[face][joined[face]].min() >= cosine[face][pairs & ~joined[face]].max()
+
+
+@torch.no_grad()
+def test_attention_follows_the_random_walk() -> None:
+    """Where queries say nothing it is that of the walk alone, to the power of λ."""
+    model, nodes, allowed = tiny.lra_gnn(), random_nodes(), some_allowed()
+    assert model.relations is not None
+    torch.nn.init.zeros_(model.relations.queries.weight)
+    transition = transitions(initial_graph(nodes, allowed, 10))
+    visits = visit_rates(transition, model.config.walk_steps)
+    strength = torch.nn.functional.softplus(model.relations.guidance)[:, None, None]
+    share = (1e-4 + (transition + visits) / 2).unsqueeze(1) ** strength * allowed
+    torch.testing.assert_close(model.relations(nodes, allowed, 10), share / share.sum(dim=3, keepdim=True))
+
+
 def test_the_walk_stays_in_the_graphs_components() -> None:
     adjacency = torch.zeros(1, 6, 6)
     for first, second in ((0, 1), (1, 2), (3, 4)):

@@ -37,6 +37,14 @@ def test_neighbours_are_distinct_and_a_node_is_its_own_only_when_asked(
         assert (chosen[:, :, :1] == own).all()
 
 
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_neighbours_are_the_nearest_ones(dilation: int) -> None:
+    units = torch.nn.functional.normalize(cells(), dim=2)
+    cosine = (units @ units.transpose(1, 2)).masked_fill(torch.eye(NODES, dtype=torch.bool), -2.0)
+    order = cosine.argsort(dim=2, descending=True)
+    assert torch.equal(nearest(cells(), 3, dilation, itself=False), order[..., : 3 * dilation : dilation])
+
+
 def test_no_gradient_goes_through_the_choice_of_neighbours() -> None:
     structural, nodes = branch(), cells().requires_grad_()
     _, graphs = structural(nodes)
@@ -48,9 +56,11 @@ def test_no_gradient_goes_through_the_choice_of_neighbours() -> None:
     torch.testing.assert_close(chosen, given)
 
 
-def test_more_neighbours_than_nodes_are_refused() -> None:
+def test_more_neighbours_than_nodes_and_too_few_are_refused() -> None:
     with pytest.raises(ValueError, match="4×4 nodes are too few"):
         branch(replace(tiny.MCGRL_MODEL, neighbours=(6, 9), dilations=(1, 2)))
+    with pytest.raises(ValueError, match="a neighbour beside itself"):
+        branch(replace(tiny.MCGRL_MODEL, neighbours=(1, 6), dilations=(1, 1)))
 
 
 @torch.no_grad()

@@ -40,6 +40,12 @@ def head() -> GaussianHead:
     return GaussianHead(4, 101)
 
 
+@pytest.mark.parametrize("wrong", [{"width": 510}, {"width": 8, "reduction": 16}])
+def test_channels_that_cannot_be_shared_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="channels cannot be shared by 4 branches"):
+        MTMSA(MTMSAConfig(**wrong))
+
+
 def test_the_network_is_a_resnet34_whose_blocks_alternate_and_whose_cells_are_a_sixteenth() -> None:
     model = MTMSA(MTMSAConfig())
     blocks = [len(model.trunk[f"layer{stage}"]) for stage in (1, 2, 3)]

@@ -61,8 +61,8 @@ def test_two_actors_of_which_one_is_killed_give_the_rows_of_the_local_engine(
 
     def kill_an_actor() -> None:
         while not done.wait(0.1):
-            for process in psutil.process_iter(["cmdline"]):
-                title = " ".join(process.info["cmdline"] or ())
+            for process in psutil.Process().children(recursive=True):
+                title = " ".join(process.cmdline())
                 if "MapWorker" in title and "__init__" not in title and "restart" not in title:
                     os.kill(process.pid, signal.SIGKILL)
                     killed.append(process.pid)

@@ -1,8 +1,9 @@
 """Decoding short videos: which frames come, upright and in time, and what a bad file is answered with."""
 
 import io
-import os
 import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 
 from cilf.errors import PhotoError, UsageError
-from cilf.video import decoder, frames
+from cilf.video import frames
 from cilf.video.frames import SAMPLING, Frame, Video
 from tests.video.clips import RATE, SIZE, blank, write_clip
+
+ROOT = Path(__file__).parents[2]
 
 
 def decoded(path: Path, rate: float = SAMPLING, seconds: int = 10) -> list[Frame]:
@@ -193,10 +196,18 @@ class TestBadFiles:
     @pytest.mark.slow
     def test_the_decoder_may_not_compute_for_ever(self, tmp_path: Path) -> None:
         """`limit_resources` in a process that never ends."""
-        program = (
-            "from cilf.child_process import limit_resources\nlimit_resources(1 << 30, 1)\nwhile True: pass"
-        )
-        assert os.spawnlp(os.P_WAIT, "python", "python", "-c", program) < 0
+        assert limited("limit_resources(1 << 30, 1)\nwhile True: pass") < 0
+
+    @pytest.mark.slow
+    def test_the_decoder_may_not_take_all_memory(self) -> None:
+        assert limited("limit_resources(1 << 28, 60)\nbytearray(1 << 26)") == 0
+        assert limited("limit_resources(1 << 28, 60)\nbytearray(1 << 29)") == 1
+
+
+def limited(program: str) -> int:
+    """The exit status of a program of `limit_resources` and more."""
+    program = f"from cilf.child_process import limit_resources\n{program}"
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode
 
 
 def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +221,3 @@ def test_nothing_runs_on_when_a_video_is_left(tmp_path: Path) -> None:
     with clip.open("rb") as file, Video(file, "clip", 0) as video:
         assert video.next_frame() is not None
     assert video._process.returncode is not None
-
-
-def test_what_may_be_asked_of_a_decoder() -> None:
-    assert decoder.MAX_PIXELS * 3 < decoder.MAX_MEMORY

@@ -203,11 +203,6 @@ class Described:
     estimate: AgeEstimate
     truth: Float[Tensor, " photo"]
 
-    def at(self, index: Tensor) -> "Described":
-        """The photos at these positions."""
-        estimate = AgeEstimate(**{name: value[index] for name, value in vars(self.estimate).items()})
-        return Described(self.embedding[index], estimate, self.truth[index])
-
 
 def join(parts: list[Described]) -> Described:
     """Several, one after another."""

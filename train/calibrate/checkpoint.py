@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cilf.checkpoint import CONFIG, Checkpoint, read_config, save
+from cilf.errors import UsageError
+from cilf.model.registry import family_of
 from train.calibrate import run_report
 from train.calibrate.calibrate import Photos, calibrate, recalibrate
 from train.calibrate.weight_averaging import blend
@@ -62,16 +64,25 @@ def save_run(
 
 def is_checkpoint_of(run: Path, output: Path) -> bool:
     """Whether `output` holds the checkpoint that `save_run` made of the run in the folder `run`."""
-    if not (output / CONFIG).is_file():
+    made_of = provenance.read(run)
+    if not made_of or not (output / CONFIG).is_file():
         return False
     training = read_config(output).training
-    return all(training.get(name) == value for name, value in provenance.read(run).items())
+    return all(training.get(name) == value for name, value in made_of.items())
 
 
 def save_recalibrated(
     checkpoint: Checkpoint, recipe: AnyRecipe, data: RunData, output: Path, views: Path, processes: int = 1
 ) -> None:
-    """Calibrate the weights of a checkpoint again and save the result in `output`; arguments as of `save_run`."""
+    """Calibrate the weights of a checkpoint again and save the result in `output`; arguments as of `save_run`.
+
+    Raises UsageError where the checkpoint is of another system than the recipe.
+    """
+    own, of_recipe = family_of(checkpoint.config.model).title, family_of(recipe.model).title
+    if own != of_recipe:
+        raise UsageError(
+            f"{checkpoint.source} is of {own} and the recipe of {of_recipe}; give one of {own} as --recipe"
+        )
     result = recalibrate(checkpoint, recipe, _photos(data), views, processes=processes)
     save(output, checkpoint.model, result.errors, result.config, result.familiarity)
 

@@ -144,7 +144,7 @@ def calibrate_conformal(forecasts: Forecasts, edges: tuple[float, ...]) -> Confo
     return ConformalConfig(
         truth=_rounded(forecasts.truth, 2),
         age=_rounded(forecasts.age, 2),
-        spread=_rounded(forecasts.spread, 3),
+        spread=_rounded(forecasts.spread.clip(1e-3), 3),
         score=_rounded(forecasts.score, 5),
         edges=_with_enough(forecasts.truth, edges),
     )

@@ -32,7 +32,9 @@ def add(commands: Any) -> None:
         "--parts", type=int, default=1, help="batches whose gradients make one step, to save memory"
     )
     fit.add_argument(
-        "--workers", type=int, help="processes that load ahead; without it 0 on a CPU, up to 8 a GPU"
+        "--workers",
+        type=int,
+        help="processes that load ahead; without it none on a CPU, and up to 6 for a GPU",
     )
     fit.set_defaults(run=_fit)
 
@@ -50,7 +52,7 @@ def _fit(options: argparse.Namespace) -> int:
     data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
     if options.shards:
         train: Any = [
-            open_shards(f"{options.shards}/{name}", "train", share, recipe.crop_size)
+            open_shards(f"{options.shards}/{name}", "train", share, recipe.crop_size, data.splits)
             for name, share in recipe.shares.items()
         ]
         if len({each.margin for each in train}) > 1:

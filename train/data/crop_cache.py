@@ -88,6 +88,8 @@ class Subset:
     def fingerprint(self) -> str:
         """SHA-256 of the rows, their labels and all of the cache's crops: another one means other data."""
         digest = hashlib.sha256((self.cache.sha256 or crops_sha256(self.cache.crops)).encode())
+        if self.cache.mesh is None:  # else it follows from the crops
+            digest.update(b"captions name no expression or pose")
         for row in self.rows:
             digest.update(json.dumps(labels(self.cache.samples[row])).encode())
         return digest.hexdigest()

@@ -1,7 +1,8 @@
-"""Evaluation protocols: how a data set is divided, by name (`protocols.toml`), the same on every machine.
+"""Evaluation protocols: how a data set is divided, by name (`protocols.toml`), the same wherever the same photos are.
 
-Order comes from SHA-256 of the seed and a photo's or person's name alone: not from the file system, not from a
-library's random numbers, and not from how many other photos there are on this disk. METHOD 11.
+Order comes from SHA-256 of the seed and a photo's or person's name alone: not from the file system, and not from a
+library's random numbers. Which part a photo falls into also depends on the others, since each part gets its share: a
+copy of a set that lacks some photos is divided otherwise. METHOD 11.
 """
 
 import csv
@@ -208,6 +209,18 @@ def _units(samples: Iterable[Sample], by_subject: bool) -> dict[str, str]:
     }
 
 
+def _groups(samples: Iterable[Sample], parts: Mapping[str, str]) -> dict[str, str]:
+    """File name → the person; for each part one of its own where a protocol divides a person's photos, since a group
+    lies in one part alone (`read_groups`)."""
+    units = _units(samples, by_subject=True)
+    parts_of: dict[str, set[str]] = {}
+    for name, unit in units.items():
+        parts_of.setdefault(unit, set()).add(parts[name])
+    return {
+        name: unit if len(parts_of[unit]) == 1 else f"{unit}/{parts[name]}" for name, unit in units.items()
+    }
+
+
 def _apportioned(
     samples: list[Sample], shares: Mapping[str, float], by_subject: bool, salt: str
 ) -> dict[str, str]:
@@ -298,7 +311,7 @@ def _split(rules: Protocol, name: str, outer: dict[str, str], samples: list[Samp
         parts |= _apportioned(by_part["train"], of_train, True, f"{salt}/train")
     except DatasetError as error:
         raise DatasetError(f"The protocol {rules.name!r} needs more of the set: {error}") from None
-    split = Split(name, parts, _units((s for s in samples if s.name in parts), by_subject=True))
+    split = Split(name, parts, _groups([sample for sample in samples if sample.name in parts], parts))
     if "test" not in split.sizes:
         raise DatasetError(f"The protocol {rules.name!r} finds no photo to test in this set.")
     if rules.exclusive and (people := shared(split, samples)):

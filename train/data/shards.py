@@ -20,7 +20,7 @@ import random
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class ShardSet:
         ages: (MAX_AGE + 1,) how many crops there are of each age in whole years; the last one counts older ones too.
         margin: pixels of context round each crop.
         share: of the crops, drawn each epoch.
+        elsewhere: file name → part, of the photos that split files put into another part: none of them may come.
     """
 
     urls: tuple[str, ...]
@@ -59,6 +60,7 @@ class ShardSet:
     ages: tuple[int, ...]
     margin: int
     share: float = 1.0
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -70,9 +72,16 @@ class ShardSet:
         return hashlib.sha256("".join(self.sha256).encode()).hexdigest()
 
 
-def open_shards(location: str, part: str = "train", share: float = 1.0, size: int = 0) -> ShardSet:
+def open_shards(
+    location: str,
+    part: str = "train",
+    share: float = 1.0,
+    size: int = 0,
+    splits: Mapping[str, str] | None = None,
+) -> ShardSet:
     """The shards of a split's part at a folder or address that `write_shards` filled. Raises DatasetError, also where
-    their crops are smaller than `size` pixels."""
+    their crops are smaller than `size` pixels; reading them does so at a photo that `splits` (file name → part) puts
+    into another part, as where they were written by another split or without one."""
     try:
         with webdataset.gopen(f"{location}/{INDEX}") as file:
             stored = json.loads(file.read())
@@ -93,7 +102,8 @@ def open_shards(location: str, part: str = "train", share: float = 1.0, size: in
             f"blur; write them with `prepare --size {size}`."
         )
     urls = tuple(f"{location}/{name}" for name in names)
-    return ShardSet(urls, hashes, tuple(entry["ages"]), margin, share)
+    elsewhere = {name: other for name, other in (splits or {}).items() if other != part}
+    return ShardSet(urls, hashes, tuple(entry["ages"]), margin, share, elsewhere)
 
 
 def write_shards(
@@ -162,7 +172,7 @@ def _entry(path: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """A crop as it comes from a shard, its number among all sets, and how often the epoch wants it."""
+    """A crop as it comes from a shard, and its number among all sets."""
 
     png: bytes
     sample: Sample
@@ -272,6 +282,11 @@ class Streamed(IterableDataset[list[Draft] | DatasetError]):
         for row in rows:
             row_values = json.loads(row["json"])
             part = self.of_set[row["__url__"]]
+            if other := self.train[part].elsewhere.get(row_values["name"]):
+                raise DatasetError(
+                    f"The shards hold {row_values['name']}, which the split puts into the part {other!r}; write them "
+                    "with this split."
+                )
             number = int(self.offsets[part]) + row_values.pop("number")
             sample = Sample(path=Path(row["__url__"]) / row_values["name"], **row_values)
             chance = np.random.default_rng((self.schedule.seed, epoch, again, number)).random()

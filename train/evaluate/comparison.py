@@ -25,8 +25,8 @@ GROUPS = {"all": (0, OLDEST), **WIDE_BANDS}
 def read_rival(path: Path) -> pd.Series:
     """File name → estimated age in years, without photos for which the system gave none. Raises DatasetError."""
     try:
-        rows = pd.read_csv(path)
-        return rows.set_index("filename")["age_pred"].astype(float).dropna()
+        rows = pd.read_csv(path).set_index("filename", verify_integrity=True)
+        return rows["age_pred"].astype(float).dropna()
     except (OSError, KeyError, ValueError) as error:
         raise DatasetError(
             f"{path} is no CSV file with the columns filename and age_pred ({error})."

@@ -32,6 +32,9 @@ class Watch:
         if shown and first == 0:
             for name in (LOG, SAMPLES):  # of an earlier run in the same folder
                 (folder / name).unlink(missing_ok=True)
+        if shown and (folder / LOG).is_file():
+            rows = [json.dumps(row) + "\n" for row in read_log(folder) if row["step"] <= first]
+            (folder / LOG).write_text("".join(rows), encoding="utf-8")
         # What an interrupted run wrote after its last saved step is hidden: those steps come again.
         self._curves = SummaryWriter(folder / CURVES, purge_step=first + 1) if shown else None
         self._last: float | None = None

@@ -2,8 +2,8 @@
 
 It runs alone or as one of several processes (`accelerate launch -m train fit …`), each with its part of every batch:
 Accelerate picks the device, averages gradients and accumulates them. Everything random is a function of (seed, epoch
-or step, sample), so a run that is stopped and resumed ends with the same weights, bit for bit, as one that was not, and
-one that is shared out learns what it would have learned alone.
+or step, sample), so a run that is stopped and resumed ends with the same weights as one that was not, on a CPU bit for
+bit, and one that is shared out learns what it would have learned alone.
 """
 
 import logging
@@ -54,6 +54,7 @@ from train.fit.weight_matching import check_weights
 log = logging.getLogger(__name__)
 
 STATE = "state.pt"
+BEFORE = "state-before.pt"  # of the last run in the same folder, which was not resumed
 READ_EVERY = 10  # steps of a GPU
 LONGEST_GRADIENT = 5.0  # norm to which a longer one is cut
 
@@ -112,8 +113,9 @@ def fit(
         recipe: what to train and how; its `batch_size` is that of all processes and parts together.
         train: photos to learn from.
         tune: photos on which the averaged model is measured after each epoch.
-        folder: `state.pt` (resumable), `log.jsonl`, `run.json`, curves and a picture of the first batch go here.
-        resume: continue from `folder/state.pt` where there is one; without it that is removed.
+        folder: `state.pt` (resumable), `log.jsonl`, `run.json`, curves and a picture of the first batch go here. A
+            state of before that is not resumed is kept as `state-before.pt`, until the next run.
+        resume: continue from `folder/state.pt` where there is one.
         start: has the weights to start from instead of random ones.
         teachers: from whose estimates to learn beside the labels, for a recipe whose loss says so.
         save_every: seconds between checkpoints.
@@ -127,7 +129,8 @@ def fit(
         Interrupted: the run was stopped; its state is saved.
         ProcessError: another process of the same run has gone.
         DatasetError: the data do not fit the run.
-        UsageError: `start` is of another network than the recipe's, or the teachers are not what it wants.
+        UsageError: `start` is of another network than the recipe's, the teachers are not what it wants, or the loss is
+            no number any more.
     """
     config = recipe.fit
     accelerator = start_processes(config.precision, parts)
@@ -155,8 +158,8 @@ def fit(
         [state] = broadcast_object_list([_stored(state_file) if resume and main else None])
         made_of = provenance.describe(recipe, train, start, teachers, processes)
     if main:
-        if state is None:
-            state_file.unlink(missing_ok=True)  # of another run: it must not be taken for this one's
+        if state is None and state_file.is_file():
+            state_file.replace(folder / BEFORE)  # of another run: it must not be taken for this one's
         provenance.write(made_of, folder, resumed=state is not None)
     if state is not None:
         run.restore(state)
@@ -194,6 +197,11 @@ def fit(
                 watch.step(run.step, {}, rate)
                 continue
             losses, stop = _agreed(own, wish)
+            if not math.isfinite(losses["loss"]):
+                raise UsageError(
+                    f"The loss is no number any more at step {run.step}; lower the recipe's learning_rate. What "
+                    f"{folder} holds is of before."
+                )
             watch.step(run.step, losses, rate)
             if main and (run.step == steps or stop or time.monotonic() - saved > save_every):
                 run.save(state_file, steps)
@@ -202,7 +210,10 @@ def fit(
                 error = _tune_error(run, system, tune, schedule.size(run.step - 1, steps), accelerator)
                 watch.epoch(math.ceil(run.step / per_epoch), run.step, error, losses)
             if stop:
-                raise Interrupted(f"Stopped at step {run.step} of {steps}; continue with --resume.")
+                raise Interrupted(
+                    f"Stopped at step {run.step} of {steps}; run it again to go on from there (`fit` and "
+                    "`cross-dataset` with --resume)."
+                )
     run.model.load_state_dict(run.average)
     model: AgeModel = run.model.eval()
     return model

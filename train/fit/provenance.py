@@ -84,16 +84,22 @@ def write(record: dict[str, Any], folder: Path, *, resumed: bool) -> None:
     """
     path = folder / RUN
     if resumed and path.is_file():
-        begun = read(folder)
-        other = " and ".join(
-            label for name, label in REPEATED.items() if begun.get(name, record[name]) != record[name]
-        )
-        if other:
-            raise DatasetError(
-                f"The run in {folder} was begun with other {other}; resume it with the same, or give another folder."
-            )
+        check_run(folder, record)
         return
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def check_run(folder: Path, record: dict[str, Any]) -> None:
+    """Raise DatasetError where the run in `folder` was begun with another recipe or network or other data than the
+    record's; a folder without a run passes."""
+    begun = read(folder)
+    other = " and ".join(
+        label for name, label in REPEATED.items() if begun.get(name, record[name]) != record[name]
+    )
+    if other:
+        raise DatasetError(
+            f"The run in {folder} was begun with other {other}; resume it with the same, or give another folder."
+        )
 
 
 def check_start(folder: Path, start: Checkpoint | None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import open_clip
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from cilf.errors import UsageError
@@ -172,16 +173,32 @@ AnyRecipe = Recipe | MTMSARecipe | GridRecipe
 
 
 def read_recipe(name: str | Path) -> AnyRecipe:
-    """Read a recipe by its name in `train/recipes`, or by its path. Raises FileNotFoundError or TypeError.
+    """Read a recipe by its name in `train/recipes`, or by its path.
 
     A recipe with `base = NAME` is that other recipe with the values that it gives itself put in place.
+
+    Raises:
+        UsageError: there is none, or a table or key is missing, unknown or of a wrong kind.
     """
     table = _table(name)
-    fit = table["fit"] | {"sizes": tuple((share, size) for share, size in table["fit"]["sizes"])}
-    shares = {name: options["share"] for name, options in table["data"].items()}
-    how = AugmentConfig(**table["augment"]), FitConfig(**fit), table.get("mirror", True)
-    recipe, model_config, loss_config = FAMILIES[table["model"].get("kind", "cilf")]
-    return recipe(shares, model_config(table), loss_config(**table["loss"]), *how)
+    try:
+        fit = table["fit"] | {"sizes": tuple((share, size) for share, size in table["fit"]["sizes"])}
+        shares = {name: float(options["share"]) for name, options in table["data"].items()}
+        recipe, model_config, loss_config = FAMILIES[table["model"].get("kind", "cilf")]
+        network, loss = model_config(table), _built(loss_config, table["loss"])
+        how = _built(AugmentConfig, table["augment"]), _built(FitConfig, fit), table.get("mirror", True)
+    except KeyError as error:
+        raise UsageError(f"the recipe '{name}' has no {error}, or none that is known") from error
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise UsageError(
+            f"the recipe '{name}': {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+        ) from error
+    except (TypeError, ValueError, AttributeError) as error:
+        reason = str(error).replace(".__init__() got an unexpected", ": unexpected")
+        raise UsageError(f"the recipe '{name}' cannot be read: {reason}") from error
+    read: AnyRecipe = recipe(shares, network, loss, *how)
+    return read
 
 
 def read_cilf_recipe(name: str | Path) -> Recipe:
@@ -199,6 +216,12 @@ def stored_model(recipe: AnyRecipe) -> AnyConfig:
     return model
 
 
+def _built(config: Any, values: dict[str, Any]) -> Any:
+    """A configuration of values of the right kinds, as they are: pydantic would make 3.0 of a 3."""
+    TypeAdapter(config).validate_python(values)
+    return config(**values)
+
+
 def _with_tuples(options: dict[str, Any]) -> dict[str, Any]:
     """TOML's lists as tuples, which frozen configurations hold."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
@@ -208,7 +231,14 @@ def _table(name: str | Path) -> dict[str, Any]:
     path = RECIPES / f"{name}.toml"
     if not path.is_file():
         path = Path(name)
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"there is no recipe '{name}': neither in {RECIPES}, nor a file of that name"
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"the recipe '{name}' is no TOML: {error}") from error
     return _merged(_table(table.pop("base")), table) if "base" in table else table
 
 
@@ -247,7 +277,7 @@ def _captions_vocabulary() -> tuple[tuple[int, ...], tuple[str, ...]]:
 
 def _plain(config: Any) -> Callable[[dict[str, Any]], Any]:
     """What reads a network's configuration where the table `model` is all of it."""
-    return lambda table: config(**_with_tuples(table["model"]))
+    return lambda table: _built(config, _with_tuples(table["model"]))
 
 
 # By the name in `cilf.model.registry`: the recipe, what reads its network's configuration, and its loss.

@@ -36,6 +36,8 @@ from train.calibrate.error_ensemble import (
     fit_ensemble,
     fit_predictive,
     fold_of,
+    levels,
+    with_levels,
 )
 from train.calibrate.predictions import MIRRORED, ViewOutputs, join
 from train.data.captions import agreement, caption
@@ -44,7 +46,7 @@ from train.data.datasets import Sample
 from train.files import written_whole
 from train.fit import provenance
 from train.fit.loop import averaged_model, fit
-from train.fit.losses.cilf import Texts, label_distribution, total_loss
+from train.fit.losses.cilf import LossConfig, Texts, label_distribution, total_loss
 from train.fit.optimizer import cosine_rate
 from train.fit.precision import autocast
 from train.fit.recipe import Recipe
@@ -101,7 +103,13 @@ def towers_recipe(recipe: Recipe, epochs: int) -> Recipe:
     return replace(
         recipe,
         model=replace(recipe.model, fusion=replace(recipe.model.fusion, image_blocks=0, fusion_blocks=0)),
-        loss=replace(recipe.loss, distribution=0.0, l1=0.0, score_map=0.0, contrastive=1.0),
+        loss=LossConfig(
+            distribution=0.0,
+            l1=0.0,
+            score_map=0.0,
+            contrastive=1.0,
+            contrastive_sigma=recipe.loss.contrastive_sigma,
+        ),
         fit=replace(recipe.fit, epochs=epochs, rates=recipe.fit.rates | parts),
     )
 
@@ -422,8 +430,12 @@ def _corrected(
     predictive, config = fit_predictive(known), EnsembleConfig(embed_dim=known.embedding.shape[2])
     groups = [*features["held"].groups, *features["tune"].groups]
     folds = cross_fit(config, known, fold_of(groups), predictive)
+    config = replace(config, levels=levels(folds, predictive))
+    folds = [replace(fold, errors=with_levels(fold.errors, config.levels)) for fold in folds]
     rule, _ = choose_correction(folds, known, predictive)
-    ensemble = fit_ensemble(config, known.states(predictive), known.truth, seed=seed)
+    ensemble = with_levels(
+        fit_ensemble(config, known.states(predictive), known.truth, seed=seed), config.levels
+    )
     after_held = len(outputs["held"].names)
     ages = {"tune": corrected(folds, rule, predictive).age[after_held:]}
     if "test" in outputs:

@@ -7,14 +7,12 @@ keeps what each run said, so that another seed, a day later and without the fold
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cilf.errors import UsageError
 from cilf.model.cilf import CILF
@@ -27,6 +25,7 @@ from train.fit.objective import predict_ages
 from train.fit.recipe import Recipe
 from train.formatting import span
 from train.metrics import BANDS, paired_bootstrap, within
+from train.studies.side_by_side import side_by_side
 from train.studies.words import attribute_areas, measured_crops
 
 CAPTIONS = ("plain", "rich")
@@ -67,7 +66,8 @@ def caption_cost(
     of = {name: provenance.digest([asdict(each), photos]) for name, each in seeded.items()}
     known = (earlier or {}).get("runs", {})
     missing = [name for name in seeded if known.get(name, {}).get("of") != of[name]]
-    found = _run_all({name: (seeded[name], data, folder / name) for name in missing}, processes)
+    jobs = {name: partial(_run, seeded[name], data, folder / name) for name in missing}
+    found = side_by_side(jobs, processes)
     runs = {name: {"of": of[name], **found[name]} if name in found else known[name] for name in seeded}
     by_captions = {
         captions: [run for name, run in runs.items() if name.startswith(captions)] for captions in CAPTIONS
@@ -87,17 +87,8 @@ def caption_cost(
             }
             for captions, each in by_captions.items()
         },
-        "runs": runs,
+        "runs": known | runs,
     }
-
-
-def _run_all(runs: Mapping[str, tuple[Recipe, RunData, Path]], processes: int) -> dict[str, dict[str, Any]]:
-    if processes == 1:
-        return {name: _run(*of) for name, of in runs.items()}
-    one_thread: Any = {"initializer": torch.set_num_threads, "initargs": (1,)}
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **one_thread) as pool:
-        jobs = {name: pool.submit(_run, *of) for name, of in runs.items()}
-        return {name: job.result() for name, job in jobs.items()}
 
 
 def _run(recipe: Recipe, data: RunData, folder: Path) -> dict[str, Any]:

@@ -74,15 +74,18 @@ def figure(report: dict[str, Any], path: Path) -> None:
     tried = sorted({row["iterations"] for row in report["sweep"]})
     drawing, ((mae, gain), (shares, errors)) = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
     for part, colour in zip(report["calibration"], COLOURS, strict=True):
-        for iterations, dash in ((tried[0], "--"), (tried[-1], "-")):
+        for iterations, dash in zip(
+            (tried[:1] + tried[-1:]), ("--", "-"), strict=False
+        ):  # none without views
             rows = [row for row in report["sweep"] if row["iterations"] == iterations]
             epsilon = [row["epsilon"] for row in rows]
             label = f"{part}, up to {iterations} iteration{'s' * (iterations > 1)}"
             mae.plot(epsilon, [row[part]["mae"] for row in rows], dash, color=colour, label=label)
             gain.plot(epsilon, [row[part]["mean_gain"] for row in rows], dash, color=colour, label=label)
         for name, dash in (("changed", "-"), ("worse", ":")):
-            share = [100 * row[part][f"share_{name}"] for row in rows]
-            shares.plot(epsilon, share, dash, color=colour, label=f"{part}, {name}")
+            if tried:
+                share = [100 * row[part][f"share_{name}"] for row in rows]
+                shares.plot(epsilon, share, dash, color=colour, label=f"{part}, {name}")
         measured = report["calibration"][part]
         errors.plot(measured["estimated"], measured["real"], "o-", color=colour, label=part)
     ends = (0, max(max(report["calibration"]["test"][key]) for key in ("estimated", "real")))
@@ -91,7 +94,7 @@ def figure(report: dict[str, Any], path: Path) -> None:
     gain.axhline(0, color="grey", linewidth=0.8)
     mae.set(ylabel="mean absolute error, years")
     gain.set(ylabel="gain over the first estimate, years")
-    shares.set(ylabel=f"share of the photos, %, up to {tried[-1]} iterations", ylim=(0, None))
+    shares.set(ylabel=f"share of the photos, %, up to {max(tried, default=0)} iterations", ylim=(0, None))
     for axes in (mae, gain, shares):
         axes.set(xlabel="ε, years of estimated error")
     for axes in (mae, gain, shares, errors):

@@ -63,13 +63,17 @@ def check_photos_differ(*names: str) -> None:
 
 
 def measured_photos(folder: Path, splits: Mapping[str, str], parts: Sequence[str]) -> Subset:
-    """Photos of a crop cache to measure on: those of some parts of the split, or without any all but `test`'s."""
+    """Photos of a crop cache to measure on: those of some parts of the split, or without any all but `test`'s. Raises
+    DatasetError where there are none, as without the split file of this set."""
     cache: CropCache = load(folder)
     rows = [
         row
         for row, sample in enumerate(cache.samples)
-        if (part := splits.get(sample.name)) != "test" and (not parts or part in parts)
+        if (part := splits.get(sample.name, "test")) != "test" and (not parts or part in parts)
     ]
     if not rows:
-        raise DatasetError(f"The crop cache {folder} holds no photo of the parts {', '.join(parts)}.")
+        raise DatasetError(
+            f"The crop cache {folder} holds no photo of the parts {', '.join(parts) or 'other than test'}; give the "
+            "--split file of this data set too."
+        )
     return Subset(cache, np.array(rows, dtype=int))

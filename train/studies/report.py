@@ -130,7 +130,7 @@ def studies(checkpoint_folder: Path) -> str:
 def correction(measured: dict[str, Any]) -> str:
     """Rules, controls and the ensemble's calibration, from `correction.json`."""
     evaluations = len(measured.get(TEST_EVALUATIONS, ()))
-    longest = max(row["iterations"] for row in measured["sweep"])
+    longest = max((row["iterations"] for row in measured["sweep"]), default=0)
     ships = (
         "What ships corrects by the shipped rule."
         if corrects(measured["shipped_rule"])

@@ -14,6 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from cilf.checkpoint import Checkpoint, load
+from cilf.errors import UsageError
 from cilf.estimator import AgeEstimator
 from cilf.face.finder import FaceFinder
 from train.calibrate.checkpoint import save_run
@@ -64,10 +65,15 @@ def reproduce(
         The point report over all tested photos, with `splits`: the errors of each.
 
     Raises:
+        UsageError: the recipe learns from teachers.
         DatasetError: the set does not fit the protocol, `start` has learned from it, or the folder's splits were made
             with another protocol, seed, start or recipe.
         Interrupted: training was stopped; call again to go on.
     """
+    if recipe.distils:
+        raise UsageError(
+            "the recipe learns from teachers, which may have seen the test photos; give one without"
+        )
     dataset = samples[0].dataset
     started = load(start) if start else None
     if started:

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import html
 import io
 import json
 import tempfile
@@ -560,7 +561,8 @@ class TestVisitors:
                 thread.join()
         assert [len(photo_sets.get(token) or ()) for token in tokens] == [1] * len(tokens)
 
-    def test_who_stalls_gives_up_the_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("way", ["/photo", "/archive", "/video"])
+    def test_who_stalls_gives_up_the_room(self, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
         monkeypatch.setattr(photo_set, "STALL_S", 0.0)
 
         class Stalling(Request):
@@ -568,8 +570,8 @@ class TestVisitors:
                 yield b"x"
                 await asyncio.Event().wait()
 
-        [answer] = self.sent_at_once((Stalling, "a.png"))
-        assert "a.png" in answer["failures"]
+        [answer] = self.sent_at_once((Stalling, "a.png"), way=way)
+        assert html.escape(texts.SET_STALLED.format("a.png")) in answer["failures"]
 
     @pytest.mark.parametrize("others", [True, False])
     def test_who_trickles_keeps_the_room_unless_others_wait(
@@ -597,13 +599,11 @@ class TestVisitors:
         assert ("slow.png" in first["failures"]) == others
 
     @staticmethod
-    def sent_at_once(*photos: tuple[type[Request], str]) -> list[Answer]:
+    def sent_at_once(*photos: tuple[type[Request], str], way: str = "/photo") -> list[Answer]:
         """The answers to photos whose bytes come as the requests' classes say."""
         photo_sets = PhotoSets(hosting(StandIn()))
         token = photo_sets.open("page")
-        [answer] = [
-            route.endpoint for route in SetRoutes(photo_sets).routes() if route.path.endswith("/photo")
-        ]
+        [answer] = [route.endpoint for route in SetRoutes(photo_sets).routes() if route.path.endswith(way)]
 
         async def send(kind: type[Request], name: str) -> Answer:
             headers = [(b"cilf-name", name.encode()), (b"content-length", str(len(png(1))).encode())]

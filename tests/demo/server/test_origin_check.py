@@ -6,6 +6,7 @@ import gradio as gr
 import pytest
 from fastapi.testclient import TestClient
 
+from cilf.demo import texts
 from cilf.demo.server.launch import middleware
 from cilf.demo.server.settings import Settings, read
 
@@ -60,12 +61,18 @@ def test_a_page_answers_under_its_own_names(settings: Settings, host: str) -> No
 )
 def test_a_page_answers_under_no_foreign_name(settings: Settings, host: str) -> None:
     assert ask(settings, host=host) == (403, 403)
+    refused = client_of(settings).get("/gradio_api/info", headers={"host": host})
+    assert refused.json() == {"detail": texts.FOREIGN_HOST}
 
 
 @pytest.mark.parametrize("settings", [ALONE, NETWORK, SPACE, SHARED, NOTEBOOK, PROXIED])
 @pytest.mark.parametrize("origin", ["https://foreign.example", "null", "http://127.0.0.1:9999"])
 def test_a_foreign_page_sends_nothing(settings: Settings, origin: str) -> None:
     assert ask(settings, origin=origin) == (200, 403)
+    refused = client_of(settings).post(
+        "/gradio_api/run/answer", json={"data": []}, headers={"origin": origin}
+    )
+    assert refused.json() == {"detail": texts.FOREIGN_ORIGIN}
     assert ask(settings, origin=origin, sec_fetch_site="cross-site") == (200, 403)
     assert ask(settings, origin=origin, sec_fetch_site="same-site") == (200, 403)
 

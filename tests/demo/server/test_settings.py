@@ -13,6 +13,13 @@ def test_without_anything_the_page_is_for_this_computer_alone() -> None:
     assert settings.where == ""
 
 
+def test_help_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read(["--help"], {})
+    assert ended.value.code == 0
+    assert "usage: app.py" in capsys.readouterr().out
+
+
 def test_every_option_is_read() -> None:
     line = "--host 0.0.0.0 --port 7000 --share --weights a/b --device cuda --mcp --max-faces 5 --queue-size 9"
     assert read(line.split(), {}) == Settings("0.0.0.0", 7000, True, "a/b", "cuda", True, 5, 9)

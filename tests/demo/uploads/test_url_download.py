@@ -2,12 +2,14 @@
 
 import asyncio
 import io
+import itertools
 import socket
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -154,15 +156,23 @@ def test_as_many_redirects_as_are_promised_are_followed(elsewhere: Elsewhere, ch
     assert shape(elsewhere.at(path)) == (48, 64, 3)
 
 
-def test_the_addresses_of_a_request_have_so_much_time_together(
-    elsewhere: Elsewhere, checked: list[str]
-) -> None:
-    budget = url_download.Budget(left=0.5)
+def test_an_address_that_stalls_is_given_up(elsewhere: Elsewhere, checked: list[str]) -> None:
     with pytest.raises(PhotoError, match=r"'huge\.png' did not come in time.*; ask for fewer"):
-        shape(elsewhere.at("/stalled/huge.png"), budget)
-    with pytest.raises(PhotoError, match=r"'green\.png' did not come in time"):
-        shape(elsewhere.at("/green.png"), budget)
-    assert elsewhere.asked == ["/stalled/huge.png"]
+        shape(elsewhere.at("/stalled/huge.png"), url_download.Budget(left=0.5))
+
+
+def test_the_addresses_of_a_request_have_so_much_time_together(
+    elsewhere: Elsewhere, checked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock of their own, by which each address takes 100 seconds."""
+    ticks = itertools.count(0.0, 100.0)
+    monkeypatch.setattr(url_download, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    budget = url_download.Budget(left=150.0)
+    for _ in range(2):
+        assert shape(elsewhere.at("/green.png"), budget) == (48, 64, 3)
+    with pytest.raises(PhotoError, match=r"'last\.png' did not come in time"):
+        shape(elsewhere.at("/last.png"), budget)
+    assert elsewhere.asked == ["/green.png"] * 2
 
 
 def test_a_redirect_into_this_network_is_not_followed(elsewhere: Elsewhere, checked: list[str]) -> None:

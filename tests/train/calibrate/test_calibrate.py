@@ -116,6 +116,20 @@ def test_views_with_errors_of_their_own_are_worth_taking() -> None:
 
 
 @pytest.mark.usefixtures("quick_calibration")
+def test_no_label_changes_an_estimate() -> None:
+    """The true ages of measured photos exchanged, everything that is said of them stays."""
+    outputs = faces(200, 5)
+    errors, rule = fitted(outputs)[0].errors, CorrectionConfig(epsilon=3.0, max_views=3)
+    measured = faces(50, 6)
+    right = forecast(errors, measured, rule, MEDIAN)
+    wrong = forecast(errors, replace(measured, truth=measured.truth[::-1].copy()), rule, MEDIAN)
+    assert not np.array_equal(right.truth, wrong.truth)
+    for one, other in zip(right.rows, wrong.rows, strict=True):
+        assert (one.age, one.estimated_error) == (other.age, other.estimated_error)
+        assert np.array_equal(one.probabilities, other.probabilities)
+
+
+@pytest.mark.usefixtures("quick_calibration")
 def test_views_that_say_the_same_again_are_left_alone() -> None:
     """No rule may win by more than chance; "never correct" still has a threshold."""
     outputs = faces(400, 3, own=0.0)

@@ -9,8 +9,10 @@ import pytest
 
 from tests.train.made_up import subset as made_up
 from train.__main__ import main
+from train.data.attributes import MESH
 from train.data.crop_cache import subset, with_mean_ages
 from train.data.datasets import DatasetError
+from train.studies.cross_dataset import measured_photos
 
 
 @pytest.fixture
@@ -23,6 +25,22 @@ def cache(tmp_path: Path) -> Path:
     index = {"wanted": {"margin": data.margin}, "detected": [True] * 8, "samples": samples}
     (folder / "index.json").write_text(json.dumps(index))
     return tmp_path
+
+
+def test_photos_whose_expressions_were_never_measured_are_other_data(cache: Path) -> None:
+    """Captions name what was measured."""
+    bare = subset(cache / "utkface", {"0.png": "train"}, "train")
+    measured = replace(bare, cache=replace(bare.cache, mesh=np.zeros((8, len(MESH)), np.int8)))
+    assert bare.fingerprint() == subset(cache / "utkface", {"0.png": "train"}, "train").fingerprint()
+    assert bare.fingerprint() != measured.fingerprint()
+
+
+def test_photos_that_no_split_names_are_not_measured(cache: Path) -> None:
+    """`cross-dataset` without the split file of the set to measure on would take its test photos too."""
+    photos = measured_photos(cache / "utkface", {"0.png": "tune", "1.png": "test"}, [])
+    assert photos.rows.tolist() == [0]
+    with pytest.raises(DatasetError, match="no photo of the parts other than test; give the --split file"):
+        measured_photos(cache / "utkface", {"of another set.png": "tune"}, [])
 
 
 def test_an_empty_part_is_refused(cache: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.train.trees import fgnet, morph
 from train.__main__ import main
-from train.data.datasets import DATASETS, DatasetError, Sample, read_split
+from train.data.datasets import DATASETS, DatasetError, Sample, read_groups, read_split
 from train.data.protocols import apportion, divide, protocol, protocols, shared, table, write
 
 PARTS = {"train", "held", "tune", "cal", "test"}
@@ -63,7 +63,7 @@ def default(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", protocols())
-def test_every_protocol_divides_its_set(name: str) -> None:
+def test_every_protocol_divides_its_set(name: str, tmp_path: Path) -> None:
     rules, samples = protocol(name), people(default(name), [4] * 200)
     by_name = {sample.name: sample for sample in samples}
     splits = divide(rules, samples)
@@ -73,6 +73,8 @@ def test_every_protocol_divides_its_set(name: str) -> None:
         assert set(split.units) == set(split.parts)
         if rules.exclusive:
             assert shared(split, samples) == 0
+        # Also where a person's photos lie in several parts: a group may not.
+        assert set(read_groups([write(split, tmp_path)])) == set(split.parts)
         if rules.ages:
             assert all(rules.ages[0] <= by_name[photo].age <= rules.ages[1] for photo in split.parts)
     assert len({split.name for split in splits}) == len(splits)

@@ -41,6 +41,17 @@ def batches(shards: list[ShardSet], schedule: Schedule, first: int = 0, workers:
     return [part for parts in Streamed(shards, schedule).batches(first, workers) for part in parts]
 
 
+def test_a_photo_of_another_part_is_not_learned_from(location: str, tmp_path: Path) -> None:
+    """Of shards written by another split, or without any: all their photos are of the part `train`."""
+    crops = zip(DATA.cache.samples, DATA.cache.crops, strict=True)
+    write_shards(crops, tmp_path / "whole", 8, per_shard=10)
+    splits = {sample.name: "test" if row == 7 else "train" for row, sample in enumerate(DATA.cache.samples)}
+    with pytest.raises(DatasetError, match=r"hold 7\.png, which the split puts into the part 'test'"):
+        batches([open_shards(str(tmp_path / "whole"), splits=splits)], SCHEDULE)
+    splits["7.png"] = "train"
+    assert batches([open_shards(str(tmp_path / "whole"), splits=splits)], SCHEDULE)
+
+
 def test_what_was_written_is_read(location: str) -> None:
     """Pixel by pixel: a schedule without augmentation shows the middle of the crop."""
     shards = open_shards(location)

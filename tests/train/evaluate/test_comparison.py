@@ -50,7 +50,10 @@ def test_photos_for_which_a_system_gives_no_age_are_not_compared(tmp_path: Path)
     assert list(read_predictions(file).index) == ["a.jpg"]
 
 
-@pytest.mark.parametrize("content", [None, "a,b\n1,2\n", "filename,age_pred\na.jpg,old\n"])
+@pytest.mark.parametrize(
+    "content",
+    [None, "a,b\n1,2\n", "filename,age_pred\na.jpg,old\n", "filename,age_pred\na.jpg,5\na.jpg,6\n"],
+)
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "rival.csv"
     if content is not None:

@@ -10,6 +10,8 @@ from train.data.datasets import DATASETS
 from train.data.protocols import protocols
 from train.evaluate.published import NAMES, NOT_MEASURED, measured, published, table
 
+ROOT = Path(__file__).parents[3]
+
 
 def value(system: str, dataset: str, measure: str = "mae") -> float:
     [found] = [r.value for r in published() if (r.system, r.dataset, r.measure) == (system, dataset, measure)]
@@ -70,5 +72,5 @@ def test_show(what: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_bundled_checkpoint_stands_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "published", "--dataset", "utkface"]) == 0
-    found = json.loads(Path("checkpoints/compact/report.json").read_text())
+    found = json.loads((ROOT / "checkpoints/compact/report.json").read_text())
     assert f"| CILF compact | MAE, years | {found['all']['mae']:.2f} |" in capsys.readouterr().out

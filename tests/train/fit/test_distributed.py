@@ -49,16 +49,19 @@ def both(folder: Path) -> list[dict[str, Any]]:
             command,
             cwd=ROOT,
             env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank},
-            text=True,
-            stderr=subprocess.PIPE,
+            stderr=(folder / f"{rank}.stderr").open(
+                "w"
+            ),  # a pipe that nobody reads meanwhile holds the other up
         )
         for rank in "01"
     ]
     try:
-        said = [process.communicate(timeout=1800)[1] for process in started]
+        for process in started:
+            process.wait(timeout=1200)
     finally:
         for process in started:
             process.kill()
+    said = [(folder / f"{rank}.stderr").read_text() for rank in "01"]
     assert [process.returncode for process in started] == [0, 1], said
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
 

@@ -1,7 +1,9 @@
 """The training loop: it learns, and stopping and resuming changes nothing."""
 
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,13 +124,40 @@ def test_a_run_from_before_the_network_was_put_down_is_resumed(tmp_path: Path) -
     assert provenance.read(tmp_path) == before
 
 
-def test_a_fresh_run_does_not_keep_the_state_of_another(tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_ends_the_run_and_spoils_no_state(tmp_path: Path) -> None:
+    data = subset()
+    with pytest.raises(Interrupted):
+        fit(RECIPE, [data], data, tmp_path, stop_at=3)
+    before = (tmp_path / "state.pt").read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.fit.objective.total_loss", lambda *_, **__: {"loss": torch.tensor(math.nan)})
+        patch.setattr(torch.Tensor, "backward", lambda _: None)
+        with pytest.raises(
+            UsageError, match="no number any more at step 4; lower the recipe's learning_rate"
+        ):
+            fit(RECIPE, [data], data, tmp_path, resume=True, save_every=0)
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_an_epoch_stands_in_the_log_once(tmp_path: Path) -> None:
+    """Also where the run ended without saving what came after its last save."""
+    data = subset()
+    with pytest.raises(Interrupted):
+        fit(RECIPE, [data], data, tmp_path, stop_at=3)
+    row = {"epoch": 1, "step": 4, "tune_mae": 1.0}
+    (tmp_path / "log.jsonl").write_text(json.dumps(row) + "\n")
+    fit(RECIPE, [data], data, tmp_path, resume=True)
+    assert [row["epoch"] for row in read_log(tmp_path)] == [1, 2]
+
+
+def test_a_fresh_run_does_not_take_the_state_of_another_and_keeps_it(tmp_path: Path) -> None:
     """Stopped before its first save, it would go on from there."""
     data = subset()
     (tmp_path / "state.pt").write_bytes(b"of another run")
     with pytest.raises(DatasetError, match="do not fill one batch"):
         fit(replace(RECIPE, fit=replace(FIT, batch_size=1000)), [data], data, tmp_path)
     assert not (tmp_path / "state.pt").exists()
+    assert (tmp_path / "state-before.pt").read_bytes() == b"of another run"
 
 
 def test_a_run_leaves_curves_and_a_picture_of_its_first_batch(tmp_path: Path) -> None:
@@ -149,13 +178,24 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on(tmp_path: Path) -> No
     """A real SIGTERM to a real process, which ends with its state on disk and a sentence."""
     program = textwrap.dedent(
         """
-        import sys
+        import os, signal, sys
         from dataclasses import replace
         from pathlib import Path
+        from tests.train.fit.two_processes import after_each_step
         from tests.train.made_up import FIT, RECIPE, subset
         from train.fit.loop import Interrupted, fit
+
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer)  # takes a byte for each signal
+
+        def wait(step, _):
+            if step == 5:
+                os.read(reader, 1)
+
         try:
-            fit(replace(RECIPE, fit=replace(FIT, epochs=4)), [subset()], subset(), Path(sys.argv[1]))
+            with after_each_step(wait):
+                fit(replace(RECIPE, fit=replace(FIT, epochs=4)), [subset()], subset(), Path(sys.argv[1]))
         except Interrupted as stop:
             sys.exit(f"{stop}")
         """
@@ -170,7 +210,7 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on(tmp_path: Path) -> No
         _, said = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert "continue with --resume" in said
+    assert re.search(r"Stopped at step \d+ of 16; run it again to go on from there", said)
     recipe, data = replace(RECIPE, fit=replace(FIT, epochs=4)), subset()
     resumed = weights(fit(recipe, [data], data, tmp_path / "stopped", resume=True))
     whole = weights(fit(recipe, [data], data, tmp_path / "whole"))

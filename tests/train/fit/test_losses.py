@@ -29,11 +29,32 @@ def test_label_distribution(ages: list[float], sigma: float) -> None:
     assert (found.argmax(dim=1) - torch.tensor(ages).clamp(max=100)).abs().max() <= 0.5 + 1e-4
 
 
+@pytest.mark.parametrize("sigma", [0.7, 2.0])
+def test_a_label_distribution_is_as_wide_as_is_asked(sigma: float) -> None:
+    [found] = label_distribution(torch.tensor([40.0]), sigma, 101)
+    assert (found[40] / found[41]).log().item() == pytest.approx(1 / (2 * sigma**2), rel=1e-4)
+
+
 def test_no_similarity_costs_ln_b() -> None:
     """B distinct ages, all cosines equal."""
     image = F.normalize(torch.ones(6, 4), dim=-1)
     loss = contrastive(image, Texts(image, torch.tensor(10.0), torch.eye(6)))
     assert loss.item() == pytest.approx(math.log(6), abs=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_what_matches_several_has_a_share_of_each(factor: float) -> None:
+    """Rows of Q sum to 1, and in the other direction its columns, whatever the matches sum to."""
+    generator = torch.Generator().manual_seed(0)
+    image, text = (F.normalize(torch.randn(3, 4, generator=generator), dim=-1) for _ in range(2))
+    matches = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 1.0]])
+    both = ((10 * image @ text.T, matches), (10 * text @ image.T, matches.T))
+    each = [
+        -(q / q.sum(dim=1, keepdim=True) * similarity.log_softmax(dim=1)).sum(dim=1).mean()
+        for similarity, q in both
+    ]
+    found = contrastive(image, Texts(text, torch.tensor(10.0), factor * matches))
+    torch.testing.assert_close(found, (each[0] + each[1]) / 2)
 
 
 def test_wrong_pairs_cost_more() -> None:
@@ -111,6 +132,8 @@ def test_all_terms_of_the_loss_are_those_of_the_method() -> None:
     torch.testing.assert_close(found["contrastive"] + found["attributes"], of_texts(unit[6:]))
     for name, each in (("tower", tower), ("shares", shares)):
         torch.testing.assert_close(found[name], 13 * (of_age(each.estimate) + of_texts(each.embedding)))
+    of_cells = (scores[:2].mean(dim=(2, 3)) / config.score_map_temperature).log_softmax(dim=1)
+    torch.testing.assert_close(found["score_map"], 11 * -(target * of_cells).sum(dim=1).mean())
     logits = estimate.logits
     apart = symmetric_divergence(logits[:1], logits[2:], config.consistency_temperature)
     torch.testing.assert_close(found["consistency"], 17 * apart)

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from train.fit.recipe import RECIPES, read_recipe
+from cilf.errors import UsageError
+from train.__main__ import parser
+from train.fit.recipe import RECIPES, read_cilf_recipe, read_recipe
+from train.studies.ablation import towers_recipe
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.toml")))
@@ -22,3 +25,43 @@ def test_a_recipe_on_another_changes_only_what_it_says(tmp_path: Path) -> None:
     full, quick = read_recipe("compact"), read_recipe(tmp_path / "quick.toml")
     rates = full.fit.rates | {"head": 0.5}
     assert quick == replace(full, fit=replace(full.fit, epochs=1, rates=rates))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('base = "compact"\n[fit]\nepoch = 1\n', "FitConfig: unexpected keyword argument 'epoch'"),
+        ('base = "compact"\n[fit]\nepochs = "many"\n', "epochs: Input should be a valid number"),
+        ('base = "compact"\n[loss]\nl2 = 1.0\n', "unexpected keyword argument 'l2'"),
+        ('base = "mtmsa"\n[model]\nwidth = 0\n', "width: Input should be greater than or equal to 1"),
+        ('base = "mtmsa"\n[model]\nkind = "nonsense"\n', "'nonsense', or none that is known"),
+        ('base = "nonsense"\n', "there is no recipe 'nonsense'"),
+        ("[fit]\n", "has no 'sizes'"),
+        ("[fit\n", "is no TOML"),
+    ],
+)
+def test_a_recipe_that_cannot_be_read_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "own.toml").write_text(text)
+    with pytest.raises(UsageError) as error:
+        read_recipe(tmp_path / "own.toml")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("command", [["ablate"], ["reproduce"], ["cross-dataset"], ["captions"]])
+def test_the_studies_recipes_need_no_teacher(command: list[str]) -> None:
+    """What a study trains by itself; `ablate` trains towers that learn from captions alone."""
+    required = {
+        "reproduce": ["--protocol", "x", "--data", "a=b", "--output", "o"],
+        "cross-dataset": ["--train", "a", "--measure", "b", "--split", "s", "--output", "o"],
+    }
+    options = parser().parse_args([*command, *required.get(command[0], ["--split", "s"])])
+    recipe = read_cilf_recipe(options.recipe)
+    trained = towers_recipe(recipe, 1) if command == ["ablate"] else recipe
+    assert not trained.distils
+
+
+def test_towers_of_the_ablation_learn_from_captions_alone() -> None:
+    loss = towers_recipe(read_cilf_recipe("compact"), 1).loss
+    weights = (loss.distribution, loss.l1, loss.score_map, loss.attributes, loss.parts, loss.consistency)
+    assert (loss.contrastive, *weights) == (1.0, 0, 0, 0, 0, 0, 0)

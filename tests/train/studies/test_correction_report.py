@@ -9,6 +9,7 @@ import pytest
 
 from cilf.checkpoint import bundled
 from train.__main__ import main
+from train.studies import report
 from train.studies.correction_report import calibration, controls, figure, rules
 
 
@@ -40,6 +41,15 @@ def test_tables_have_as_many_columns_as_their_heads(found: dict[str, Any]) -> No
 def test_the_figure_is_drawn(found: dict[str, Any], tmp_path: Path) -> None:
     figure(found, tmp_path / "sweep.png")
     assert (tmp_path / "sweep.png").stat().st_size > 10_000
+
+
+def test_a_checkpoint_without_further_views_has_nothing_to_sweep(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    never = found | {"sweep": [], "shipped_rule": {"epsilon": 4.0, "max_views": 1}}
+    assert "what ships never corrects" in report.correction(never)
+    figure(never, tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").is_file()
 
 
 def test_every_sweep_is_a_look(

@@ -1,7 +1,8 @@
 """Augmentation of a batch of crops on the training device, drawn for each sample from its own random stream.
 
-Every decision about a sample depends on (seed, epoch, sample number) alone, so a resumed run repeats it and the number
-of processes does not change it. Libraries' transforms draw from one global stream, which can promise neither.
+Every decision about a sample depends on (seed, step, sample number) alone, so a resumed run repeats it and the number
+of processes does not change it; whose amplitudes it takes depends on the batch too. Libraries' transforms draw from one
+global stream, which can promise neither.
 
 A change that only some samples get is computed for these samples at once, found by their index; the draws stay on the
 CPU beside their copy on the device, so that no index is read back from a GPU.
@@ -39,7 +40,7 @@ class AugmentConfig:
         fade: probability of a faded print: less contrast, a raised black point, a yellow tint.
         gamma: probability of a gamma whose logarithm is within ± `gamma_level`.
         posterise: probability of as few as 8 levels a channel.
-        vignette: probability of corners darker by up to 60 %.
+        vignette: probability of corners darker by up to 80 %.
         convolve: probability of a random 3×3 convolution over space and colour, mixed with the image (RandConv, Xu et
             al., ICLR 2021).
         blur: probability of being sampled down by up to `blur_factor` and up again, as in a small or soft picture.
@@ -48,8 +49,8 @@ class AugmentConfig:
             second picture, grey and soft as film grain.
         jpeg: probability of JPEG compression at a quality from `jpeg_quality` to 90.
         erase: probability of one box of 4 to 20 % of the area being covered by a flat colour.
-        spared: probability that a sample gets none of the changes from `grey` to `jpeg`, nor the last two: most photos
-            are fair ones, and must not become rare.
+        spared: probability that a sample gets none of the changes from `grey` to `jpeg`, nor `surround`, nor
+            `amplitude`: most photos are fair ones, and must not become rare.
         surround: probability that all outside an ellipse around the face is covered by a colour, by noise or by blur.
         amplitude: probability that the lowest spatial frequencies take part of another photo's amplitudes (Fourier
             domain adaptation, Yang and Soatto, CVPR 2020; with a random share as in FACT, Xu et al., CVPR 2021).

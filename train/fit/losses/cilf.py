@@ -29,7 +29,7 @@ class LossConfig:
         score_map: weight of the auxiliary loss on the grid's score map (DenseCLIP).
         score_map_temperature: of that loss.
         distillation: share of the teachers' distribution in the target; the label distribution has the rest.
-        parts: weight of the first three terms, again, on the image tower's embedding alone and on the fusion's shares
+        parts: weight of the first four terms, again, on the image tower's embedding alone and on the fusion's shares
             alone, each against the plain age prompts (deep supervision, Lee et al., AISTATS 2015).
         consistency: weight of the symmetric divergence between the distributions of two views of a photo; above 0 half
             of every batch is also seen in a second view (`train.data.augmentation`), which learns the labels too.

@@ -4,10 +4,9 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from train.fit import provenance
 from train.fit.loop import fit
 from train.fit.recipe import read_recipe
 from train.formatting import write_json
+from train.studies.side_by_side import side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +72,10 @@ def _trained(
     """The checkpoint in the folder `own` of a run of the recipe called `name`, from the checkpoint `start`."""
     recipe = read_recipe(name)
     run, checkpoint, before = own / "run", own / "checkpoint", load(start) if start else None
+    data = RunData.open(cache, splits, recipe.shares, recipe.crop_size)
     provenance.check_start(run, before)
+    provenance.check_run(run, provenance.describe(recipe, data.train, before, (), processes=1))
     if not is_checkpoint_of(run, checkpoint):
-        data = RunData.open(cache, splits, recipe.shares, recipe.crop_size)
         with _timed(own):
             fit(recipe, data.train, data.tune, run, resume=True, start=before)
         save_run(recipe, data, run, checkpoint, own / "views", processes, training=_timed(own))
@@ -92,14 +93,11 @@ def train_all(
     """
     missing = [name for name in RECIPES if name not in given and name != TRUNK]
     trunk = trained(TRUNK, given, cache, splits, folder, processes) if missing else None
-    one_thread: Any = {"initializer": torch.set_num_threads, "initargs": (1,)}
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **one_thread) as pool:
-        jobs = [
-            pool.submit(_trained, RECIPES[name], trunk, cache, splits, folder / name.lower(), 1)
-            for name in missing
-        ]
-        for job in as_completed(jobs):
-            job.result()
+    jobs = {
+        name: partial(_trained, RECIPES[name], trunk, cache, splits, folder / name.lower(), 1)
+        for name in missing
+    }
+    side_by_side(jobs, processes)
 
 
 @contextmanager

@@ -8,10 +8,8 @@ alone: the error ensemble is fitted to `held` and `tune` photos.
 
 import logging
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
-from multiprocessing import get_context
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from cilf.checkpoint import Checkpoint, CheckpointConfig, tensors_of
 from cilf.inference.correction import CorrectionConfig
@@ -42,6 +39,7 @@ from train.fit.walk import fit_walk_on, has_walk
 from train.studies import ablation
 from train.studies.ablation import BATCH_SIZE, Row, best_temperature
 from train.studies.frozen_features import outputs, photos
+from train.studies.side_by_side import side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -186,18 +184,9 @@ class Fit:
 
 
 def make_all(fits: Iterable[Fit], grids: Stored, processes: int) -> None:
-    """Make the fits that are not stored yet, in so many processes of one thread each: with networks as small as these
-    that is quicker than many threads in one."""
-    missing = [fit for fit in {fit.stored: fit for fit in fits}.values() if not fit.stored.is_file()]
-    if processes == 1:
-        for fit in missing:
-            fit.make(grids)
-        return
-    one_thread: Any = {"initializer": torch.set_num_threads, "initargs": (1,)}
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **one_thread) as pool:
-        jobs = [pool.submit(fit.make, grids) for fit in missing]
-        for job in tqdm(as_completed(jobs), desc="fits", total=len(jobs), unit="fit"):
-            job.result()
+    """Make the fits that are not stored yet, so many side by side."""
+    jobs = {str(fit.stored): partial(fit.make, grids) for fit in fits if not fit.stored.is_file()}
+    side_by_side(jobs, processes, "fits")
 
 
 def _fit(recipe: GridRecipe, grids: dict[str, Grids], seed: int, steps: int) -> dict[str, Any]:
@@ -228,7 +217,7 @@ def _fit(recipe: GridRecipe, grids: dict[str, Grids], seed: int, steps: int) -> 
     if isinstance(model, LRAGNN) and has_walk(model):
         with torch.no_grad():
             features = torch.cat([model.features(cells) for cells in _cells(train)])
-        fit_walk_on(model, features, train.ages, recipe)
+        fit_walk_on(model, features, train.ages, replace(recipe, fit=replace(recipe.fit, seed=seed)))
     walked, walk = _errors(model, grids), None
     if isinstance(model.head, GroupHead):
         walk, model.head.walk = model.head.walk, None
