@@ -58,7 +58,7 @@ YOUNGER = ("younger than {age}", "under {age}", "below {age}", "less than {age} 
 
 # How often a caption speaks of something.
 SAYS_AGE, SAYS_GENDER, SAYS_RACE = 0.75, 0.65, 0.2
-ATTRIBUTE_COUNTS = (0, 0, 0, 0, 0, 1, 1, 2, 2, 3)  # half name none: they tell ages from each other best
+ATTRIBUTE_COUNTS = (0, 0, 1, 1, 1, 2, 2, 2, 3, 3)
 POSITIVE_WEIGHT = 6.0  # of a statement that something is there, against one that it is not
 MISSPELLED = 0.04
 OPPOSITE_HINT = 0.25
