@@ -59,6 +59,9 @@ def add(commands: Any) -> None:
         "captions", help="train twice, with and without attributes in the captions, and compare the ages"
     )
     captions.add_argument("--recipe", default="studies/captions", help=RECIPE_HELP)
+    captions.add_argument(
+        "--start", help="begin from the weights of this checkpoint (folder or Hub repository)"
+    )
     add_cache(captions)
     captions.add_argument(
         "--run", dest="folder", type=Path, default=Path("runs/captions"), help="kept between calls"
@@ -234,6 +237,7 @@ def _words(options: argparse.Namespace) -> int:
 
 
 def _captions(options: argparse.Namespace) -> int:
+    from cilf.checkpoint import load
     from train.data.run_data import RunData
     from train.fit import provenance
     from train.fit.recipe import read_cilf_recipe
@@ -244,8 +248,10 @@ def _captions(options: argparse.Namespace) -> int:
         options.cache, options.split, recipe.shares, min(side for _, side in recipe.fit.sizes)
     )
     earlier = json.loads(options.output.read_text(encoding="utf-8")) if options.output.is_file() else None
-    report = caption_cost(recipe, data, options.folder, options.seeds, earlier, options.processes)
-    made_of = provenance.describe(recipe, data.train, None, (), processes=1)
+    how = options.seeds, earlier, options.processes, options.start
+    report = caption_cost(recipe, data, options.folder, *how)
+    start = load(options.start) if options.start else None
+    made_of = provenance.describe(recipe, data.train, start, (), processes=1)
     write_json({"recipe": options.recipe, **report, "made_of": made_of}, options.output)
     print(table(report))
     return 0

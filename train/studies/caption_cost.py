@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cilf.checkpoint import load
 from cilf.errors import UsageError
 from cilf.model.cilf import CILF
 from train.data.crop_cache import Subset
@@ -38,6 +39,7 @@ def caption_cost(
     seeds: int = 1,
     earlier: Mapping[str, Any] | None = None,
     processes: int = 1,
+    start: str | None = None,
 ) -> dict[str, Any]:
     """Train both in `folder`, which is kept between calls, and compare them.
 
@@ -49,6 +51,7 @@ def caption_cost(
         earlier: a report of this function; runs of the same recipes and photos that it holds are not repeated.
         processes: so many trainings side by side, on one thread each: two of them are quicker than one after the
             other on two threads.
+        start: the checkpoint from whose weights both begin; without one they begin as the recipe says.
 
     Raises:
         UsageError: the recipe's captions are plain already.
@@ -63,12 +66,13 @@ def caption_cost(
         for seed in range(recipe.fit.seed, recipe.fit.seed + seeds)
         for captions, each in recipes.items()
     }
-    of = {name: provenance.digest([asdict(each), photos]) for name, each in seeded.items()}
+    weights = [load(start).config.sha256] if start else []
+    of = {name: provenance.digest([asdict(each), photos, *weights]) for name, each in seeded.items()}
     known = (earlier or {}).get("runs", {})
     missing = [name for name in seeded if known.get(name, {}).get("of") != of[name]]
-    jobs = {name: partial(_run, seeded[name], data, folder / name) for name in missing}
-    found = side_by_side(jobs, processes)
-    runs = {name: {"of": of[name], **found[name]} if name in found else known[name] for name in seeded}
+    jobs = {name: partial(_run, seeded[name], data, folder / name, start) for name in missing}
+    fresh = side_by_side(jobs, processes)
+    runs = {name: {"of": of[name], **fresh[name]} if name in fresh else known[name] for name in seeded}
     by_captions = {
         captions: [run for name, run in runs.items() if name.startswith(captions)] for captions in CAPTIONS
     }
@@ -80,6 +84,7 @@ def caption_cost(
         "batch_size": recipe.fit.batch_size,
         "size": recipe.fit.sizes[-1][1],
         "seeds": seeds,
+        "start_sha256": weights[0] if weights else None,
         **compare(parts, ages_of_all, data.groups),
         "areas": {
             captions: {
@@ -91,11 +96,13 @@ def caption_cost(
     }
 
 
-def _run(recipe: Recipe, data: RunData, folder: Path) -> dict[str, Any]:
+def _run(recipe: Recipe, data: RunData, folder: Path, start: str | None) -> dict[str, Any]:
     """Train one, unless `folder` has it; the area under the curve of each attribute on `tune`, and the ages in years of
     held-out and `tune` photos."""
     size = recipe.fit.sizes[-1][1]
-    model = fit(recipe, data.train, data.tune, folder, resume=True)
+    begin = load(start) if start else None
+    provenance.check_start(folder, begin)
+    model = fit(recipe, data.train, data.tune, folder, resume=True, start=begin)
     assert isinstance(model, CILF)
     ages = np.concatenate([predict_ages(model, part, size) for part in (*data.held, data.tune)])
     crops = measured_crops(data.tune, data.groups, size)

@@ -98,7 +98,7 @@ would use them. Ranges are over groups of near-duplicates drawn again. Evaluatio
 CAPTIONS = """\
 ## What do the words cost?
 
-`python -m train captions` trains from ImageNet weights with two kinds of captions, alike in everything else: rich ones
+`python -m train captions` trains from {start} with two kinds of captions, alike in everything else: rich ones
 name measured attributes, plain ones age, gender and race alone ([captions.json](captions.json), commit {commit}):
 {epochs} epochs at {size} px, {seeds} seed(s). Errors are those of the network's own ages on held-out and `tune` photos,
 without correction; the range is over groups of near-duplicates drawn again, not over seeds. So short a training learns
@@ -189,7 +189,9 @@ def words_section(measured: dict[str, Any]) -> str:
 
 def captions_section(measured: dict[str, Any]) -> str:
     """Ages with rich captions against plain ones, from `captions.json`."""
+    start = measured.get("start_sha256")
     return CAPTIONS.format(
+        start=f"the weights {start[:8]}" if start else "ImageNet weights",
         commit=_commit(measured),
         epochs=measured["epochs"],
         size=measured["size"],

@@ -30,6 +30,7 @@ def side_by_side(jobs: Mapping[str, Callable[[], T]], processes: int, descriptio
         Interrupted: stopped by SIGINT or SIGTERM. Trainings have stored where they are.
         UsageError: the system has ended one of the processes.
     """
+    processes = max(1, min(processes, len(jobs)))
     bar = tqdm(total=len(jobs), desc=description, unit="fit", disable=not description)
     if processes == 1:
         return {name: _counted(job, bar) for name, job in jobs.items()}
@@ -37,6 +38,9 @@ def side_by_side(jobs: Mapping[str, Callable[[], T]], processes: int, descriptio
     spawned = ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,))
     with _stopped(), spawned as pool:
         try:
+            # All are there before the first job: the pool does not watch one that comes while it waits for another's
+            # result, and would wait on when the system ends it.
+            wait([pool.submit(_nothing) for _ in range(processes)])
             while waiting or running:
                 # No more at a time: what the pool has taken in cannot be called back.
                 while waiting and len(running) < processes:
@@ -54,6 +58,10 @@ def side_by_side(jobs: Mapping[str, Callable[[], T]], processes: int, descriptio
                 ) from None
             raise
     return {name: results[name] for name in jobs}
+
+
+def _nothing() -> None:
+    pass
 
 
 def _counted(job: Callable[[], T], bar: Any) -> T:

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from cilf.checkpoint import load, read_config, save
 from cilf.errors import UsageError
+from tests import tiny
 from tests.train import made_up
 from tests.train.made_up import RECIPE
 from tests.train.recipes import RECIPES
 from train.__main__ import main
 from train.data.batches import Batch
+from train.data.datasets import DatasetError
 from train.data.run_data import RunData
+from train.fit import provenance
 from train.fit.objective import build_system
 from train.fit.targets import TextTargets
 from train.studies import report
@@ -83,6 +87,21 @@ def test_the_command_trains_both_and_its_figures_become_a_section(tmp_path: Path
     again = json.loads((tmp_path / "captions.json").read_text(encoding="utf-8"))
     assert again["runs"].keys() == {"plain-0", "rich-0", "plain-1", "rich-1"}
     assert again["mae"] == pytest.approx(found["mae"])
+
+
+@pytest.mark.training
+def test_both_begin_from_the_weights_that_are_given(tmp_path: Path) -> None:
+    write_cache(made_up.subset(48), tmp_path)
+    start = tmp_path / "start"
+    save(start, tiny.model(), tiny.ensemble(), tiny.CHECKPOINT)
+    data = RunData.open(tmp_path / "crops", [tmp_path / "split.csv"], {"utkface": 1.0})
+    found = caption_cost(RICH, data, tmp_path / "run", start=str(start))
+    assert found["start_sha256"] == read_config(start).sha256
+    for name in ("plain-0", "rich-0"):
+        begun = provenance.read(tmp_path / "run" / name)
+        assert begun["start_sha256"] == provenance.weights_sha256(load(start).model.state_dict())
+    with pytest.raises(DatasetError, match="begun from other weights"):
+        caption_cost(RICH, data, tmp_path / "run")
 
 
 def write_cache(photos: made_up.Subset, folder: Path) -> None:
