@@ -65,6 +65,17 @@ def readme() -> str:
     return re.sub(r"\A---\n.*?\n---\n\s*", "", README.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
+@pytest.mark.parametrize("part", ["whole blocks", "filter and attention alone"])
+def test_what_was_measured_grows_as_method_says(part: str) -> None:
+    """METHOD 4.3, by the stored figures: FourierFormer's time nearly linearly with the positions, attention's nearly
+    with their square."""
+    stored = json.loads((ROOT / "tests/benchmarks/results.json").read_text(encoding="utf-8"))
+    rows = stored[f"FourierFormer against attention: {part}"]["rows"]
+    [exponents] = [row for name, row in rows.items() if name.startswith("exponent")]
+    assert exponents["FourierFormer, ms"] < 1.3
+    assert exponents["attention, explicit, ms"] > 1.6
+
+
 def test_the_table_of_limits_has_them_all() -> None:
     document = (ROOT / "cilf/demo/README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\|[^|]+\|[^|]+\| (.*`CILF_.*) \|$", document, flags=re.MULTILINE)
