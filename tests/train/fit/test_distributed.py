@@ -49,9 +49,8 @@ def both(folder: Path) -> list[dict[str, Any]]:
             command,
             cwd=ROOT,
             env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank},
-            stderr=(folder / f"{rank}.stderr").open(
-                "w"
-            ),  # a pipe that nobody reads meanwhile holds the other up
+            # Files: a pipe that nobody reads meanwhile would hold the other process up.
+            stderr=(folder / f"{rank}.stderr").open("w"),
         )
         for rank in "01"
     ]
