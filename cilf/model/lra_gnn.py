@@ -9,9 +9,8 @@ no error ensemble.
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,19 +23,14 @@ VISIT_FLOOR = 1e-4  # of a node that the walk does not come to: its logarithm is
 GATE = math.log(0.1 / 0.9)  # at the start a tenth of each residual is added
 
 
-def initial_graph(
-    nodes: Float[Tensor, "batch node width"], allowed: Bool[Tensor, " node"], edges: int
-) -> Float[Tensor, "batch node node"]:
-    """Adjacency that joins the `edges` pairs of allowed nodes with the greatest cosine in each face; symmetric, no
-    loops.
+def initial_graph(nodes: Float[Tensor, "batch node width"], edges: int) -> Float[Tensor, "batch node node"]:
+    """Adjacency that joins the `edges` pairs of nodes with the greatest cosine in each face; symmetric, no loops.
 
     A share of the pairs and no threshold of the cosine: features behind a ReLU are all alike, and drift in training.
     """
     units = F.normalize(nodes.float(), dim=2)
     cosine = units @ units.transpose(1, 2)
-    pairs = (allowed.unsqueeze(0) & allowed.unsqueeze(1)) & ~torch.eye(
-        len(allowed), dtype=torch.bool, device=allowed.device
-    )
+    pairs = ~torch.eye(nodes.shape[1], dtype=torch.bool, device=nodes.device)
     # Rounding may make the two halves differ, by which the graph would lose its symmetry.
     cosine = ((cosine + cosine.transpose(1, 2)) / 2).masked_fill(~pairs, -2.0)
     least = cosine.flatten(1).topk(2 * edges, dim=1).values[:, -1]
@@ -75,12 +69,12 @@ class LatentRelations(nn.Module):
         self.guidance = nn.Parameter(torch.where(guided, 1.0, 0.01).expm1().log())  # softplus⁻¹
 
     def forward(
-        self, nodes: Float[Tensor, "batch node width"], allowed: Bool[Tensor, " node"], edges: int
+        self, nodes: Float[Tensor, "batch node width"], edges: int
     ) -> Float[Tensor, "batch head node node"]:
-        """Attention of each node (row) to each other (column); columns of nodes that are not allowed are 0."""
+        """Attention of each node (row) to each other (column)."""
         with torch.autocast(nodes.device.type, enabled=False):
             nodes = nodes.float()
-            transition = transitions(initial_graph(nodes.detach(), allowed, edges))
+            transition = transitions(initial_graph(nodes.detach(), edges))
             visits = visit_rates(transition, self.config.walk_steps)
             walked = nodes + visits @ nodes
             queries, keys = (
@@ -90,7 +84,7 @@ class LatentRelations(nn.Module):
             guide = (VISIT_FLOOR + (transition + visits) / 2).log().unsqueeze(1)
             logits = queries @ keys.transpose(2, 3) / math.sqrt(self.config.key_width)
             logits = logits + F.softplus(self.guidance)[:, None, None] * guide
-            return logits.masked_fill(~allowed, -torch.inf).softmax(dim=3)
+            return logits.softmax(dim=3)
 
 
 def residual_convolution(
@@ -288,12 +282,13 @@ class LRAGNN(GridModel):
 
     def features(self, cells: Float[Tensor, "batch node channel"]) -> Float[Tensor, "batch width"]:
         """Cells of a grid → features of the face."""
-        nodes = self.nodes(cells)
-        return self.pooled(nodes, self.attention(nodes), self.allowed(nodes))
+        nodes = self.chosen(cells)
+        return self.pooled(nodes, self.attention(nodes))
 
-    def allowed(self, nodes: Float[Tensor, "batch node width"]) -> Bool[Tensor, " node"]:
-        """Which cells are nodes."""
-        return torch.from_numpy(self._mask(nodes.shape[1])).to(nodes.device)
+    def chosen(self, cells: Float[Tensor, "batch cell channel"]) -> Float[Tensor, "batch node width"]:
+        """Cells of a grid → nodes, those that are some."""
+        nodes: Tensor = self.nodes(cells, self._places(cells.shape[1]).to(cells.device))
+        return nodes
 
     def attention(
         self, nodes: Float[Tensor, "batch node width"]
@@ -301,36 +296,38 @@ class LRAGNN(GridModel):
         """The latent graphs; None without a graph."""
         if self.relations is None:
             return None
-        count = int(self._mask(nodes.shape[1]).sum())
-        edges = max(1, round(self.config.edges * count * (count - 1) / 2))
-        return self.relations(nodes, self.allowed(nodes), edges)
+        count = nodes.shape[1]
+        return self.relations(nodes, max(1, round(self.config.edges * count * (count - 1) / 2)))
 
     def pooled(
         self,
         nodes: Float[Tensor, "batch node width"],
         attention: Float[Tensor, "batch head node node"] | None,
-        allowed: Bool[Tensor, " node"],
     ) -> Float[Tensor, "batch width"]:
-        """Branches, their mean, and the mean over the allowed nodes."""
+        """Branches, their mean, and the mean over the nodes."""
         initial = nodes.unsqueeze(1)
         now = before = initial.expand(-1, self.config.heads, -1, -1) if len(self.layers) else initial
         for layer in self.layers:
             now, before = layer(now, before, initial, attention), now
-        fused = self.fuse(self.norm(now.mean(dim=1)))
-        share = allowed.to(fused.dtype) / allowed.sum()
-        return (fused * share.unsqueeze(1)).sum(dim=1).float()
+        fused: Tensor = self.fuse(self.norm(now.mean(dim=1)))
+        return fused.float().mean(dim=1)
 
     def read(self, cells: Float[Tensor, "batch node channel"]) -> Reading:
-        """See `GridModel.read`; `relevance` is the attention that a node gets from all others, mean over the heads."""
-        nodes = self.nodes(cells)
-        allowed, attention = self.allowed(nodes), self.attention(nodes)
-        # `shape[0]`, not `len`, which would fix the size of a batch in an exported graph.
-        relevance = allowed.float().expand(nodes.shape[0], 1, -1)
-        if attention is not None:
-            relevance = relevance @ attention.mean(dim=1)
-        features = self.pooled(nodes, attention, allowed)
-        return Reading(features, self.head.estimate(features), relevance.flatten(1))
+        """See `GridModel.read`; `relevance` is the attention that a node gets from all others, mean over the heads, and
+        0 where a cell is no node."""
+        nodes = self.chosen(cells)
+        attention = self.attention(nodes)
+        if attention is None:
+            heard = torch.ones_like(nodes[..., 0], dtype=torch.float32)
+        else:
+            heard = attention.mean(dim=1).sum(dim=1)
+        count = cells.shape[1]
+        back = F.one_hot(self._places(count), count).to(heard)  # each node's cell
+        features = self.pooled(nodes, attention)
+        return Reading(features, self.head.estimate(features), heard @ back)
 
-    def _mask(self, count: int) -> Bool[np.ndarray, " node"]:
-        side = round(count**0.5)
-        return key_point_cells(side) if self.config.nodes == "template" else np.ones(count, dtype=bool)
+    def _places(self, count: int) -> Int[Tensor, " node"]:
+        """Which of a grid's cells are nodes."""
+        if self.config.nodes == "all":
+            return torch.arange(count)
+        return torch.from_numpy(key_point_cells(round(count**0.5)).nonzero()[0])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -111,9 +111,11 @@ class GridNodes(nn.Module):
         self.project = nn.Linear(channels, width)
         self.position_embedding = nn.Parameter(0.02 * torch.randn(width, side, side))
 
-    def forward(self, cells: Float[Tensor, "batch node channel"]) -> Float[Tensor, "batch node width"]:
-        """Projected cells with their positions added."""
-        return self.project(cells) + self.positions(round(cells.shape[1] ** 0.5))
+    def forward(
+        self, cells: Float[Tensor, "batch cell channel"], chosen: Int[Tensor, " node"]
+    ) -> Float[Tensor, "batch node width"]:
+        """The chosen cells, projected, with their positions added."""
+        return self.project(cells[:, chosen]) + self.positions(round(cells.shape[1] ** 0.5))[chosen]
 
     def positions(self, side: int) -> Float[Tensor, "node width"]:
         """The positions of a grid of side × side."""

@@ -25,6 +25,7 @@ from cilf.model.lra_gnn import (
     transitions,
     visit_rates,
 )
+from cilf.model.nodes import key_point_cells
 from tests import tiny
 
 NODES, WIDTH = 16, 16
@@ -34,25 +35,20 @@ def random_nodes(batch: int = 3, seed: int = 0) -> Tensor:
     return torch.randn(batch, NODES, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
-def some_allowed() -> Tensor:
-    return torch.arange(NODES) % 4 != 0
-
-
 @given(st.integers(0, 1000), st.integers(1, 20))
 def test_the_initial_graph_is_symmetric_without_loops(seed: int, edges: int) -> None:
-    adjacency = initial_graph(random_nodes(seed=seed), some_allowed(), edges)
+    adjacency = initial_graph(random_nodes(seed=seed), edges)
     assert torch.equal(adjacency, adjacency.transpose(1, 2))
     assert not adjacency.diagonal(dim1=1, dim2=2).any()
-    assert not adjacency[:, ~some_allowed()].any()
     assert adjacency.sum(dim=(1, 2)).tolist() == [2 * edges] * 3
 
 
 def test_the_initial_graph_joins_the_nodes_that_are_most_alike() -> None:
-    nodes, allowed = random_nodes(), some_allowed()
-    joined = initial_graph(nodes, allowed, 10) > 0
+    nodes = random_nodes()
+    joined = initial_graph(nodes, 10) > 0
     units = torch.nn.functional.normalize(nodes, dim=2)
     cosine = units @ units.transpose(1, 2)
-    pairs = (allowed[:, None] & allowed) & ~torch.eye(NODES, dtype=torch.bool)
+    pairs = ~torch.eye(NODES, dtype=torch.bool)
     for face in range(len(nodes)):
         assert cosine[face][joined[face]].min() >= cosine[face][pairs & ~joined[face]].max()
 
@@ -60,14 +56,14 @@ def test_the_initial_graph_joins_the_nodes_that_are_most_alike() -> None:
 @torch.no_grad()
 def test_attention_follows_the_random_walk() -> None:
     """Where queries say nothing it is that of the walk alone, to the power of λ."""
-    model, nodes, allowed = tiny.lra_gnn(), random_nodes(), some_allowed()
+    model, nodes = tiny.lra_gnn(), random_nodes()
     assert model.relations is not None
     torch.nn.init.zeros_(model.relations.queries.weight)
-    transition = transitions(initial_graph(nodes, allowed, 10))
+    transition = transitions(initial_graph(nodes, 10))
     visits = visit_rates(transition, model.config.walk_steps)
     strength = torch.nn.functional.softplus(model.relations.guidance)[:, None, None]
-    share = (1e-4 + (transition + visits) / 2).unsqueeze(1) ** strength * allowed
-    torch.testing.assert_close(model.relations(nodes, allowed, 10), share / share.sum(dim=3, keepdim=True))
+    share = (1e-4 + (transition + visits) / 2).unsqueeze(1) ** strength
+    torch.testing.assert_close(model.relations(nodes, 10), share / share.sum(dim=3, keepdim=True))
 
 
 def test_the_walk_stays_in_the_graphs_components() -> None:
@@ -85,7 +81,7 @@ def test_the_walk_stays_in_the_graphs_components() -> None:
 def test_visit_rates_are_those_of_drawn_walks() -> None:
     """A walk of node2vec with p = q = 1, which stays where it is as often as it goes to each neighbour."""
     generator = torch.Generator().manual_seed(0)
-    adjacency = initial_graph(random_nodes(1)[:, :5], torch.ones(5, dtype=torch.bool), 5)
+    adjacency = initial_graph(random_nodes(1)[:, :5], 5)
     transition = transitions(adjacency)[0]
     place, visits = torch.zeros(20_000, dtype=torch.long), torch.zeros(5)
     for _ in range(4):
@@ -96,26 +92,23 @@ def test_visit_rates_are_those_of_drawn_walks() -> None:
     )
 
 
-def test_attention_rows_sum_to_one_over_the_allowed_nodes() -> None:
+def test_attention_rows_sum_to_one() -> None:
     model = tiny.lra_gnn()
     assert model.relations is not None
-    attention = model.relations(random_nodes(), some_allowed(), 10)
+    attention = model.relations(random_nodes(), 10)
     torch.testing.assert_close(attention.sum(dim=3), torch.ones(3, 2, NODES))
-    assert not attention[..., ~some_allowed()].any()
-    assert (attention[..., some_allowed()] > 0).all()
+    assert (attention > 0).all()
 
 
 @torch.no_grad()
 def test_the_order_of_the_nodes_does_not_matter() -> None:
-    model, nodes, allowed = tiny.lra_gnn(), random_nodes(), some_allowed()
+    model, nodes = tiny.lra_gnn(), random_nodes()
     order = torch.randperm(NODES, generator=torch.Generator().manual_seed(1))
     assert model.relations is not None
-    attention = model.relations(nodes, allowed, 10)
-    permuted = model.relations(nodes[:, order], allowed[order], 10)
+    attention = model.relations(nodes, 10)
+    permuted = model.relations(nodes[:, order], 10)
     torch.testing.assert_close(permuted, attention[:, :, order][:, :, :, order])
-    torch.testing.assert_close(
-        model.pooled(nodes[:, order], permuted, allowed[order]), model.pooled(nodes, attention, allowed)
-    )
+    torch.testing.assert_close(model.pooled(nodes[:, order], permuted), model.pooled(nodes, attention))
 
 
 def test_residuals_alone_and_none_at_all() -> None:
@@ -231,6 +224,19 @@ def test_walk_and_regression_differ_in_the_age_alone() -> None:
     torch.testing.assert_close(walked.embedding, regressed.embedding)
     assert torch.equal(walked.estimate.age, walked.estimate.age.round())
     assert not torch.equal(walked.estimate.age, regressed.estimate.age)
+
+
+@torch.no_grad()
+def test_cells_without_a_key_point_are_no_nodes() -> None:
+    model, beside = tiny.lra_gnn(), torch.from_numpy(~key_point_cells(8))
+    cells = torch.rand(2, 64, model.grid.channels)
+    others = torch.where(beside.unsqueeze(1), torch.rand_like(cells), cells)
+    first, second = model.read(cells), model.read(others)
+    torch.testing.assert_close(first.embedding, second.embedding)
+    assert not first.relevance[:, beside].any()
+    assert (first.relevance[:, ~beside] > 0).all()
+    every = LRAGNN(replace(tiny.LRA_GNN_MODEL, nodes="all")).eval()
+    assert not torch.equal(every.read(cells).embedding, every.read(others).embedding)
 
 
 @torch.no_grad()

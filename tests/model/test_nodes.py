@@ -106,7 +106,7 @@ def test_both_grids_of_the_trunk_lie_on_each_other() -> None:
 def test_positions_fit_smaller_grids() -> None:
     nodes = GridNodes(channels=8, width=4, side=4)
     assert torch.equal(nodes.positions(4)[5], nodes.position_embedding[:, 1, 1])
-    assert nodes(torch.zeros(2, 9, 8)).shape == (2, 9, 4)
+    assert nodes(torch.zeros(2, 9, 8), torch.tensor([0, 2, 8])).shape == (2, 3, 4)
 
 
 @pytest.mark.parametrize("make", [tiny.lra_gnn, tiny.mcgrl])
