@@ -40,8 +40,28 @@ def gathered(
     nodes: Float[Tensor, "batch node width"], index: Int[Tensor, "batch node neighbour"]
 ) -> Float[Tensor, "batch node neighbour width"]:
     """The neighbours' features."""
-    flat = index.flatten(1).unsqueeze(2).expand(-1, -1, nodes.shape[2])
-    return nodes.gather(1, flat).unflatten(1, index.shape[1:])
+    # Whole rows of all faces at once: channel by channel, as `gather` takes them, is several times slower.
+    first = nodes.shape[1] * torch.arange(nodes.shape[0], device=nodes.device)
+    rows = (index + first.view(-1, 1, 1)).flatten()
+    return nodes.flatten(0, 1).index_select(0, rows).unflatten(0, index.shape)
+
+
+class GroupedLinear(nn.Conv1d):
+    """A 1×1 convolution in groups over the channels of nodes, by one matrix product for each group: on CPUs faster than
+    the convolution's own kernel."""
+
+    def __init__(self, width: int, groups: int) -> None:
+        super().__init__(width, width, kernel_size=1, groups=groups)
+
+    def forward(self, nodes: Float[Tensor, "batch node width"]) -> Float[Tensor, "batch node width"]:
+        """Transform each group of channels by itself."""
+        assert self.bias is not None
+        parts = (
+            nodes.chunk(self.groups, 2),
+            self.weight.squeeze(2).chunk(self.groups),
+            self.bias.chunk(self.groups),
+        )
+        return torch.cat([nn.functional.linear(*part) for part in zip(*parts, strict=True)], dim=2)
 
 
 class Grapher(nn.Module):
@@ -58,7 +78,7 @@ class Grapher(nn.Module):
         self.count, self.dilation, self.graph = neighbours, dilation, config.graph
         self.norm = nn.LayerNorm(width)
         self.enter = nn.Linear(width, width)
-        self.join = nn.Conv1d(2 * width, 2 * width, kernel_size=1, groups=GROUPS)
+        self.join = GroupedLinear(2 * width, GROUPS)
         self.join_norm = nn.LayerNorm(2 * width)
         self.leave = nn.Linear(2 * width, width)
         self.feed_forward = nn.Sequential(
@@ -80,10 +100,10 @@ class Grapher(nn.Module):
             index = nearest(entered, self.count, self.dilation)
         message = torch.zeros_like(entered)
         if self.graph:
-            message = (gathered(entered, index) - entered.unsqueeze(2)).amax(dim=2)
+            message = gathered(entered, index).amax(dim=2) - entered
         # ViG's order of channels, in which each group of the convolution holds nodes and messages.
         pairs = torch.stack([entered, message], dim=3).flatten(2)
-        joined = self.join_norm(self.join(pairs.transpose(1, 2)).transpose(1, 2))
+        joined = self.join_norm(self.join(pairs))
         nodes = nodes + self.drop(self.leave(nn.functional.gelu(joined)))
         return nodes + self.drop(self.feed_forward(nodes)), index
 

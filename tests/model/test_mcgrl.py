@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cilf.model.config import MCGRLConfig
-from cilf.model.mcgrl import MCGRL, StructuralBranch, nearest
+from cilf.model.mcgrl import MCGRL, Grapher, GroupedLinear, StructuralBranch, nearest
 from tests import tiny
 
 NODES, CHANNELS = 16, 24
@@ -43,6 +43,30 @@ def test_neighbours_are_the_nearest_ones(dilation: int) -> None:
     cosine = (units @ units.transpose(1, 2)).masked_fill(torch.eye(NODES, dtype=torch.bool), -2.0)
     order = cosine.argsort(dim=2, descending=True)
     assert torch.equal(nearest(cells(), 3, dilation, itself=False), order[..., : 3 * dilation : dilation])
+
+
+@torch.no_grad()
+def test_a_layer_in_groups_is_a_convolution() -> None:
+    layer = GroupedLinear(CHANNELS, 4)
+    as_convolution = torch.nn.Conv1d(CHANNELS, CHANNELS, kernel_size=1, groups=4)
+    as_convolution.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer(cells()), as_convolution(cells().transpose(1, 2)).transpose(1, 2))
+
+
+@torch.no_grad()
+def test_a_block_adds_the_greatest_differences_to_neighbours_and_a_feed_forward_layer() -> None:
+    """METHOD 16, node by node."""
+    torch.manual_seed(0)
+    block, nodes = Grapher(16, 3, 2, tiny.MCGRL_MODEL).eval(), torch.randn(2, NODES, 16)
+    result, index = block(nodes)
+    entered = block.enter(block.norm(nodes))
+    for face, node in ((0, 0), (0, 9), (1, 15)):
+        own = entered[face, node]
+        message = torch.stack([entered[face, other] - own for other in index[face, node]]).amax(dim=0)
+        pair = torch.stack([own, message], dim=1).flatten()
+        joined = torch.nn.functional.gelu(block.join_norm(block.join(pair.view(1, 1, -1))))[0, 0]
+        expected = nodes[face, node] + block.leave(joined)
+        torch.testing.assert_close(result[face, node], expected + block.feed_forward(expected))
 
 
 def test_no_gradient_goes_through_the_choice_of_neighbours() -> None:
