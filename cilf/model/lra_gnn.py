@@ -104,8 +104,10 @@ def residual_convolution(
         strengths: a, c and b; a and c may differ from node to node.
     """
     a, c, b = strengths
-    mixed = (1 - a) * message + a * initial
-    return F.relu((1 - b) * mixed + b * (mixed @ weight)) + c * before
+    mixed = message + a * (initial - message)
+    # One product for both terms, with one matrix where all heads share it, instead of a copy for each face.
+    matrix = b * weight + (1 - b) * torch.eye(weight.shape[1], device=weight.device)
+    return F.relu(mixed @ (matrix[0] if len(matrix) == 1 else matrix)) + c * before
 
 
 class ResidualGraphLayer(nn.Module):
