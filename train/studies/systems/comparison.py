@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cilf.checkpoint import load
+from cilf.checkpoint import Checkpoint, load
 from cilf.errors import UsageError
 from cilf.model.nodes import GridModel
 from train.data.datasets import DATASETS, Sample, read_groups
@@ -15,7 +15,7 @@ from train.fit import provenance
 from train.fit.recipe import read_recipe
 from train.studies.ablation import BATCH_SIZE
 from train.studies.systems import report as reports
-from train.studies.systems.end_to_end import LOADED, RECIPES, TRUNK, measure_all, trained
+from train.studies.systems.end_to_end import LOADED, RECIPES, TRUNK, measure_all, pictures, trained
 from train.studies.systems.frozen import fit_cilf, fit_rows
 
 CONTROL_RECIPE = "systems/control"  # names the data sets
@@ -90,24 +90,26 @@ def compare_systems(
     return (output / reports.MARKDOWN).read_text(encoding="utf-8")
 
 
-def _trunk(given: Mapping[str, str], photos: Photos, folder: Path, processes: int) -> GridModel:
-    model = load(trained(TRUNK, given, photos.cache, photos.splits, folder, processes)).model
-    if not isinstance(model, GridModel):
+def _trunk(given: Mapping[str, str], photos: Photos, folder: Path, processes: int) -> Checkpoint:
+    trunk = load(trained(TRUNK, given, photos.cache, photos.splits, folder, processes))
+    if not isinstance(trunk.model, GridModel):
         raise UsageError(
             f"'{given[TRUNK]}' has no grid to fit the systems on; give a checkpoint of {RECIPES[TRUNK]}"
         )
-    return model
+    return trunk
 
 
 def _frozen(
-    model: GridModel,
+    trunk: Checkpoint,
     photos: Photos,
     budget: Budget,
     folder: Path,
     groups: Mapping[str, str],
     processes: int,
 ) -> dict[str, Any]:
-    """What is reported of the fits on the trunk from which all started."""
+    """What is reported of the fits on the trunk, which has a grid."""
+    model = trunk.model
+    assert isinstance(model, GridModel)
     data = RunData.open(photos.cache, photos.splits, read_recipe(CONTROL_RECIPE).shares, model.image_size)
     parts = {"train": data.train, "held": data.held, "tune": [data.tune]}
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,6 +122,7 @@ def _frozen(
     return {
         "tune_photos": len(tune),
         "trunk_sha256": provenance.weights_sha256(model.state_dict()),
+        "trunk_pictures": pictures(trunk.config.training),
         "budget": asdict(budget) | {"batch": BATCH_SIZE},
         "frozen": reports.frozen_rows(runs | more, versus | more_versus, reports.groups_of(tune, groups)),
     }

@@ -32,7 +32,7 @@ from train.studies.systems.frozen import (
 )
 
 JSON, MARKDOWN = "SYSTEMS.json", "SYSTEMS.md"
-FROZEN_KEYS = ("tune_photos", "trunk_sha256", "budget", "frozen")
+FROZEN_KEYS = ("tune_photos", "trunk_sha256", "trunk_pictures", "budget", "frozen")
 Groups = Mapping[str, str]
 
 HEAD = """\
@@ -84,7 +84,7 @@ have it. CILF's rows are fitted as often and as long, but its towers learned fro
 """
 SAME_TRUNK = "The trunk from which all systems above started"
 # The halves of the comparison may be measured in two calls, whose folder the second no longer has.
-SAME_RECIPE = "A trunk by the recipe of the one from which all systems above started, trained again"
+OTHER_TRUNK = "A trunk like the one from which all systems above started, trained again on {:,} pictures"
 
 # Question → the row that answers it, and 1 where that row has what is asked about, −1 where it lacks it.
 QUESTIONS = {
@@ -200,7 +200,7 @@ def markdown(report: dict[str, Any]) -> str:
         parts.append(
             FROZEN.format(
                 **report["budget"],
-                trunk=SAME_TRUNK if same else SAME_RECIPE,
+                trunk=SAME_TRUNK if same else OTHER_TRUNK.format(report["trunk_pictures"]),
                 photos=report["tune_photos"],
                 table=_frozen(frozen),
                 answers=_answers(frozen),
