@@ -1,4 +1,4 @@
-"""The commands about photos: `prepare`, `show` and `split`."""
+"""The commands about photos: `prepare`, `show`, `split` and `attributes`."""
 
 import argparse
 import logging
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cilf.errors import UsageError
-from train.commands.arguments import add_data, add_protocol
+from train.commands.arguments import RECIPE_HELP, add_cache, add_data, add_protocol
 from train.data.datasets import DATASETS, read_data, read_samples, read_splits
 
 
@@ -49,6 +49,17 @@ def add(commands: Any) -> None:
     split.add_argument("--output", type=Path, default=Path("splits"), help="folder of the split files")
     split.set_defaults(run=_split)
 
+    attributes = commands.add_parser(
+        "attributes", help="draw contact sheets of what captions say of photos, to check them by eye"
+    )
+    attributes.add_argument("--recipe", default="compact-words", help=RECIPE_HELP)
+    add_cache(attributes)
+    attributes.add_argument("--photos", type=int, default=100, help="on each sheet")
+    attributes.add_argument(
+        "--output", type=Path, default=Path("runs/attributes"), help="folder of the sheets"
+    )
+    attributes.set_defaults(run=_attributes)
+
 
 def _prepare(options: argparse.Namespace) -> int:
     from train.data.prepare_crops import prepare, prepare_shards
@@ -80,6 +91,22 @@ def _show(options: argparse.Namespace) -> int:
         print(protocols.table())
     else:
         print(published.table(published.our_results(options.report), options.dataset))
+    return 0
+
+
+def _attributes(options: argparse.Namespace) -> int:
+    from train.data.batches import Cached, Schedule
+    from train.data.contact_sheets import contact_sheets
+    from train.data.run_data import RunData
+    from train.fit.recipe import read_cilf_recipe
+
+    recipe = read_cilf_recipe(options.recipe)
+    data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
+    fit, sizes = recipe.fit, ((0.0, recipe.crop_size),)
+    schedule = Schedule(fit.seed, 64, fit.balance, epochs=1, sizes=sizes, augment=recipe.augment)
+    batches = (batch for [batch] in Cached(data.train, schedule).batches(0, workers=0))
+    for name, count in contact_sheets(batches, options.output, options.photos).items():
+        print(f"{options.output / name}.png: {count} photos")
     return 0
 
 

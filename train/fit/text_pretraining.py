@@ -65,7 +65,7 @@ TEXT_PARTS = (
 def teach_words(model: CILF, recipe: Recipe) -> None:
     """Replace the text tower and the prompts by new ones that learned for `recipe.fit.text_steps` steps, on the CPU.
 
-    The ages' embeddings stay where they are.
+    The ages' embeddings stay where they are. Texts name attributes where the photos' captions will.
     """
     config = recipe.fit
     places = TextPlaces(model.towers)
@@ -74,7 +74,8 @@ def teach_words(model: CILF, recipe: Recipe) -> None:
     new = build_model(recipe.model).state_dict()
     model.load_state_dict({name: new[name] for name in new if name.startswith(TEXT_PARTS)}, strict=False)
     rows = model.towers.clip.token_embedding.weight
-    _begin_with_word_vectors(rows, model.towers, places, config.seed)
+    named = recipe.loss.attributes > 0
+    _begin_with_word_vectors(rows, model.towers, places, config.seed, named)
     learned = [each for name, each in model.named_parameters() if name.startswith(TEXT_PARTS)]
     others = [each for each in learned if each is not rows]
     groups = [{"params": others, "peak": RATE}, {"params": [rows], "peak": ROWS_RATE}]
@@ -85,7 +86,7 @@ def teach_words(model: CILF, recipe: Recipe) -> None:
         for group in optimizer.param_groups:
             group["lr"] = cosine_rate(step, config.text_steps, group["peak"], WARMUP)
         chance = random.Random(f"{config.seed}/texts/{step}")
-        captions = random_captions(CAPTIONS, chance)
+        captions = random_captions(CAPTIONS, chance, named)
         with torch.autocast("cpu", enabled=in_bfloat16):
             loss = _distance(model.towers.encode_text([each.text for each in captions]), places(captions))
             if step % AGES_EVERY == 0:
@@ -99,14 +100,16 @@ def teach_words(model: CILF, recipe: Recipe) -> None:
     optimizer.zero_grad()
 
 
-def _begin_with_word_vectors(rows: nn.Parameter, towers: ClipTowers, places: "TextPlaces", seed: int) -> None:
+def _begin_with_word_vectors(
+    rows: nn.Parameter, towers: ClipTowers, places: "TextPlaces", seed: int, named: bool
+) -> None:
     """Point the token embeddings of the captions' words where a bag of words has them, at the length that they have."""
     count, width = rows.shape
     vectors = nn.Embedding(count, towers.embed_dim)
     nn.init.normal_(vectors.weight, std=rows.std().item())
     optimizer = torch.optim.Adam(vectors.parameters(), BAG_RATE, betas=BETAS)
     for step in range(BAG_STEPS):
-        captions = random_captions(CAPTIONS, random.Random(f"{seed}/words/{step}"))
+        captions = random_captions(CAPTIONS, random.Random(f"{seed}/words/{step}"), named)
         ids = towers.tokenize([each.text for each in captions])
         bags = (vectors(ids) * (ids > 0).unsqueeze(2)).sum(dim=1)
         loss = _distance(F.normalize(bags, dim=1), places(captions))
@@ -119,15 +122,16 @@ def _begin_with_word_vectors(rows: nn.Parameter, towers: ClipTowers, places: "Te
         rows[met] = turned[met] * rows.norm(dim=1).median()
 
 
-def random_captions(count: int, chance: random.Random) -> list[Caption]:
-    """Captions of random people and attributes, and with one thing turned; all can be true of somebody."""
+def random_captions(count: int, chance: random.Random, named: bool = True) -> list[Caption]:
+    """Captions of random people and, where they are `named`, attributes, and with one thing turned; all can be true of
+    somebody."""
     captions: list[Caption] = []
     while len(captions) < count:
         told = chance.random() < TOLD_LABELS
         gender = chance.choice(("male", "female")) if told else None
         race = chance.choice(tuple(RACES)) if told else None
         sample = Sample(Path(), "", chance.uniform(0, OLDEST), gender, race, "")
-        attributes = np.array([chance.choice((-1, 1)) for _ in ATTRIBUTES], np.int8)
+        attributes = np.array([chance.choice((-1, 1)) if named else 0 for _ in ATTRIBUTES], np.int8)
         text = caption(sample, attributes, chance)
         captions += [
             each for each in (text, opposite(text, sample, attributes, chance)) if each and _possible(each)

@@ -1,9 +1,10 @@
 """What do captions that name attributes cost the ages? Two equal short trainings with and without them.
 
-The rich captions are those of the recipe; the plain ones name age, gender and race alone, and nothing is asked about
-attributes. Photos, order, augmentation, steps and seed are the same. Both are measured on held-out and `tune` photos by
-the network's own ages, without correction; `areas` says whether the rich training learned its words at all. The report
-keeps what each run said, so that another seed, a day later and without the folder of the first, adds to it.
+The rich captions are those of the recipe; the plain ones name age, gender and race alone, also in the texts that a text
+tower may learn from before, and nothing is asked about attributes. Photos, order, augmentation, steps and seed are the
+same. Both are measured on held-out and `tune` photos by the network's own ages, without correction; `areas` says
+whether the rich training learned its words at all. The report keeps what each run said, so that another seed, a day
+later and without the folder of the first, adds to it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,7 +68,10 @@ def caption_cost(
         for captions, each in recipes.items()
     }
     weights = [load(start).config.sha256] if start else []
-    of = {name: provenance.digest([asdict(each), photos, *weights]) for name, each in seeded.items()}
+    of = {
+        name: provenance.digest([asdict(each), photos, *weights, *_texts(each)])
+        for name, each in seeded.items()
+    }
     known = (earlier or {}).get("runs", {})
     missing = [name for name in seeded if known.get(name, {}).get("of") != of[name]]
     jobs = {name: partial(_run, seeded[name], data, folder / name, start) for name in missing}
@@ -85,6 +89,7 @@ def caption_cost(
         "size": recipe.fit.sizes[-1][1],
         "seeds": seeds,
         "start_sha256": weights[0] if weights else None,
+        "plain_texts": True,
         **compare(parts, ages_of_all, data.groups),
         "areas": {
             captions: {
@@ -94,6 +99,11 @@ def caption_cost(
         },
         "runs": known | runs,
     }
+
+
+def _texts(recipe: Recipe) -> list[str]:
+    """Tells plain runs from earlier ones, whose text towers had learned every word from texts."""
+    return ["plain texts"] if recipe.fit.text_steps and not recipe.loss.attributes else []
 
 
 def _run(recipe: Recipe, data: RunData, folder: Path, start: str | None) -> dict[str, Any]:

@@ -102,10 +102,13 @@ CAPTIONS = """\
 name measured attributes, plain ones age, gender and race alone ([captions.json](captions.json), commit {commit}):
 {epochs} epochs at {size} px, {seeds} seed(s). Errors are those of the network's own ages on held-out and `tune` photos,
 without correction; the range is over groups of near-duplicates drawn again, not over seeds. So short a training learns
-far less than the shipped weights: read the difference, not the errors.
+far less than the shipped weights: read the difference, not the errors.{texts}
 
 {table}
 """
+WORDS_IN_BOTH = """
+Both text towers had learned every word from texts alone before the first photo; the captions of the photos, and what
+is asked about them, are what differs."""
 
 
 def write(checkpoint_folder: Path) -> Path:
@@ -190,12 +193,14 @@ def words_section(measured: dict[str, Any]) -> str:
 def captions_section(measured: dict[str, Any]) -> str:
     """Ages with rich captions against plain ones, from `captions.json`."""
     start = measured.get("start_sha256")
+    learned = measured["made_of"].get("recipe", {}).get("fit", {}).get("text_steps")
     return CAPTIONS.format(
         start=f"the weights {start[:8]}" if start else "ImageNet weights",
         commit=_commit(measured),
         epochs=measured["epochs"],
         size=measured["size"],
         seeds=measured["seeds"],
+        texts=WORDS_IN_BOTH if learned and not measured.get("plain_texts") else "",
         table=caption_cost.table(measured),
     )
 

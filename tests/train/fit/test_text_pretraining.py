@@ -77,13 +77,20 @@ def test_captions_can_be_true_of_somebody() -> None:
 
 
 @pytest.mark.slow
+def test_plain_texts_name_no_attribute() -> None:
+    """Where the photos' captions will name none, neither do the texts before."""
+    named, plain = (random_captions(200, random.Random(0), choice) for choice in (True, False))
+    assert any(each.literals for each in named)
+    assert not any(each.literals for each in plain)
+
+
 def test_words_that_mean_the_same_begin_together(monkeypatch: pytest.MonkeyPatch, places: TextPlaces) -> None:
     monkeypatch.setattr(text_pretraining, "CAPTIONS", 96)
     monkeypatch.setattr(text_pretraining, "BAG_STEPS", 100)
     torch.manual_seed(0)
     towers = build_model(WIDE).towers
     rows = towers.clip.token_embedding.weight
-    _begin_with_word_vectors(rows, towers, places, seed=0)
+    _begin_with_word_vectors(rows, towers, places, seed=0, named=True)
     smiling, laughing, serious = (
         F.normalize(rows[towers.tokenize([word])[0, 1]], dim=0) for word in ("smiling", "laughing", "serious")
     )
