@@ -51,7 +51,10 @@ def contact_sheets(batches: Iterable[Batch], folder: Path, photos: int) -> dict[
     return {name: len(sheet) for name, sheet in found.items()}
 
 
-def error_rates() -> dict[str, tuple[int, int]]:
-    """Attribute → photos that were checked by eye, and how many of them were measured wrongly."""
+def counted_by_eye() -> dict[str, tuple[int, int]]:
+    """Attribute → photos that were looked through, and how many of them were clearly measured wrongly."""
     counts = tomllib.loads(ERRORS.read_text(encoding="utf-8"))
-    return {name: (counts[name]["checked"], counts[name]["wrong"]) for name in ATTRIBUTES}
+    sums = {
+        name: [sum(each) for each in zip(*sheets.values(), strict=True)] for name, sheets in counts.items()
+    }
+    return {name: (shown, wrong) for name, (shown, wrong, _) in sums.items()}

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from train.data.attributes import ATTRIBUTES, COLUMN, MESH, visible
 from train.data.augmentation.augment import plain
+from train.data.contact_sheets import counted_by_eye
 from train.data.crop_cache import Subset
 from train.data.photo_attributes import LUMA, photo_attributes
 from train.evaluate.zero_shot import PromptModel
@@ -234,14 +235,18 @@ def _paraphrases(
 def table(attributes: Sequence[Mapping[str, Any]]) -> str:
     """A row for each attribute, the best told first, in Markdown."""
     lines = [
-        "| attribute | true of it | false of it | photos with it | without | area under the curve (95 % range) |",
-        "|---|---|---|---|---|---|",
+        "| attribute | true of it | false of it | photos with it | without | area under the curve (95 % range) "
+        "| measured wrongly, by eye |",
+        "|---|---|---|---|---|---|---|",
     ]
+    by_eye = counted_by_eye()
     for row in sorted(attributes, key=lambda row: -row.get("auc", 0)):
         area = f"{row['auc']:.3f} ({span(row['auc_range'], '.3f')})" if "auc" in row else "too few photos"
         true, false = row["prompts"]
         name = row["attribute"].replace("_", " ")
-        lines.append(f"| {name} | {true} | {false} | {row['yes']} | {row['no']} | {area} |")
+        shown, wrong = by_eye.get(row["attribute"], (0, 0))
+        eye = f"{wrong} of {shown}" if shown else "not counted"
+        lines.append(f"| {name} | {true} | {false} | {row['yes']} | {row['no']} | {area} | {eye} |")
     return "\n".join(lines)
 
 
