@@ -288,7 +288,7 @@ class LRAGNN(GridModel):
         return self.pooled(nodes, self.attention(nodes))
 
     def chosen(self, cells: Float[Tensor, "batch cell channel"]) -> Float[Tensor, "batch node width"]:
-        """Cells of a grid → nodes, those that are some."""
+        """Cells of a grid → the nodes among them, projected."""
         nodes: Tensor = self.nodes(cells, self._places(cells.shape[1]).to(cells.device))
         return nodes
 
