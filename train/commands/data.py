@@ -96,8 +96,8 @@ def _show(options: argparse.Namespace) -> int:
 
 def _attributes(options: argparse.Namespace) -> int:
     from train.data.batches import Cached, Schedule
-    from train.data.contact_sheets import contact_sheets
     from train.data.run_data import RunData
+    from train.evaluate.contact_sheets import contact_sheets
     from train.fit.recipe import read_cilf_recipe
 
     recipe = read_cilf_recipe(options.recipe)

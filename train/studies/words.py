@@ -20,9 +20,9 @@ from torch import Tensor
 
 from train.data.attributes import ATTRIBUTES, COLUMN, MESH, visible
 from train.data.augmentation.augment import plain
-from train.data.contact_sheets import counted_by_eye
 from train.data.crop_cache import Subset
 from train.data.photo_attributes import LUMA, photo_attributes
+from train.evaluate.contact_sheets import counted_by_eye
 from train.evaluate.zero_shot import PromptModel
 from train.formatting import span
 from train.metrics import area_under_curve, bootstrap_range, within

@@ -32,23 +32,23 @@ def contact_sheets(batches: Iterable[Batch], folder: Path, photos: int) -> dict[
     Returns:
         Name of each sheet → photos on it. One without a photo is not drawn: closed eyes are never measured.
     """
-    found: dict[str, list[Tensor]] = {f"{name}-{sign}": [] for name in ATTRIBUTES for sign in SIGNS}
+    sheets: dict[str, list[Tensor]] = {f"{name}-{sign}": [] for name in ATTRIBUTES for sign in SIGNS}
     for batch in batches:
         if batch.mesh is None or batch.flipped is None:
             raise ValueError("batches need a mesh, and must know which photos are mirrored")
         table = visible(photo_attributes(batch.pixels), batch.mesh, batch.flipped, batch.covered)
         for name, column in COLUMN.items():
             for sign, value in SIGNS.items():
-                sheet = found[f"{name}-{sign}"]
+                sheet = sheets[f"{name}-{sign}"]
                 rows = (table[:, column] == value).nonzero().flatten()[: photos - len(sheet)]
                 sheet += batch.pixels[rows].unbind()
-        if all(len(sheet) == photos for sheet in found.values()):
+        if all(len(sheet) == photos for sheet in sheets.values()):
             break
     folder.mkdir(parents=True, exist_ok=True)
-    for name, sheet in found.items():
+    for name, sheet in sheets.items():
         if sheet:
             save_image(torch.stack(sheet), folder / f"{name}.png", nrow=COLUMNS, padding=2)
-    return {name: len(sheet) for name, sheet in found.items()}
+    return {name: len(sheet) for name, sheet in sheets.items()}
 
 
 def counted_by_eye() -> dict[str, tuple[int, int]]:

@@ -8,8 +8,8 @@ from PIL import Image
 
 from train.data.attributes import ATTRIBUTES, MESH
 from train.data.batches import Batch
-from train.data.contact_sheets import contact_sheets, counted_by_eye
 from train.data.datasets import Sample
+from train.evaluate.contact_sheets import contact_sheets, counted_by_eye
 
 SIDE = 32
 
