@@ -54,9 +54,9 @@ def grey(photo: np.ndarray) -> np.ndarray:
     return (photo @ np.array(LUMA))[..., None]
 
 
-def lit(photo: np.ndarray, middle: float, sign: int) -> np.ndarray:
-    """Dimmed to a quarter across the face, whose middle is given in pixels, on its right (1) or left (-1)."""
-    across = sign * (np.arange(photo.shape[1]) - middle) / 20
+def lit(photo: np.ndarray, left: float, right: float, sign: int) -> np.ndarray:
+    """Dimmed to a quarter across the face, whose edges are given in pixels, on its right (1) or left (-1)."""
+    across = sign * (np.arange(photo.shape[1]) - (left + right) / 2) / (0.12 * (right - left))
     return photo * (0.25 + 0.75 / (1 + np.exp(across)))[None, :, None]
 
 
@@ -137,7 +137,7 @@ def test_a_changed_portrait_has_the_longer_bar_where_it_was_changed(
     photo: np.ndarray = request.getfixturevalue(portrait)
     left, _, right, _ = largest(finder.find(photo)).box
     whole = photo.astype(float)
-    changed = CHANGES[change](whole) if change in CHANGES else lit(whole, (left + right) / 2, SIDES[change])
+    changed = CHANGES[change](whole) if change in CHANGES else lit(whole, left, right, SIDES[change])
     photo = np.clip(changed, 0, 255).astype(np.uint8)
     measured = measured_ends(photo, finder, mesh)
     assert change in measured
