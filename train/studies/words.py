@@ -236,7 +236,7 @@ def table(attributes: Sequence[Mapping[str, Any]]) -> str:
     """A row for each attribute, the best told first, in Markdown."""
     lines = [
         "| attribute | true of it | false of it | photos with it | without | area under the curve (95 % range) "
-        "| measured wrongly, by eye |",
+        "| measured wrongly |",
         "|---|---|---|---|---|---|---|",
     ]
     by_eye = counted_by_eye()
