@@ -43,7 +43,7 @@ def gathered(
     if not torch.is_grad_enabled():  # and in an exported graph, which may count nothing up
         flat = index.flatten(1).unsqueeze(2).expand(-1, -1, nodes.shape[2])
         return nodes.gather(1, flat).unflatten(1, index.shape[1:])
-    # Whole rows of all faces at once: channel by channel, as `gather` takes them, learning takes more than twice as long.
+    # Whole rows of all faces at once: learning through `gather`, channel by channel, takes more than twice as long.
     first = nodes.shape[1] * torch.arange(nodes.shape[0], device=nodes.device)
     rows = (index + first.view(-1, 1, 1)).flatten()
     return nodes.flatten(0, 1).index_select(0, rows).unflatten(0, index.shape)

@@ -90,8 +90,9 @@ WORDS = """\
 mesh, by the rules that made the training captions: the figures say how well the words were learned, not how people
 would use them. Ranges are over groups of near-duplicates drawn again. Evaluations on `test` by this command: {count}.
 The last column is about these rules themselves: how often they were wrong on training photos, clearly there and clearly
-not together, judged in one look by a vision model ([attribute_errors.toml](../../train/evaluate/attribute_errors.toml)). The last of the words that visitors
-might type were taught with that list in view ([log](../../train/LOG.md)).
+not together, judged in one look by a vision model
+([attribute_errors.toml](../../train/evaluate/attribute_errors.toml)). The last of the words that visitors might type
+were taught with that list in view ([log](../../train/LOG.md)).
 
 {summary}
 
