@@ -117,7 +117,7 @@ def test_residuals_alone_and_none_at_all() -> None:
     now = nodes
     for _ in range(3):  # a = 1, b = 0, c = 0
         now = residual_convolution(attention.unsqueeze(1) @ now, nodes, now, weight, (1.0, 0.0, 0.0))
-        assert torch.equal(now, nodes.relu())
+        torch.testing.assert_close(now, nodes.relu())
     plain = residual_convolution(attention.unsqueeze(1) @ nodes, nodes, nodes, weight, (0.0, 0.0, 1.0))
     torch.testing.assert_close(plain, (attention.unsqueeze(1) @ nodes @ weight).relu())
 
