@@ -130,6 +130,11 @@ class AgeEstimator:
         return self._checkpoint.source if self.compares_texts else ""
 
     @property
+    def by_published_clip(self) -> bool:
+        """Whether a published CLIP compares faces with prompts, and not the checkpoint's own towers."""
+        return self._published is not None
+
+    @property
     def sha256(self) -> str:
         """SHA-256 of the weights file."""
         return self._checkpoint.config.sha256

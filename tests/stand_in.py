@@ -114,6 +114,7 @@ class FakeEstimator(InHalves):
     compares_texts = True
     source = "a stand-in"
     scored_by = "a stand-in's tower"
+    by_published_clip = False
     sha256 = "0123456789abcdef"
     report = None
     card = ""

@@ -1,5 +1,6 @@
 """A published CLIP beside our ages: allowed names alone, random weights of a registered architecture, one sentence."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,21 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
 
 from cilf.checkpoint import load
+from cilf.cli import main
+from cilf.demo import texts
+from cilf.demo.photo.prompt_presets import PRESETS
+from cilf.demo.photo.tab import PhotoTab
+from cilf.demo.server.sessions import Visits
 from cilf.errors import WeightsError
 from cilf.estimator import AgeEstimator
 from cilf.face.finder import FaceFinder
 from cilf.similarity.published_clip import PublishedClip, registered
 from cilf.similarity.scores import NEUTRAL, prompt_scores
 from tests import tiny
+from tests.demo.conftest import blocks, hosting, request, send
 
 NAME = "ViT-B-16-quickgelu/openai"
 create = open_clip.create_model_and_transforms
@@ -98,6 +106,57 @@ def test_it_scores_prompts_and_leaves_the_ages_alone(
     )
     assert scored.source == f"{plain.source}, prompts by CLIP {NAME}"
     assert plain.scored_by == plain.source
+
+
+@pytest.mark.slow
+def test_the_page_compares_by_it_and_says_so(
+    random_weights: list[tuple[str, str]],
+    grace_hopper: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    photo = tmp_path / "upload" / "portrait.png"
+    photo.parent.mkdir()
+    Image.fromarray(grace_hopper).save(photo)
+    with blocks():
+        tab = PhotoTab(hosting(AgeEstimator.from_pretrained(f"clip:{NAME}")), Visits())
+    *_, answer = send(tab, photo, "a tired zebra\na child", request())
+    assert f"Compared by CLIP {NAME}." in answer[tab.scores]
+    assert "Not seen in training" not in answer[tab.scores]
+    assert texts.MEASURED_WORDS not in answer[tab.scores]
+    balanced = tab.on_prompts("\n".join(PRESETS["Light"]), 0, request())[tab.scores]
+    assert balanced.count("cilf-balance") == 4
+    assert texts.MEASURED_WORDS not in balanced
+    assert all(answer[button].visible for button in tab.presets)
+
+
+@pytest.mark.slow
+def test_the_command_line_compares_by_it_and_says_so(
+    random_weights: list[tuple[str, str]], grace_hopper: np.ndarray, tmp_path: Path
+) -> None:
+    photo, table = tmp_path / "portrait.png", tmp_path / "ages.json"
+    Image.fromarray(grace_hopper).save(photo)
+    options = ["--weights", f"clip:{NAME}", "--prompts", "a tired zebra", "--output", str(table)]
+    assert main(["predict", str(photo), *options]) == 0
+    assert random_weights == [("ViT-B-16-quickgelu", "openai")]
+    [row] = json.loads(table.read_text())
+    assert row["scored_by"] == f"CLIP {NAME}"
+    assert -1 <= row["similarity: a tired zebra"] <= 1
+
+
+def test_the_command_line_says_in_one_sentence_that_it_cannot_fetch_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("No route to host")
+
+    monkeypatch.setattr(open_clip, "create_model_and_transforms", offline)
+    photo = tmp_path / "grey.png"
+    Image.new("RGB", (64, 64)).save(photo)
+    assert main(["predict", str(photo), "--weights", f"clip:{NAME}", "--prompts", "a child"]) == 2
+    [sentence] = capsys.readouterr().err.splitlines()
+    assert "cannot be fetched (No route to host); check the connection" in sentence
 
 
 def test_a_revision_is_refused(random_weights: list[tuple[str, str]]) -> None:

@@ -104,7 +104,11 @@ def heat_map(face: FacePrediction) -> str:
 
 
 def prompt_scores(
-    scores: Sequence[PromptScore], balances: Sequence[tuple[Pair, float]] = (), note: str = ""
+    scores: Sequence[PromptScore],
+    balances: Sequence[tuple[Pair, float]] = (),
+    note: str = "",
+    *,
+    published: bool = False,
 ) -> str:
     """How well each prompt fits the face: a bar from the neutral prompt's fit, a bar for the share of the softmax, and
     a cross that removes it (`photo.js`); above them a balance for each pair of opposites.
@@ -113,6 +117,7 @@ def prompt_scores(
         scores: of the prompts, in their order.
         balances: opposites among the prompts, each with the first one's share of the two, in [0, 1].
         note: a remark above the bars; empty for none.
+        published: whether a published CLIP compared, which learned no word from measurements as ours did.
     """
     if not scores:
         return f'<div class="cilf-empty">{escape(note or texts.NO_PROMPTS)}</div>'
@@ -120,7 +125,7 @@ def prompt_scores(
     low, high = _fit_axis([score.above_neutral for score in scores])
     rows = "".join(_prompt_row(score, score is best, low, high, alone=len(scores) == 1) for score in scores)
     remark = f'<p class="cilf-note">{escape(note)}</p>' if note else ""
-    measured = f'<p class="cilf-small">{texts.MEASURED_WORDS}</p>' if balances else ""
+    measured = "" if published else f'<p class="cilf-small">{texts.MEASURED_WORDS}</p>'
     return f"""{remark}{"".join(_balance(*each) for each in balances)}
 <table class="cilf-scores">
   <caption class="cilf-hidden">How well each prompt fits the face</caption>

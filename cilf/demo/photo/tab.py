@@ -480,7 +480,8 @@ def _scores(estimator: Estimator, face: FacePrediction, text: str) -> str:
         return charts.prompt_scores((), note=texts.NO_PROMPTS)
     scores = prompt_scores(estimator, face, scored)
     notes = [texts.TOO_MANY_PROMPTS] * (len(lines) > len(scored)) + [texts.CUT] * texts.is_cut(text)
-    return charts.prompt_scores(scores, _balances(estimator, scores), " ".join(notes))
+    balances, published = _balances(estimator, scores), estimator.by_published_clip
+    return charts.prompt_scores(scores, balances, " ".join(notes), published=published)
 
 
 def _balances(estimator: Estimator, scores: Sequence[PromptScore]) -> list[tuple[Pair, float]]:

@@ -104,7 +104,6 @@ def test_fit_and_share_stand_beside_unknown_words() -> None:
     assert "90 %" in table
     assert "Not seen in training: “zebra” (try “bearded”), “qqq”<" in table
     assert "Compared by the tower." in table
-    assert texts.MEASURED_WORDS not in table
 
 
 def test_a_balance_says_where_between_two_opposites_the_face_lies() -> None:
@@ -114,7 +113,12 @@ def test_a_balance_says_where_between_two_opposites_the_face_lies() -> None:
     assert re.search(
         r'cilf-heavy">smiling 80&nbsp;%<.*left:20\.0%.*<span class="">serious 20&nbsp;%', table, re.DOTALL
     )
-    assert texts.MEASURED_WORDS in table
+
+
+def test_measured_words_are_said_to_be_that_but_not_of_a_published_clip() -> None:
+    scores = [score("a smiling man", 0.1)]
+    assert texts.MEASURED_WORDS in charts.prompt_scores(scores)
+    assert texts.MEASURED_WORDS not in charts.prompt_scores(scores, published=True)
 
 
 def test_every_prompt_can_be_removed() -> None:
