@@ -129,6 +129,9 @@ def add(commands: Any) -> None:
         help="measure this half alone; the other stays as SYSTEMS.json has it",
     )
     systems.add_argument("--seeds", type=int, default=5, help="fits of each row on the frozen trunk")
+    systems.add_argument(
+        "--variant-seeds", type=int, default=2, help="of each variant of LRA-GNN and MCGRL, at most --seeds"
+    )
     systems.add_argument("--steps", type=int, default=300, help="of each of these fits")
     systems.add_argument("--epochs", type=int, default=4, help="of CILF's towers on the frozen trunk")
     systems.add_argument(
@@ -313,7 +316,7 @@ def _systems(options: argparse.Namespace) -> int:
         compare_systems(
             dict(pair.split("=", 1) for pair in options.checkpoint),
             photos,
-            Budget(options.seeds, options.steps, options.epochs),
+            Budget(options.seeds, options.variant_seeds, options.steps, options.epochs),
             options.folder,
             options.output,
             options.processes,

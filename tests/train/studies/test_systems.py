@@ -170,6 +170,17 @@ def test_what_one_seed_alone_gains_is_chance_to_the_frozen_table() -> None:
     assert low < 0 < lucky["gain"]["gain"] < high
 
 
+def test_a_variant_is_compared_with_the_same_seeds() -> None:
+    before = [Run(np.full(100, error), 10) for error in (5.0, 7.0)]
+    runs = {CONTROL: before, "variant": [Run(np.full(100, 4.0), 10)]}
+    _, variant = frozen_rows(runs, {CONTROL: "", "variant": CONTROL}, [str(index) for index in range(100)])
+    assert (variant["seeds"], variant["gain"]["gain"]) == (1, pytest.approx(1.0))
+
+
+def test_no_question_is_answered_by_a_variant() -> None:
+    assert not [name for name, _ in report.QUESTIONS.values() if name in ROWS and ROWS[name].variant]
+
+
 def test_near_duplicates_count_as_one_to_the_frozen_table() -> None:
     error = np.random.default_rng(0).exponential(5, 40).repeat(10)
     runs = {CONTROL: [Run(error, 1)], "other": [Run(error[::-1].copy(), 1)]}
@@ -242,7 +253,7 @@ def small(recipes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[
     rows = {
         CONTROL: HeadRow(recipes["control"], ""),
         "LRA-GNN": HeadRow(recipes["lra-gnn"]),
-        "MCGRL, graph off": HeadRow(recipes["mcgrl"], CONTROL, {"graph": False}),
+        "MCGRL, graph off": HeadRow(recipes["mcgrl"], CONTROL, {"graph": False}, variant=True),
     }
     monkeypatch.setattr(frozen, "ROWS", rows)
     monkeypatch.setattr(frozen, "CILF_RECIPE", recipes["cilf"])
@@ -260,7 +271,7 @@ def test_one_command_makes_the_table(work: Path) -> None:
     output = work / "output"
     output.mkdir()
     command = ["compare-systems", *data, *cache, *split, "--run", str(work / "runs"), "--output", str(output)]
-    command += ["--seeds", "2", "--steps", "2", "--epochs", "1", "--processes", "1"]
+    command += ["--seeds", "2", "--variant-seeds", "1", "--steps", "2", "--epochs", "1", "--processes", "1"]
     assert main(command) == 0
     text = (output / "SYSTEMS.md").read_text()
     for name in (
@@ -271,7 +282,9 @@ def test_one_command_makes_the_table(work: Path) -> None:
         "MCGRL (compact rebuild), graph off",
     ):
         assert f"| {name} |" in text
-    assert "2 times for 2 steps of 32 photos" in " ".join(text.split())
+    assert "fitted 2 times, a variant 1 times, for 2 steps of 32 photos" in " ".join(text.split())
+    seeds = {row["name"]: row["seeds"] for row in read_systems(output / "SYSTEMS.json")["frozen"]}
+    assert seeds == dict.fromkeys(seeds, 2) | {"MCGRL, graph off": 1}
     written = (output / "SYSTEMS.json").stat().st_mtime_ns
     checkpoints = {path: path.stat().st_mtime_ns for path in (work / "runs").rglob("model.safetensors")}
     assert len(checkpoints) == 5

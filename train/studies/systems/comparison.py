@@ -27,9 +27,11 @@ HALVES: tuple[Half, ...] = ("end-to-end", "frozen")
 
 @dataclass(frozen=True)
 class Budget:
-    """Of the fits on the frozen trunk: how often, how long, and for how many epochs CILF's towers learn before."""
+    """Of the fits on the frozen trunk: how often, those of a variant among them, how long, and for how many epochs
+    CILF's towers learn before."""
 
     seeds: int = 5
+    variant_seeds: int = 2
     steps: int = 300
     epochs: int = 4
 
@@ -114,7 +116,14 @@ def _frozen(
     parts = {"train": data.train, "held": data.held, "tune": [data.tune]}
     folder.mkdir(parents=True, exist_ok=True)
     runs, versus, tune = fit_rows(
-        model.grid, model.image_size, parts, folder, budget.seeds, budget.steps, processes
+        model.grid,
+        model.image_size,
+        parts,
+        folder,
+        budget.seeds,
+        budget.variant_seeds,
+        budget.steps,
+        processes,
     )
     more, more_versus = fit_cilf(
         model.grid, parts, folder / "cilf", budget.seeds, budget.steps, budget.epochs

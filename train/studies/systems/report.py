@@ -71,12 +71,13 @@ FITTED_ON_THESE = (
 FROZEN = """\
 ## What earns what: one frozen trunk
 
-{trunk}, frozen; what follows it fitted {seeds} times for {steps} steps of
-{batch} photos, all on the same ones in the same order, judged on `tune` ({photos} photos). ± is over seeds; a gain is
-against the row named, its range over seeds and groups of near-duplicates. "Graph off": the same layers, but no node
-hears another; MCGRL's contrast of near nodes stays, and nothing is hidden. "Our head": a distribution over the ages, as
-CILF has it, at the temperature that is best on `held`. The trunk learned under our head, which favours the rows that
-have it. CILF's rows are fitted as often and as long, but its towers learned from captions for {epochs} epochs before.
+{trunk}, frozen; what follows it fitted {seeds} times, a variant {variant_seeds} times, for
+{steps} steps of {batch} photos, all on the same ones in the same order, judged on `tune` ({photos} photos). ± is over
+seeds; a gain is against the row named with the same seeds, its range over seeds and groups of near-duplicates. "Graph
+off": the same layers, but no node hears another; MCGRL's contrast of near nodes stays, and nothing is hidden. "Our
+head": a distribution over the ages, as CILF has it, at the temperature that is best on `held`. The trunk learned under
+our head, which favours the rows that have it. CILF's rows are fitted as often and as long, but its towers learned from
+captions for {epochs} epochs before.
 
 {table}
 
@@ -111,13 +112,15 @@ def frozen_rows(
         means = error.mean(axis=1)
         row: dict[str, Any] = {
             "name": name,
+            "seeds": len(error),
             "parameters": runs[name][0].parameters,
             "mae": float(means.mean()),
             "sd_over_seeds": float(means.std(ddof=1)) if len(means) > 1 else 0.0,
             "cs5": float((error <= 5).mean()),
         }
         if versus[name]:
-            gain = paired_gain(errors[versus[name]], error, units)
+            before = errors[versus[name]][: len(error)]  # of a variant the first seeds alone
+            gain = paired_gain(before, error, units)
             ends = {"gain": gain["mean"], "gain_range": (gain["low"], gain["high"])}
             row |= {"versus": versus[name], "gain": ends}
         rows.append(row)
@@ -281,8 +284,8 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _frozen(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
-        "| | fitted parameters | tune MAE | CS@5 | against | gain (range) |",
-        "|---|---|---|---|---|---|",
+        "| | seeds | fitted parameters | tune MAE | CS@5 | against | gain (range) |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         gain = row.get("gain")
@@ -291,6 +294,7 @@ def _frozen(rows: Sequence[Mapping[str, Any]]) -> str:
             _line(
                 [
                     _named(row["name"]),
+                    str(row["seeds"]),
                     f"{row['parameters']:,}",
                     f"{row['mae']:.3f} ± {row['sd_over_seeds']:.3f}",
                     f"{row['cs5']:.1%}",
