@@ -268,7 +268,17 @@ def _limits(config: CheckpointConfig, report: dict[str, Any]) -> str:
     errors = f"On these photos its bias is {' and '.join(text)}. " if text else ""
     return (
         "## Limits\n\nIt estimates how old a face looks to the labels it learned from, not how old a person is. "
-        f"{errors}{_promise(config.conformal)}\n"
+        f"{errors}{_promise(config.conformal)}{_of_prompts(config)}\n"
+    )
+
+
+def _of_prompts(config: CheckpointConfig) -> str:
+    """What a text tower that learned from made captions does not understand."""
+    if not family_of(config.model).compares_texts:
+        return ""
+    return (
+        ' Prompts in plain words fit best: of what a longer sentence says as a whole, as by "never" or "no darker", '
+        "the text tower understands little."
     )
 
 

@@ -25,8 +25,16 @@ EVALUATED = "All figures of this card come from `evaluate`, by way of `report.js
 STUDIES = {
     "correction": " `correction` sweeps the rule of correction and compares it with its controls (`correction.json`).",
     "ablate": " `ablate` adds the method's parts one by one and compares wordings of the prompts (`ablation.json`).",
+    "stability": " `stability` shifts, scales, re-compresses and lights photos a little and measures how far "
+    "the ages move (`stability.json`).",
+    "words": " `words` asks how well prompts fit what is measured on the photos (`words.json`).",
 }
-OUTPUTS = {"correction": "correction.json --figure correction.png", "ablate": "ablation.json"}
+OUTPUTS = {
+    "correction": "correction.json --figure correction.png",
+    "ablate": "ablation.json",
+    "stability": "stability.json",
+    "words": "words.json --part test",
+}
 
 
 def steps(config: CheckpointConfig, report: dict[str, Any]) -> str:
@@ -68,7 +76,7 @@ def _splits(names: Sequence[str]) -> str:
 
 
 def _study(study: str, checkpoint: str, splits: str) -> str:
-    weights = f" --weights {checkpoint}" if study == "correction" else ""
+    weights = "" if study == "ablate" else f" --weights {checkpoint}"  # which trains towers of its own
     return f"python -m train {study}{weights} {splits} --output {checkpoint}/{OUTPUTS[study]}"
 
 
