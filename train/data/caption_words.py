@@ -32,6 +32,7 @@ class Statement:
         of_photo: of the photo rather than of the person.
         sufficient: whether the literals make it true; otherwise they can only make it false.
         gender, ages: must hold too, where given.
+        sentences: that say the same by themselves, with blanks for the person.
     """
 
     literals: tuple[Literal, ...]
@@ -40,6 +41,7 @@ class Statement:
     sufficient: bool = True
     gender: str | None = None
     ages: Ages = LIFETIME
+    sentences: tuple[str, ...] = ()
 
     @property
     def columns(self) -> frozenset[int]:
@@ -59,7 +61,7 @@ class Noun:
 
 @dataclass(frozen=True)
 class Stage:
-    """Words of an age range that are no nouns: (slot, text)."""
+    """Words of an age range that are no nouns: (slot, text), with "sentence" as a slot of its own."""
 
     ages: Ages
     phrases: tuple[tuple[str, str], ...]
@@ -106,8 +108,9 @@ class CaptionWords:
         """Every text but the misspelled words."""
         for part in vars(self.photo).values():
             yield from part
-        for phrases in (source.phrases for source in (*self.statements, *self.hints)):
-            yield from (text for _, text in phrases)
+        for source in (*self.statements, *self.hints):
+            yield from (text for _, text in source.phrases)
+            yield from source.sentences
         for stage in self.stages:
             yield from (text for _, text in stage.phrases)
         for noun in self.nouns:
@@ -118,16 +121,23 @@ class CaptionWords:
 def caption_words() -> CaptionWords:
     """The words, read once."""
     table = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    sentences = {row["means"]: _lines(row) for row in table["sentence"] if "means" in row}
     return CaptionWords(
         photo=PhotoWords(**{name: _texts(value) for name, value in table["photo"].items()}),
-        statements=tuple(_statement(row) for row in table["statement"]),
-        hints=tuple(_statement(row, sufficient=False) for row in table["hint"]),
+        # Each meaning's sentences belong to its first statement.
+        statements=tuple(_statement(row, sentences.pop(row["means"], ())) for row in table["statement"]),
+        hints=tuple(_statement(row, (), sufficient=False) for row in table["hint"]),
         nouns=tuple(
             Noun(row.get("gender"), tuple(row["ages"]), _texts(row["singular"]), _texts(row["plural"]))
             for row in table["noun"]
         ),
-        stages=tuple(
-            Stage(tuple(row["ages"]), _phrases(row, ("adjective", "with"))) for row in table["stage"]
+        stages=(
+            *(Stage(tuple(row["ages"]), _phrases(row, ("adjective", "with"))) for row in table["stage"]),
+            *(
+                Stage(tuple(row["ages"]), tuple(("sentence", text) for text in _lines(row)))
+                for row in table["sentence"]
+                if "ages" in row
+            ),
         ),
         misspellings={word: _texts(value) for word, value in table["misspellings"].items()},
     )
@@ -137,13 +147,17 @@ def _texts(value: str) -> tuple[str, ...]:
     return tuple(" ".join(text.split()) for text in value.split(","))
 
 
+def _lines(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(line.strip() for line in row["texts"].splitlines())
+
+
 def _phrases(row: dict[str, Any], slots: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((slot, text) for slot in slots if slot in row for text in _texts(row[slot]))
 
 
-def _statement(row: dict[str, Any], *, sufficient: bool = True) -> Statement:
+def _statement(row: dict[str, Any], sentences: tuple[str, ...], *, sufficient: bool = True) -> Statement:
     of_photo = any(slot in row for slot in PHOTO_SLOTS)
     literals = tuple((COLUMN[word[1:]], 1 if word[0] == "+" else -1) for word in row.get("means", "").split())
     phrases = _phrases(row, PHOTO_SLOTS if of_photo else PERSON_SLOTS)
     ages = NOBODY if row.get("nobody") else tuple(row.get("ages", LIFETIME))
-    return Statement(literals, phrases, of_photo, sufficient, row.get("gender"), ages)
+    return Statement(literals, phrases, of_photo, sufficient, row.get("gender"), ages, sentences)

@@ -8,7 +8,7 @@ out.
 import random
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -36,6 +36,12 @@ PARTS_OF_RACES = {"east asian": "asian", "southeast asian": "asian"}  # FairFace
 GENERAL_WORDS = Path(__file__).with_name("general_words.txt")
 BLANK = re.compile(r"\{\w+\}")
 POSSESSIVE = {"male": "his", "female": "her", None: "their"}
+# What a sentence calls the person, by gender.
+PRONOUNS = {
+    "they": {"male": "he", "female": "she", None: "this person"},
+    "them": {"male": "him", "female": "her", None: "this person"},
+    "their": {"male": "his", "female": "her", None: "the"},
+}
 
 EXACT = (
     ("adjective", "{age} year old"), ("adjective", "{age} year old"), ("adjective", "{age} years old"),
@@ -62,6 +68,10 @@ ATTRIBUTE_COUNTS = (0, 0, 1, 1, 1, 2, 2, 2, 3, 3)
 POSITIVE_WEIGHT = 6.0  # of a statement that something is there, against one that it is not
 MISSPELLED = 0.04
 OPPOSITE_HINT = 0.25
+SAYS_SENTENCE = 0.35  # of the statements that have sentences
+BESIDE_SENTENCE = 2  # statements of a caption, at most, where one is a sentence
+IN_PLURAL = 0.08
+OLDEST_TAUGHT = 95  # few photos are of older people
 
 # age prompts of the model itself: every one gives the age as a number
 TEMPLATES = (
@@ -142,6 +152,8 @@ def caption(
     age = _age_words(sample.age, chance) if chance.random() < SAYS_AGE else None
     noun = _noun(sample.age, gender, chance, plain=age is not None)
     statements = _true_statements(attributes, chance)
+    if age and age.slot == "sentence":
+        statements = statements[: BESIDE_SENTENCE - 1]
     dice = tuple(chance.random() for _ in range(10 + len(statements)))
     return _written(Draft(noun, gender, race, age, statements, dice))
 
@@ -188,7 +200,7 @@ def attribute_pair(column: int, chance: random.Random) -> tuple[str, str]:
     texts = []
     for sign in (1, -1):
         statements = [each for each in _by_literal().get((column, sign), ()) if len(each.literals) == 1]
-        named = (chance.choice(statements),) if statements else ()
+        named = (replace(chance.choice(statements), sentences=()),) if statements else ()
         texts.append(_text(Draft(noun, None, None, None, named, dice)))
     return texts[0], texts[1]
 
@@ -420,17 +432,20 @@ class _Phrases:
     verb: list[str] = field(default_factory=list)
     photo: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
+    sentence: str = ""
 
 
 def _text(draft: Draft) -> str:
     """A caption's words, in one of several forms."""
     form, *dice = draft.dice
-    if form < 0.08:
+    if form < IN_PLURAL and not sentence_of(draft)[0]:
         text = _in_plural(draft, dice)
     else:
         phrases = _phrases(draft, dice[-len(draft.statements) :])
         noun = _pick(draft.noun.singular, dice[0])
-        if form < 0.20:
+        if phrases.sentence:
+            text = _around_sentence(draft, noun, phrases, dice)
+        elif form < 0.20:
             text = _as_tags(noun, phrases, dice)
         elif form < 0.35:
             text = _as_sentence(noun, draft.gender, phrases, dice)
@@ -442,14 +457,40 @@ def _text(draft: Draft) -> str:
     return text + ("." if dice[2] < 0.25 else "")
 
 
+def sentence_of(draft: Draft) -> tuple[str, Statement | None]:
+    """The whole sentence in a draft's text, with its blanks, and the statement that it stands for where it is not the
+    age that it tells; "" where there is none. One at most: a text tower reads 30 tokens."""
+    if draft.age and draft.age.slot == "sentence":
+        return draft.age.text, None
+    if draft.dice[0] >= IN_PLURAL and len(draft.statements) <= BESIDE_SENTENCE:
+        for statement, die in zip(draft.statements, draft.dice[-len(draft.statements) :], strict=False):
+            if statement.sentences and die < SAYS_SENTENCE:
+                return _pick(statement.sentences, die / SAYS_SENTENCE), statement
+    return "", None
+
+
+def without_sentence(draft: Draft, chance: random.Random) -> str:
+    """What a draft says, in a caption of other words and without a whole sentence."""
+    age = draft.age
+    if age and age.slot == "sentence":
+        years = chance.uniform(age.ages[0], min(age.ages[1], OLDEST_TAUGHT) + 1)
+        age = AgeWords("adjective", f"{int(years)} year old", age=years)
+    statements = tuple(replace(statement, sentences=()) for statement in draft.statements)
+    dice = (chance.uniform(IN_PLURAL, 1), *(chance.random() for _ in draft.dice[1:]))
+    return _text(draft._replace(age=age, statements=statements, dice=dice))
+
+
 def _phrases(draft: Draft, dice: Sequence[float], *, plural: bool = False) -> _Phrases:
     phrases = _Phrases()
     possessive = "their" if plural else POSSESSIVE[draft.gender]
-    choices = [(s.phrases, die) for s, die in zip(draft.statements, dice, strict=False)]
-    for options, die in choices:
+    phrases.sentence, by = sentence_of(draft)
+    for statement, die in zip(draft.statements, dice, strict=False):
+        if statement is by:
+            continue
+        options = statement.phrases
         slot, text = _pick([o for o in options if o[0] != "verb"] if plural else options, die)
         getattr(phrases, "with_" if slot == "with" else slot).append(text.replace("{possessive}", possessive))
-    if draft.age:
+    if draft.age and draft.age.slot != "sentence":
         text = draft.age.text.replace("{possessive}", possessive)  # of the gender that a turned caption has
         (phrases.adjective if draft.age.slot == "adjective" else phrases.with_).append(text)
     if dice and dice[0] < 0.5:
@@ -465,6 +506,19 @@ def _person(noun: str, phrases: _Phrases) -> str:
     words = " ".join([*phrases.adjective, noun])
     text = " ".join([article(words), words, *phrases.with_])
     return f"{text} who {' and '.join(phrases.verb)}" if phrases.verb else text
+
+
+def _around_sentence(draft: Draft, noun: str, phrases: _Phrases, dice: Sequence[float]) -> str:
+    """ "nothing about this person is sad", "a smiling man: the nose throws no shadow, a blurry photo"."""
+    text, person = phrases.sentence, _person(noun, phrases)
+    shown = [*phrases.photo, *phrases.tail]
+    if "{person}" in text:
+        text = text.replace("{person}", person)
+    elif draft.gender or draft.noun.ages != LIFETIME or phrases.adjective or phrases.with_ or phrases.verb:
+        text = f"{person}{_pick((':', '.', ','), dice[4])} {text}" if dice[3] < 0.7 else f"{text}, {person}"
+    for blank, words in PRONOUNS.items():
+        text = text.replace(f"{{{blank}}}", words[draft.gender])
+    return ", ".join([text, *shown])
 
 
 def _as_photo(noun: str, phrases: _Phrases, dice: Sequence[float]) -> str:
@@ -553,6 +607,7 @@ def vocabulary() -> tuple[str, ...]:
         *TENS,
         "one hundred and",
         *IN_DECADE,
+        *(word for words in PRONOUNS.values() for word in words.values()),
     ]
     pieces += [text for _, text in EXACT] + [*OLDER, *YOUNGER]
     pieces += [str(age) for age in range(OLDEST + 31)] + list(POSSESSIVE.values())

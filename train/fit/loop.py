@@ -48,7 +48,7 @@ from train.fit.optimizer import (
 )
 from train.fit.recipe import AnyRecipe, FitConfig, Recipe, stored_model
 from train.fit.targets import with_targets
-from train.fit.text_pretraining import teach_words
+from train.fit.text_pretraining import teach_sentences, teach_words
 from train.fit.weight_matching import check_weights
 
 log = logging.getLogger(__name__)
@@ -147,8 +147,11 @@ def fit(
         depthwise_in_float32(system.model.image_network)
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:
         system.model = convert_sync_batchnorm(system.model)
-    if isinstance(recipe, Recipe) and config.text_steps and not (resume and state_file.is_file()):
-        teach_words(system.model, recipe)
+    if isinstance(recipe, Recipe) and not (resume and state_file.is_file()):
+        if config.text_steps:
+            teach_words(system.model, recipe)
+        if config.sentence_steps:
+            teach_sentences(system.model, recipe)
     optimizer = make_optimizer(system.model, config)
     learner, optimizer = accelerator.prepare(system, optimizer)
     run = Run(system.model, snapshot(system.model), optimizer)

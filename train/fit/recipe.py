@@ -63,6 +63,7 @@ class FitConfig:
             enlarge them: a large network's finer grid then sees the same face.
         text_steps: steps in which the text tower learns the captions' words before the first photo
             (`train.fit.text_pretraining`).
+        sentence_steps: steps in which the text tower of the start learns whole sentences from its own captions.
         trunk_of_start: of the checkpoint to start from take its image trunk alone; it may be of another system.
     """
 
@@ -83,6 +84,7 @@ class FitConfig:
     frozen_statistics: bool = False
     crop_size: int = 0
     text_steps: int = 0
+    sentence_steps: int = 0
     trunk_of_start: bool = False
 
 

@@ -14,6 +14,9 @@ on from there.
 
 Attention learns slowly what words mean that it has never heeded. Hence the words' vectors begin as those of a bag of
 words that learned the same places, which takes seconds.
+
+A tower that knows the captions' words learns whole sentences from itself: each shall lie where the tower has captions
+that say the same. Photos are not needed, and neither they nor the ages move.
 """
 
 import copy
@@ -31,7 +34,15 @@ from tqdm import trange
 from cilf.model.cilf import CILF, build_model
 from cilf.model.clip import ClipTowers
 from train.data.attributes import ATTRIBUTES
-from train.data.captions import OLDEST, RACES, Caption, caption, opposite
+from train.data.captions import (
+    OLDEST,
+    RACES,
+    Caption,
+    caption,
+    opposite,
+    sentence_of,
+    without_sentence,
+)
 from train.data.datasets import Sample
 from train.fit.optimizer import cosine_rate
 from train.fit.precision import has_bfloat16
@@ -52,14 +63,16 @@ SPANNED = 0.999  # share of the squared lengths that the directions of ages, gen
 WORDS = {"male": "man", "female": "woman", None: "person"}
 AGES = range(OLDEST + 1)
 TOLD_LABELS = 0.9  # of the random people have a gender and a race
-TEXT_PARTS = (
-    "prompts.",
+AGES_WEIGHT = 3.0  # of the ages' own prompts, while the tower learns sentences
+WORDINGS = 4  # captions whose mean says where a sentence lies
+TOWER_PARTS = (
     "towers.clip.token_embedding.",
     "towers.clip.positional_embedding",
     "towers.clip.transformer.",
     "towers.clip.ln_final.",
     "towers.clip.text_projection",
 )
+TEXT_PARTS = ("prompts.", *TOWER_PARTS)
 
 
 def teach_words(model: CILF, recipe: Recipe) -> None:
@@ -98,6 +111,51 @@ def teach_words(model: CILF, recipe: Recipe) -> None:
         optimizer.step()
         bar.set_postfix(loss=f"{loss.item():.3f}")
     optimizer.zero_grad()
+
+
+def teach_sentences(model: CILF, recipe: Recipe) -> None:
+    """Teach the text tower whole sentences for `recipe.fit.sentence_steps` steps, on the CPU, from what it makes of
+    captions that say the same; all other texts, and the ages' embeddings, stay where they are."""
+    config = recipe.fit
+    places = OwnPlaces(model.towers)
+    with torch.no_grad():
+        templates = [model.encode_ages(index) for index in range(len(model.prompts.config.templates))]
+    rows = model.towers.clip.token_embedding.weight
+    learned = [each for name, each in model.named_parameters() if name.startswith(TOWER_PARTS)]
+    others = [each for each in learned if each is not rows]
+    groups = [{"params": others, "peak": RATE / 2}, {"params": [rows], "peak": ROWS_RATE / 2}]
+    optimizer = torch.optim.Adam(groups, betas=BETAS)
+    bar = trange(config.sentence_steps, desc="sentences", unit="step")
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = cosine_rate(step, config.sentence_steps, group["peak"], WARMUP)
+        chance = random.Random(f"{config.seed}/sentences/{step}")
+        captions = _half_in_sentences(CAPTIONS, chance)
+        targets = places(captions, chance)
+        embeddings = model.towers.encode_text([each.text for each in captions]).float()
+        # What all texts share says nothing of a photo, and most of a cosine.
+        shared = targets.mean(dim=0)
+        apart = F.normalize(embeddings - shared, dim=1), F.normalize(targets - shared, dim=1)
+        loss = _distance(embeddings, targets) + _distance(*apart)
+        if step % AGES_EVERY == 0:
+            template = chance.randrange(len(templates))
+            loss = loss + AGES_WEIGHT * _distance(model.encode_ages(template), templates[template])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learned, LONGEST)
+        optimizer.step()
+        bar.set_postfix(loss=f"{loss.item():.3f}")
+    optimizer.zero_grad()
+
+
+def _half_in_sentences(count: int, chance: random.Random) -> list[Caption]:
+    """Random captions, half of them with a whole sentence."""
+    kinds: tuple[list[Caption], list[Caption]] = ([], [])
+    while min(map(len, kinds)) < count // 2:
+        for each in random_captions(count, chance):
+            assert each.draft is not None
+            kinds[bool(sentence_of(each.draft)[0])].append(each)
+    return [each for kind in kinds for each in kind[: count // 2]]
 
 
 def _begin_with_word_vectors(
@@ -182,6 +240,27 @@ class TextPlaces:
         for column, sign in text.literals:
             place = place + length * sign * self.directions[column]
         return F.normalize(place, dim=0)
+
+
+class OwnPlaces:
+    """Where a tower, as it is now, has captions, and in the place of those with a whole sentence others that say the
+    same: captions → (N, D) of unit length."""
+
+    def __init__(self, towers: ClipTowers) -> None:
+        self.towers = copy.deepcopy(towers).eval()
+
+    @torch.no_grad()
+    def __call__(self, captions: list[Caption], chance: random.Random) -> Float[Tensor, "text embed"]:
+        """See the class."""
+        wordings = [self._wordings(each, chance) for each in captions]
+        embeddings = self.towers.encode_text([text for texts in wordings for text in texts])
+        means = [part.mean(dim=0) for part in embeddings.split([len(texts) for texts in wordings])]
+        return F.normalize(torch.stack(means), dim=1)
+
+    def _wordings(self, text: Caption, chance: random.Random) -> list[str]:
+        if text.draft is None or not sentence_of(text.draft)[0]:
+            return [text.text]
+        return [without_sentence(text.draft, chance) for _ in range(WORDINGS)]
 
 
 def _distance(

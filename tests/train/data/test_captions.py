@@ -1,6 +1,7 @@
 """Captions: true of their face, varied, made of nothing but the vocabulary; opposites are false, the unsaid unknown."""
 
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ from train.data.captions import (
     misspellings,
     number_words,
     opposite,
+    sentence_of,
     vocabulary,
+    without_sentence,
 )
 from train.data.datasets import Sample
 from train.fit.recipe import read_recipe
@@ -220,3 +223,21 @@ def test_visitors_words_are_mostly_known() -> None:
     known = [set(WORD.findall(prompt.lower())) <= WORDS for prompt in prompts]
     assert len(prompts) == 300
     assert np.mean(known) > 0.75
+
+
+@settings(max_examples=150, deadline=None)
+@given(face=samples, attributes=rows, seed=seeds)
+def test_what_a_sentence_says_can_be_said_without_one(
+    face: Sample, attributes: np.ndarray, seed: int
+) -> None:
+    made = caption(face, attributes, random.Random(seed))
+    assert made.draft is not None
+    sentence, statement = sentence_of(made.draft)
+    spoken = ".+".join(map(re.escape, re.split(r"\{\w+\}", sentence)))
+    if not misspellings() & set(WORD.findall(made.text)):
+        assert re.search(spoken, made.text)
+    assert statement is None or set(statement.literals) <= set(made.literals)
+    plain = without_sentence(made.draft, random.Random(seed))
+    assert "{" not in plain
+    if sentence:
+        assert not re.search(spoken, plain)

@@ -11,14 +11,17 @@ from cilf.model.cilf import build_model
 from tests import tiny
 from tests.train.made_up import RECIPE
 from train.data.attributes import ATTRIBUTES, COLUMN
-from train.data.captions import Caption
+from train.data.captions import Caption, sentence_of
 from train.fit import text_pretraining
 from train.fit.text_pretraining import (
     LENGTH,
     TEXT_PARTS,
+    TOWER_PARTS,
+    OwnPlaces,
     TextPlaces,
     _begin_with_word_vectors,
     random_captions,
+    teach_sentences,
     teach_words,
 )
 
@@ -115,3 +118,42 @@ def test_it_learns_anew_what_the_old_tower_says_of_ages_and_leaves_images_alone(
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed
     assert all(name.startswith(TEXT_PARTS) for name in changed)
+
+
+def test_a_sentence_lies_where_the_tower_has_captions_that_say_the_same() -> None:
+    towers = build_model(WIDE).towers
+    captions = text_pretraining._half_in_sentences(40, random.Random(0))
+    spoken = [bool(each.draft and sentence_of(each.draft)[0]) for each in captions]
+    assert sum(spoken) == 20
+    own = OwnPlaces(towers)
+    embeddings = towers.encode_text([each.text for each in captions])
+    same = (own(captions, random.Random(0)) * embeddings).sum(dim=1) > 1 - 1e-5
+    assert same.tolist() == [not each for each in spoken]
+
+
+@pytest.mark.slow
+def test_sentences_are_learned_while_ages_and_images_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_pretraining, "CAPTIONS", 32)
+    monkeypatch.setattr(text_pretraining, "AGES_EVERY", 1)
+    torch.manual_seed(0)
+    model = build_model(WIDE)
+    before, old = (
+        {name: value.clone() for name, value in model.state_dict().items()},
+        model.encode_ages().detach(),
+    )
+    captions = text_pretraining._half_in_sentences(32, random.Random("0/sentences/0"))
+    places = OwnPlaces(model.towers)(captions, random.Random(0))
+
+    def nearness() -> float:
+        with torch.no_grad():
+            return float(
+                (model.towers.encode_text([each.text for each in captions]) * places).sum(dim=1).mean()
+            )
+
+    first = nearness()
+    teach_sentences(model, replace(RECIPE, model=WIDE, fit=replace(RECIPE.fit, sentence_steps=40)))
+    assert nearness() > first
+    assert (model.encode_ages() * old).sum(dim=1).min() > 0.9
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith(TOWER_PARTS) for name in changed)
