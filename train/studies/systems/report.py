@@ -71,13 +71,13 @@ FITTED_ON_THESE = (
 FROZEN = """\
 ## What earns what: one frozen trunk
 
-{trunk}, frozen; what follows it fitted {seeds} times, a variant {variant_seeds} times, for
-{steps} steps of {batch} photos, all on the same ones in the same order, judged on `tune` ({photos} photos). ± is over
-seeds; a gain is against the row named with the same seeds, its range over seeds and groups of near-duplicates. "Graph
-off": the same layers, but no node hears another; MCGRL's contrast of near nodes stays, and nothing is hidden. "Our
-head": a distribution over the ages, as CILF has it, at the temperature that is best on `held`. The trunk learned under
-our head, which favours the rows that have it. CILF's rows are fitted as often and as long, but its towers learned from
-captions for {epochs} epochs before.
+{trunk}, frozen;
+what follows it fitted {seeds} times, a variant {variant_seeds} times, for {steps} steps of {batch} photos, all on the
+same ones in the same order, judged on `tune` ({photos} photos). ± is over seeds; a gain is against the row named with
+the same seeds, its range over seeds and groups of near-duplicates. "Graph off": the same layers, but no node hears
+another; MCGRL's contrast of near nodes stays, and nothing is hidden. "Our head": a distribution over the ages, as CILF
+has it, at the temperature that is best on `held`. The trunk learned under our head, which favours the rows that have
+it. CILF's rows are fitted as often and as long, but its towers learned from captions for {epochs} epochs before.
 
 {table}
 
