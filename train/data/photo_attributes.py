@@ -17,14 +17,17 @@ LEVELS = (0.02, 0.05, 0.95)  # quantiles of the luma: black, dark, light
 BLOCKS = 32  # a side, for colour and light
 DETAIL_BLOCKS = 16  # a side, for sharpness and noise
 
-# Blocks of the cheeks in the aligned crop: rows, columns in the left and in the right half.
+# Blocks of the face without the background in the aligned crop: rows and columns. So many that a box of a fifth of the
+# crop covers less than half of them.
+FACE = slice(5, 28), slice(6, 26)
+# Blocks of the cheeks: rows, columns in the left and in the right half.
 CHEEK_ROWS, LEFT_CHEEK, RIGHT_CHEEK = slice(9, 24), slice(7, 14), slice(18, 25)
 
 
 RULES = {
     "black_and_white": Rule("chroma", 0.012, 0.06),
     "warm": Rule("warmth", 0.70, 0.45),
-    "cold": Rule("warmth", -0.01, 0.20),
+    "cold": Rule("coldness", 0.04, -0.15),
     "vivid": Rule("chroma", 0.33, 0.22),
     "faded": Rule("fading", 0.0, -0.15),
     "dark": Rule("luma", 0.27, 0.42),
@@ -62,7 +65,8 @@ def measures(images: Float[Tensor, "photo 3 size size"]) -> dict[str, Float[Tens
     """The continuous measurements that `RULES` cut.
 
     chroma: upper quartile over blocks of the distance from grey in (R - Y, B - Y).
-    warmth: median of (R - B) / (Y + 0.1).
+    warmth, coldness: medians over the face of (R - B) / (Y + 0.1) and (B - max(R, G)) / (Y + 0.1). A background, or a
+        green or pink cast, is not cold light.
     luma, contrast: mean, and 95th minus 5th percentile of the luma.
     fading: above 0 where black is lifted over 0.27, contrast under 0.42 and chroma under 0.2.
     sharpness: detail that halving the resolution loses, in the blocks with most of it, per contrast.
@@ -81,7 +85,8 @@ def measures(images: Float[Tensor, "photo 3 size size"]) -> dict[str, Float[Tens
     chroma = (red**2 + blue**2).sqrt().flatten(1).quantile(0.75, dim=1)
     return {
         "chroma": chroma,
-        "warmth": ((red - blue) / (luma + 0.1)).flatten(1).median(dim=1).values,
+        "warmth": _over_face((blocks[:, 0] - blocks[:, 2]) / (luma + 0.1)),
+        "coldness": _over_face((blocks[:, 2] - blocks[:, :2].amax(dim=1)) / (luma + 0.1)),
         "luma": flat.mean(dim=1),
         "contrast": contrast,
         "fading": torch.stack([black - 0.27, 0.42 - contrast, 0.2 - chroma]).amin(dim=0),
@@ -89,6 +94,10 @@ def measures(images: Float[Tensor, "photo 3 size size"]) -> dict[str, Float[Tens
         "noise": _noise(gray).quantile(0.2, dim=1),
         "light_from_left": _light_from_left(luma),
     }
+
+
+def _over_face(values: Float[Tensor, "photo rows columns"]) -> Float[Tensor, " photo"]:
+    return values[:, *FACE].flatten(1).median(dim=1).values
 
 
 def _block_mean(values: Float[Tensor, "photo 1 height width"]) -> Float[Tensor, "photo block"]:

@@ -170,7 +170,7 @@ COMPACT = replace(tiny.CHECKPOINT, model=replace(tiny.MODEL, clip=replace(tiny.C
     ("checkpoint", "also"),
     [
         (tiny.CHECKPOINT, {"correction"}),
-        (COMPACT, {"correction", "ablate"}),
+        (COMPACT, {"correction", "ablate", "stability", "words"}),
         (tiny.MTMSA_CHECKPOINT, set()),
         (tiny.LRA_GNN_CHECKPOINT, set()),
         (tiny.MCGRL_CHECKPOINT, set()),
