@@ -29,7 +29,7 @@ COLUMN = {name: column for column, name in enumerate(ATTRIBUTES)}
 MIRRORED = (("turned_left", "turned_right"),)
 
 # Need a face of which nothing is covered.
-COVERABLE = (*MESH, "lit_from_left", "lit_from_right")
+COVERABLE = (*MESH, "warm", "cold", "lit_from_left", "lit_from_right")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def visible(
         pixel: from the augmented crop.
         mesh: from the crop before augmentation.
         flipped: whether augmentation flipped the crop; left and right change places.
-        covered: whether augmentation covered part of the crop; expression, pose and side light become unclear.
+        covered: whether augmentation covered part of the crop; expression, pose, side light and its colour become
+            unclear.
     """
     table = torch.cat([pixel, mesh.to(pixel.device)], dim=1)
     order = list(range(len(ATTRIBUTES)))

@@ -40,7 +40,7 @@ EYE_TOLERANCE = 0.06
 RULES = {
     "smiling": Rule("smile", 0.76, 0.57),
     "mouth_open": Rule("mouth_opening", 0.085, 0.02),
-    "mouth_wide_open": Rule("mouth_opening", 0.29, 0.16),
+    "mouth_wide_open": Rule("mouth_opening", 0.24, 0.14),
     "eyes_open": Rule("eye_opening", 0.27, -1.0),
     "turned_left": Rule("yaw", -17.0, -8.0),
     "turned_right": Rule("yaw", 17.0, 8.0),

@@ -17,9 +17,8 @@ LEVELS = (0.02, 0.05, 0.95)  # quantiles of the luma: black, dark, light
 BLOCKS = 32  # a side, for colour and light
 DETAIL_BLOCKS = 16  # a side, for sharpness and noise
 
-# Blocks of the face without the background in the aligned crop: rows and columns. So many that a box of a fifth of the
-# crop covers less than half of them.
-FACE = slice(5, 28), slice(6, 26)
+# Blocks of the face without hair and background in the aligned crop: rows and columns.
+FACE = slice(8, 26), slice(8, 24)
 # Blocks of the cheeks: rows, columns in the left and in the right half.
 CHEEK_ROWS, LEFT_CHEEK, RIGHT_CHEEK = slice(9, 24), slice(7, 14), slice(18, 25)
 
@@ -27,7 +26,7 @@ CHEEK_ROWS, LEFT_CHEEK, RIGHT_CHEEK = slice(9, 24), slice(7, 14), slice(18, 25)
 RULES = {
     "black_and_white": Rule("chroma", 0.012, 0.06),
     "warm": Rule("warmth", 0.70, 0.45),
-    "cold": Rule("coldness", 0.04, -0.15),
+    "cold": Rule("coldness", 0.03, -0.15),
     "vivid": Rule("chroma", 0.33, 0.22),
     "faded": Rule("fading", 0.0, -0.15),
     "dark": Rule("luma", 0.27, 0.42),
