@@ -83,7 +83,7 @@ def add(commands: Any) -> None:
 
     reproduce = commands.add_parser("reproduce", help="train and measure every split of a protocol")
     add_protocol(reproduce)
-    reproduce.add_argument("--recipe", default="cross", help=RECIPE_HELP)
+    reproduce.add_argument("--recipe", default="studies/cross", help=RECIPE_HELP)
     reproduce.add_argument("--start", help="start each split from this checkpoint (folder or Hub repository)")
     reproduce.add_argument(
         "--output", type=Path, required=True, help="folder of the row; a second call goes on"
@@ -92,7 +92,7 @@ def add(commands: Any) -> None:
     reproduce.set_defaults(run=_reproduce)
 
     cross = commands.add_parser("cross-dataset", help="learn from one data set alone, measure on another")
-    cross.add_argument("--recipe", default="cross", help=RECIPE_HELP)
+    cross.add_argument("--recipe", default="studies/cross", help=RECIPE_HELP)
     cross.add_argument("--train", required=True, metavar="NAME", help="the data set to learn from")
     cross.add_argument("--measure", required=True, metavar="NAME", help="the data set to measure on")
     add_cache(cross)

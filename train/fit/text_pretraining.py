@@ -21,6 +21,7 @@ that say the same. Photos are not needed, and neither they nor the ages move.
 
 import copy
 import random
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -80,66 +81,82 @@ def teach_words(model: CILF, recipe: Recipe) -> None:
 
     The ages' embeddings stay where they are. Texts name attributes where the photos' captions will.
     """
-    config = recipe.fit
-    places = TextPlaces(model.towers)
-    with torch.no_grad():
-        templates = [model.encode_ages(index) for index in range(len(model.prompts.config.templates))]
+    config, named = recipe.fit, recipe.loss.attributes > 0
+    places, ages = TextPlaces(model.towers), _age_embeddings(model)
     new = build_model(recipe.model).state_dict()
     model.load_state_dict({name: new[name] for name in new if name.startswith(TEXT_PARTS)}, strict=False)
-    rows = model.towers.clip.token_embedding.weight
-    named = recipe.loss.attributes > 0
-    _begin_with_word_vectors(rows, model.towers, places, config.seed, named)
-    learned = [each for name, each in model.named_parameters() if name.startswith(TEXT_PARTS)]
-    others = [each for each in learned if each is not rows]
-    groups = [{"params": others, "peak": RATE}, {"params": [rows], "peak": ROWS_RATE}]
-    optimizer = torch.optim.Adam(groups, betas=BETAS)
-    in_bfloat16 = config.precision == "bf16" and has_bfloat16(torch.device("cpu"))
-    bar = trange(config.text_steps, desc="texts", unit="step")
-    for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = cosine_rate(step, config.text_steps, group["peak"], WARMUP)
-        chance = random.Random(f"{config.seed}/texts/{step}")
+    _begin_with_word_vectors(
+        model.towers.clip.token_embedding.weight, model.towers, places, config.seed, named
+    )
+
+    def loss_of(chance: random.Random) -> Tensor:
         captions = random_captions(CAPTIONS, chance, named)
-        with torch.autocast("cpu", enabled=in_bfloat16):
-            loss = _distance(model.towers.encode_text([each.text for each in captions]), places(captions))
-            if step % AGES_EVERY == 0:
-                template = chance.randrange(len(templates))
-                loss = loss + _distance(model.encode_ages(template), templates[template])
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned, LONGEST)
-        optimizer.step()
-        bar.set_postfix(loss=f"{loss.item():.3f}")
-    optimizer.zero_grad()
+        return _distance(model.towers.encode_text([each.text for each in captions]), places(captions))
+
+    in_bfloat16 = config.precision == "bf16" and has_bfloat16(torch.device("cpu"))
+    seed = f"{config.seed}/texts"
+    _learn(model, TEXT_PARTS, loss_of, ages, config.text_steps, seed, in_bfloat16=in_bfloat16)
 
 
 def teach_sentences(model: CILF, recipe: Recipe) -> None:
     """Teach the text tower whole sentences for `recipe.fit.sentence_steps` steps, on the CPU, from what it makes of
     captions that say the same; all other texts, and the ages' embeddings, stay where they are."""
-    config = recipe.fit
-    places = OwnPlaces(model.towers)
-    with torch.no_grad():
-        templates = [model.encode_ages(index) for index in range(len(model.prompts.config.templates))]
-    rows = model.towers.clip.token_embedding.weight
-    learned = [each for name, each in model.named_parameters() if name.startswith(TOWER_PARTS)]
-    others = [each for each in learned if each is not rows]
-    groups = [{"params": others, "peak": RATE / 2}, {"params": [rows], "peak": ROWS_RATE / 2}]
-    optimizer = torch.optim.Adam(groups, betas=BETAS)
-    bar = trange(config.sentence_steps, desc="sentences", unit="step")
-    for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = cosine_rate(step, config.sentence_steps, group["peak"], WARMUP)
-        chance = random.Random(f"{config.seed}/sentences/{step}")
+    places, seed = OwnPlaces(model.towers), f"{recipe.fit.seed}/sentences"
+
+    def loss_of(chance: random.Random) -> Tensor:
         captions = _half_in_sentences(CAPTIONS, chance)
         targets = places(captions, chance)
         embeddings = model.towers.encode_text([each.text for each in captions]).float()
         # What all texts share says nothing of a photo, and most of a cosine.
         shared = targets.mean(dim=0)
         apart = F.normalize(embeddings - shared, dim=1), F.normalize(targets - shared, dim=1)
-        loss = _distance(embeddings, targets) + _distance(*apart)
-        if step % AGES_EVERY == 0:
-            template = chance.randrange(len(templates))
-            loss = loss + AGES_WEIGHT * _distance(model.encode_ages(template), templates[template])
+        return _distance(embeddings, targets) + _distance(*apart)
+
+    ages, steps = _age_embeddings(model), recipe.fit.sentence_steps
+    _learn(model, TOWER_PARTS, loss_of, ages, steps, seed, pace=0.5, ages_weight=AGES_WEIGHT)
+
+
+def _age_embeddings(model: CILF) -> list[Float[Tensor, "age embed"]]:
+    """Those of each template, as they are now."""
+    with torch.no_grad():
+        return [model.encode_ages(index) for index in range(len(model.prompts.config.templates))]
+
+
+def _learn(
+    model: CILF,
+    parts: tuple[str, ...],
+    loss_of: Callable[[random.Random], Tensor],
+    ages: Sequence[Float[Tensor, "age embed"]],
+    steps: int,
+    seed: str,
+    *,
+    pace: float = 1.0,
+    ages_weight: float = 1.0,
+    in_bfloat16: bool = False,
+) -> None:
+    """Minimise `loss_of` over the parameters whose names begin with `parts`; `ages`, of each template, stay.
+
+    Args:
+        loss_of: the loss of a step, on captions that it draws.
+        pace: of the learning rates.
+        ages_weight: of what the ages' embeddings move.
+        in_bfloat16: matrix products.
+    """
+    rows = model.towers.clip.token_embedding.weight
+    learned = [each for name, each in model.named_parameters() if name.startswith(parts)]
+    others = [each for each in learned if each is not rows]
+    groups = [{"params": others, "peak": pace * RATE}, {"params": [rows], "peak": pace * ROWS_RATE}]
+    optimizer = torch.optim.Adam(groups, betas=BETAS)
+    bar = trange(steps, desc="texts", unit="step")
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = cosine_rate(step, steps, group["peak"], WARMUP)
+        chance = random.Random(f"{seed}/{step}")
+        with torch.autocast("cpu", enabled=in_bfloat16):
+            loss = loss_of(chance)
+            if step % AGES_EVERY == 0:
+                template = chance.randrange(len(ages))
+                loss = loss + ages_weight * _distance(model.encode_ages(template), ages[template])
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learned, LONGEST)

@@ -2,7 +2,8 @@
 
 Nobody has labelled expression, light or quality: the truth is what `train.data.attributes` measures on the same crops,
 by the rules that made the training captions. So the study says how well the towers learned the words, not how people
-would use them. Age and gender are the labels'.
+would use them. Age and gender are the labels'. Where too few photos are in cold light or grainy, as in UTKFace, copies
+of them are made so.
 """
 
 import tomllib
@@ -27,12 +28,16 @@ from train.evaluate.zero_shot import PromptModel
 from train.formatting import span
 from train.metrics import area_under_curve, bootstrap_range, within
 
+Pixels = UInt8[np.ndarray, "crop size size 3"]
+
 TEXTS = Path(__file__).with_name("words.toml")
 VISITORS = Path(__file__).with_name("prompts_of_visitors.txt")
 
 BATCH = 64
 FEWEST = 20  # crops on either side, from which on an area under the curve is given
 GOOD, FAIR = 0.85, 0.75  # areas under the curve that the report counts
+COLD_LIGHT = (0.65, 0.9, 1.4)  # gains of red, green and blue
+GRAIN = 0.06  # standard deviation of made noise, of the full range
 
 # The four choices of a composition. Ages are those of the captions' "young" and "old", without those at which captions
 # say "boy" and "girl".
@@ -61,7 +66,7 @@ class MeasuredCrops:
         units: group of near-duplicates that each crop belongs to.
     """
 
-    pixels: UInt8[np.ndarray, "crop size size 3"]
+    pixels: Pixels
     attributes: Int8[np.ndarray, "crop attribute"]
     ages: Float[np.ndarray, " crop"]
     genders: np.ndarray
@@ -111,7 +116,7 @@ def visitors_prompts() -> list[str]:
     return VISITORS.read_text(encoding="utf-8").splitlines()
 
 
-def _encode(model: PromptModel, pixels: UInt8[np.ndarray, "crop size size 3"]) -> Float[Tensor, "crop embed"]:
+def _encode(model: PromptModel, pixels: Pixels) -> Float[Tensor, "crop embed"]:
     batches = [
         model.encode_image(list(pixels[first : first + BATCH])) for first in range(0, len(pixels), BATCH)
     ]
@@ -139,23 +144,57 @@ def _attribute_rows(
     crops: MeasuredCrops,
     pairs: Mapping[str, Sequence[str]],
 ) -> list[dict[str, Any]]:
-    """A row for each attribute with a pair of prompts; without an area where too few crops show or lack it clearly."""
+    """A row for each attribute with a pair of prompts; without an area where too few crops show or lack it clearly.
+
+    Where too few show one of `MADE`, copies that were changed so that they do are added (`made`).
+    """
     rows = []
     for name in (name for name in ATTRIBUTES if name in pairs):
         values, scores = crops.attributes[:, COLUMN[name]], _scores(model, images, pairs[name])
+        units, made = list(crops.units), 0
+        if (values > 0).sum() < FEWEST and name in MADE:
+            pixels = MADE[name](crops.pixels)
+            shown = _measured(pixels)[:, COLUMN[name]] > 0
+            made = int(shown.sum())
+            more = _scores(model, _encode(model, pixels[shown]), pairs[name]) if made else scores[:0]
+            values, scores = np.append(values, np.ones(made)), np.concatenate([scores, more])
+            units += [crops.units[index] for index in np.flatnonzero(shown)]
         clear = values != 0
         row: dict[str, Any] = {
             "attribute": name,
             "prompts": list(pairs[name]),
             "yes": int((values > 0).sum()),
             "no": int((values < 0).sum()),
+            "made": made,
         }
         if min(row["yes"], row["no"]) >= FEWEST:
-            units = [crops.units[index] for index in np.flatnonzero(clear)]
             difference = scores[clear, 0] - scores[clear, 1]
-            row["auc"], row["auc_range"] = area_under_curve(difference, values[clear] > 0, units)
+            clear_units = [units[index] for index in np.flatnonzero(clear)]
+            row["auc"], row["auc_range"] = area_under_curve(difference, values[clear] > 0, clear_units)
         rows.append(row)
     return rows
+
+
+def _measured(pixels: Pixels) -> Int8[np.ndarray, "crop pixel_attribute"]:
+    batches = [
+        photo_attributes(torch.from_numpy(pixels[first : first + BATCH]).permute(0, 3, 1, 2) / 255)
+        for first in range(0, len(pixels), BATCH)
+    ]
+    return torch.cat(batches).numpy()
+
+
+def _in_cold_light(pixels: Pixels) -> Pixels:
+    cold: Pixels = (pixels * np.array(COLD_LIGHT)).clip(0, 255).round().astype(np.uint8)
+    return cold
+
+
+def _grainy(pixels: Pixels) -> Pixels:
+    noise = np.random.default_rng(0).normal(0, 255 * GRAIN, pixels.shape)
+    grainy: Pixels = (pixels + noise).clip(0, 255).round().astype(np.uint8)
+    return grainy
+
+
+MADE = {"cold": _in_cold_light, "grainy": _grainy}
 
 
 def compositions() -> list[tuple[str, dict[str, str]]]:
@@ -213,7 +252,7 @@ def _shows(crops: MeasuredCrops, expression: str, age: str, gender: str) -> Bool
     return shows
 
 
-def _black_and_white(pixels: UInt8[np.ndarray, "crop size size 3"]) -> UInt8[np.ndarray, "crop size size 3"]:
+def _black_and_white(pixels: Pixels) -> Pixels:
     luma = (pixels @ np.array(LUMA)).round().astype(np.uint8)
     return np.repeat(luma[..., None], 3, axis=-1)
 
@@ -246,7 +285,8 @@ def table(attributes: Sequence[Mapping[str, Any]]) -> str:
         name = row["attribute"].replace("_", " ")
         shown, wrong = by_eye.get(row["attribute"], (0, 0))
         eye = f"{wrong} of {shown}" if shown else "not counted"
-        lines.append(f"| {name} | {true} | {false} | {row['yes']} | {row['no']} | {area} | {eye} |")
+        yes = f"{row['yes']}, {row['made']} of them made so" if row.get("made") else f"{row['yes']}"
+        lines.append(f"| {name} | {true} | {false} | {yes} | {row['no']} | {area} | {eye} |")
     return "\n".join(lines)
 
 

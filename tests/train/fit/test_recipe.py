@@ -20,6 +20,24 @@ def test_every_recipe_can_be_read(name: str) -> None:
     assert recipe.fit.sizes[-1][1] == recipe.model.image_size
 
 
+@pytest.mark.parametrize(
+    "path",
+    sorted([*RECIPES.glob("studies/*.toml"), *RECIPES.glob("systems/*.toml")]),
+    ids=lambda path: path.stem,
+)
+def test_every_recipe_of_a_study_can_be_read(path: Path) -> None:
+    if path.stem != "one-stage":  # what others stand on
+        recipe = read_recipe(path)
+        assert recipe.fit.sizes[-1][1] <= recipe.model.image_size
+
+
+def test_a_stage_from_texts_alone_leaves_every_other_weight_as_it_is() -> None:
+    recipe = read_cilf_recipe("compact-words-sentences")
+    assert recipe.fit.sentence_steps > 0
+    assert set(recipe.fit.rates.values()) == {0.0}
+    assert recipe.fit.frozen_statistics
+
+
 def test_a_recipe_on_another_changes_only_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "quick.toml").write_text('base = "compact"\n[fit]\nepochs = 1\n[fit.rates]\nhead = 0.5\n')
     full, quick = read_recipe("compact"), read_recipe(tmp_path / "quick.toml")

@@ -1,5 +1,6 @@
 """From texts alone the text tower learns which words say the same, and keeps what it says of ages."""
 
+import copy
 import random
 from dataclasses import replace
 
@@ -109,10 +110,7 @@ def test_it_learns_anew_what_the_old_tower_says_of_ages_and_leaves_images_alone(
     monkeypatch.setattr(text_pretraining, "AGES_EVERY", 1)
     torch.manual_seed(0)
     model = build_model(WIDE)
-    before, old = (
-        {name: value.clone() for name, value in model.state_dict().items()},
-        model.encode_ages().detach(),
-    )
+    before, old = copy.deepcopy(model.state_dict()), model.encode_ages().detach()
     teach_words(model, replace(RECIPE, model=WIDE, fit=replace(RECIPE.fit, text_steps=40)))
     assert (model.encode_ages() * old).sum(dim=1).min() > 0.8
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
@@ -137,10 +135,7 @@ def test_sentences_are_learned_while_ages_and_images_stay(monkeypatch: pytest.Mo
     monkeypatch.setattr(text_pretraining, "AGES_EVERY", 1)
     torch.manual_seed(0)
     model = build_model(WIDE)
-    before, old = (
-        {name: value.clone() for name, value in model.state_dict().items()},
-        model.encode_ages().detach(),
-    )
+    before, old = copy.deepcopy(model.state_dict()), model.encode_ages().detach()
     captions = text_pretraining._half_in_sentences(32, random.Random("0/sentences/0"))
     places = OwnPlaces(model.towers)(captions, random.Random(0))
 

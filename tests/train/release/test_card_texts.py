@@ -33,7 +33,7 @@ def test_the_words_of_any_stage_count(training: dict[str, Any], pipeline: str) -
 def test_one_stage_of_the_pipeline_learns_words_and_the_next_keeps_them() -> None:
     steps = [read_cilf_recipe(stage.recipe).fit.text_steps for stage in read_pipeline("compact-words").stages]
     assert steps[0] > 0
-    assert steps[1:] == [0]
+    assert not any(steps[1:])
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,36 @@ def test_towers_that_know_the_words_are_right_and_turned_ones_wrong() -> None:
     assert right["known_words"] == {"prompts": 2, "known": 0}
 
 
+def test_where_too_few_photos_are_cold_or_grainy_copies_are_made_so() -> None:
+    level = np.linspace(90, 230, 24).round().astype(np.uint8)
+    skin = (level[:, None] * np.array([1.0, 0.8, 0.7])).round().astype(np.uint8)
+    pixels = np.broadcast_to(skin[:, None, None], (24, 64, 64, 3)).copy()
+    attributes = np.zeros((24, len(ATTRIBUTES)), np.int8)
+    attributes[:, [COLUMN["cold"], COLUMN["grainy"]]] = -1
+    crops = MeasuredCrops(
+        pixels, attributes, np.full(24, 30.0), np.array([None] * 24), list("abcdefghijklmnopqrstuvwx")
+    )
+    texts = {"cold light": [1.0, 0.0], "warm light": [-1.0, 0.0], "grainy": [0.0, 1.0], "clean": [0.0, -1.0]}
+
+    def seen(images: list[np.ndarray]) -> Tensor:
+        blue = [float(image[..., 2].mean() - image[..., 0].mean()) for image in images]
+        return torch.tensor([[cold, float(image.std())] for cold, image in zip(blue, images, strict=True)])
+
+    def read(prompts: list[str]) -> Tensor:
+        return torch.tensor(
+            [next((v for k, v in texts.items() if k in text), [0.0, 0.0]) for text in prompts]
+        )
+
+    areas = study(PromptModel("made up", "prompt-only", 64, 1.0, seen, read, lambda text: []), crops, ["a"])
+    rows = {row["attribute"]: row for row in areas["attributes"]}
+    for name in ("cold", "grainy"):
+        assert (rows[name]["yes"], rows[name]["no"]) == (rows[name]["made"], 24)
+        assert rows[name]["made"] >= 20
+    assert rows["cold"]["auc"] == 1
+    assert "24 of them made so" in table(areas["attributes"])
+    assert rows["warm"]["made"] == 0
+
+
 def test_without_old_faces_nothing_is_said_of_compositions() -> None:
     crops = made_crops()
     crops.ages[:] = 25
