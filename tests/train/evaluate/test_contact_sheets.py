@@ -41,15 +41,7 @@ def test_without_a_mesh_there_is_nothing_to_check(tmp_path: Path) -> None:
         contact_sheets([batch([0.5], None)], tmp_path, photos=1)
 
 
-TOO_OFTEN = pytest.mark.xfail(
-    strict=True,
-    reason="backgrounds that augmentation puts there are taken for the light; found after training",
-)
-
-
-@pytest.mark.parametrize(
-    "attribute", [pytest.param(each, marks=TOO_OFTEN) if each == "cold" else each for each in ATTRIBUTES]
-)
+@pytest.mark.parametrize("attribute", ATTRIBUTES)
 def test_what_is_taught_is_measured_rightly_by_eye(attribute: str) -> None:
     shown, wrong = counted_by_eye()[attribute]
     assert shown >= 100
