@@ -41,7 +41,7 @@ def save_run(
         views: folder where the network's outputs for all views of the photos are kept between calls.
         processes: that cut out faces.
         start: the checkpoint that the run started from, where its weights are to be averaged with the run's by the
-            share that is best on the validation photos (`train.calibrate.weight_averaging`).
+            share that is best on held-out and validation photos (`train.calibrate.weight_averaging`).
         training: entered while the last stage of training runs, such as LRA-GNN's walk.
 
     Raises:
@@ -55,7 +55,8 @@ def save_run(
     share = 0.0
     if start:
         new_texts = recipe.fit.text_steps > 0
-        share = blend(model, start.model.state_dict(), tune, mirror=recipe.mirror, new_texts=new_texts)
+        unseen = (*data.held, tune)
+        share = blend(model, start.model.state_dict(), unseen, mirror=recipe.mirror, new_texts=new_texts)
     result = calibrate(model, recipe, photos, views, step, share, processes=processes)
     config = replace(result.config, training=result.config.training | provenance.read(run))
     save(output, model, result.errors, config, result.familiarity)

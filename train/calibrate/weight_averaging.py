@@ -6,14 +6,14 @@ either, above all on photos unlike the last ones trained on: Wortsman et al., "R
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from cilf.model.base import AgeModel
-from train.calibrate.calibrate import describe, fit_temperature, rescale
+from train.calibrate.calibrate import describe, fit_temperature, join, rescale
 from train.data.crop_cache import Subset
 from train.fit.weight_matching import LATER, TEXT_TOWER, check_weights
 
@@ -27,17 +27,22 @@ ALIKE = (
 
 
 def blend(
-    model: AgeModel, start: Mapping[str, Tensor], tune: Subset, *, mirror: bool, new_texts: bool = False
+    model: AgeModel,
+    start: Mapping[str, Tensor],
+    photos: Sequence[Subset],
+    *,
+    mirror: bool,
+    new_texts: bool = False,
 ) -> float:
-    """Bring `model` to the best of some places between itself and `start`, by `even_error` on `tune`.
+    """Bring `model` to the best of some places between itself and `start`, by its errors on `photos`.
 
     Args:
         model: the network at the end of the run.
         start: the weights that the run started from.
-        tune: the validation photos.
+        photos: held-out and validation photos: what it did not learn from.
         mirror: also describe each photo mirrored.
         new_texts: the run began with a text tower of its own. Then that one, the prompts and the parts that `start` has
-            not stay as they are; and of places that are alike the best is taken, since the others are not the start.
+            not stay as they are.
 
     Returns:
         The share of `start`, in [0, 1).
@@ -53,16 +58,17 @@ def blend(
     }
     advice = "give as --start the checkpoint that the run started from"
     check_weights(start, learned, "The checkpoint to mix in", advice)
-    errors = {}
+    errors: dict[float, tuple[float, float]] = {}
     for share in SHARES:
         model.load_state_dict(mean_weights(end, start, share))
         model.head.temperature.fill_(1)
-        described = describe(model, tune, mirror=mirror)
+        described = join([describe(model, part, mirror=mirror) for part in photos])
         temperature, error = fit_temperature(model, described)
         tempered = rescale(model, described, temperature)
-        errors[share] = even_error(tempered.estimate.age.numpy(), tempered.truth.numpy())
-        log.info("%.0f %% of the start: tune MAE %.3f, evenly %.3f", 100 * share, error, errors[share])
-    best = chosen(errors, 0.0 if new_texts else ALIKE)
+        evenly = even_error(tempered.estimate.age.numpy(), tempered.truth.numpy())
+        errors[share] = error, evenly
+        log.info("%.0f %% of the start: error %.3f years, evenly %.3f", 100 * share, error, evenly)
+    best = chosen(errors)
     model.load_state_dict(mean_weights(end, start, best))
     model.head.temperature.fill_(1)
     return best
@@ -73,10 +79,15 @@ def is_new(name: str) -> bool:
     return name.startswith(TEXT_TOWER + LATER)
 
 
-def chosen(errors: Mapping[float, float], alike: float = ALIKE) -> float:
-    """The share with the smallest error in years; of several that are alike the largest, for what lies nearer to the
-    start does better on photos unlike those trained on last."""
-    return max(share for share, error in errors.items() if error <= min(errors.values()) + alike)
+def chosen(errors: Mapping[float, tuple[float, float]]) -> float:
+    """The share with the smallest mean absolute error of those whose `even_error` is the smallest, or like it: no band
+    of ages pays for the others.
+
+    Args:
+        errors: share → both in years.
+    """
+    limit = min(evenly for _, evenly in errors.values()) + ALIKE
+    return min((error, share) for share, (error, evenly) in errors.items() if evenly <= limit)[1]
 
 
 def even_error(age: Float[np.ndarray, " photo"], truth: Float[np.ndarray, " photo"]) -> float:

@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
     calibrate.add_argument(
         "--start",
         help="the checkpoint that the run started from: averaged with the run's weights by the share that is best on "
-        "the validation photos, each band of ages counting the same",
+        "held-out and validation photos",
     )
     calibrate.add_argument("--output", type=Path, required=True, help="folder of the checkpoint")
     add_views(calibrate)

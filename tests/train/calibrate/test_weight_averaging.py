@@ -26,20 +26,20 @@ def test_every_band_of_ages_weighs_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("errors", "share"),
+    ("evenly", "share"),
     [
-        ({0.0: 4.0, 0.25: 4.5, 0.5: 4.6}, 0.0),
-        ({0.0: 4.0, 0.25: 4.01, 0.5: 4.6}, 0.25),
-        ({0.0: 4.01, 0.25: 4.5, 0.5: 4.0}, 0.5),
-        ({0.0: 4.0, 0.25: 3.9, 0.5: 4.0}, 0.25),
+        ((4.0, 4.5, 4.6), 0.0),
+        ((4.5, 4.0, 4.0), 0.25),
+        ((4.01, 4.01, 4.0), 0.0),
+        ((4.05, 4.01, 4.0), 0.25),
+        ((4.5, 4.5, 4.0), 0.5),
     ],
 )
-def test_of_shares_that_are_alike_the_largest_is_taken(errors: dict[float, float], share: float) -> None:
+def test_of_shares_that_serve_all_ages_alike_that_with_the_smallest_error_is_taken(
+    evenly: tuple[float, ...], share: float
+) -> None:
+    errors = dict(zip((0.0, 0.25, 0.5), zip((4.4, 4.5, 4.6), evenly, strict=True), strict=True))
     assert chosen(errors) == share
-
-
-def test_without_a_preference_the_best_share_is_taken() -> None:
-    assert chosen({0.0: 4.0, 0.25: 3.99, 0.5: 4.0}, alike=0.0) == 0.25
 
 
 def test_what_the_start_has_not_is_the_end_s() -> None:

@@ -50,7 +50,7 @@ def test_a_start_of_another_system() -> None:
     with pytest.raises(UsageError, match=r"The checkpoint to start from is of another network.*--recipe"):
         build_system(RECIPE, tiny.checkpoint(tiny.mtmsa(), GaussianError(), tiny.MTMSA_CHECKPOINT))
     with pytest.raises(UsageError, match=r"The checkpoint to mix in is of another network.*--start"):
-        blend(tiny.model(), OTHER, subset(4), mirror=True)
+        blend(tiny.model(), OTHER, [subset(4)], mirror=True)
 
 
 STARTED = replace(RECIPE, fit=replace(RECIPE.fit, trunk_of_start=True))
