@@ -47,11 +47,12 @@ END_TO_END = """\
 
 {dataset} `{part}`, {photos} photos, each through the public API. The control is the trunk under CILF's age head
 alone: no texts, no graph, no correction. Control, LRA-GNN, MCGRL and CILF are trained in one stage from the same
-trunk, which learned from ImageNet weights as the control does (`systems/trunk`); that favours the control. Photos,
-augmentation and learning-rate schedule are the same; the numbers of epochs are chosen for equal training time, by
-step times [measured in turns](../tests/benchmarks/README.md#training-time). The minutes in the table were measured
-while two systems trained at once. No setting was chosen by trials in this comparison; CILF's losses come from earlier
-trials on `tune`, and the reward of LRA-GNN's walk was fixed when no walk ended. Pictures include those of the trunk.
+trunk, which learned from ImageNet weights under the control's head; that favours the control. Photos, augmentation
+and learning-rate schedule are the same; the numbers of epochs are chosen for equal training time, by step times. The
+minutes in the table are those of the trainings themselves, which ran two at once, each on one thread, on two cores
+that did nothing else; the trunk's are not among them. No setting was chosen by trials in this comparison; CILF's losses
+come from earlier trials on `tune`, and the reward of LRA-GNN's walk was fixed when no walk ended. Pictures include
+those of the trunk.
 "ms a crop" is the network alone, one view on one thread, and varies with what else the machine does. MTMSA starts
 from random weights, and the shipped CILF, below the line, took several stages and a teacher: neither has the others'
 budget. Ranges are over groups of near-duplicates, not over trainings: there is one seed of each, and another seed
