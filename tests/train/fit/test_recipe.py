@@ -34,7 +34,7 @@ def test_every_recipe_of_a_study_can_be_read(path: Path) -> None:
 def test_a_stage_from_texts_alone_leaves_every_other_weight_as_it_is() -> None:
     recipe = read_cilf_recipe("compact-words-sentences")
     assert recipe.fit.sentence_steps > 0
-    assert set(recipe.fit.rates.values()) == {0.0}
+    assert max(recipe.fit.rates.values()) * recipe.fit.learning_rate < 1e-11  # of weights of about 1
     assert recipe.fit.frozen_statistics
 
 
