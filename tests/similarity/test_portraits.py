@@ -38,15 +38,15 @@ ENDS = {
     "colour": ("black_and_white", -1),
     "sharp": ("sharp", 1),
     "blurry": ("blurry", 1),
-    "grainy": ("grainy", 1),
-    "clean": ("grainy", -1),
+    "noisy": ("grainy", 1),
+    "low noise": ("grainy", -1),
     "vivid colours": ("vivid", 1),
     "muted colours": ("vivid", -1),
 }
 
 AS_THEY_ARE = {
-    "grace_hopper": {"serious", "mouth closed", "colour", "grainy"},
-    "eileen_collins": {"smiling", "mouth open", "colour", "clean", "muted colours"},
+    "grace_hopper": {"serious", "mouth closed", "colour", "noisy"},
+    "eileen_collins": {"smiling", "mouth open", "colour", "low noise", "muted colours"},
 }
 
 
@@ -69,7 +69,7 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "low contrast": lambda photo: 128 + 0.3 * (photo - 128),
     "black and white": lambda photo: grey(photo).repeat(3, axis=2),
     "vivid colours": lambda photo: grey(photo) + 2.2 * (photo - grey(photo)),
-    "grainy": lambda photo: photo + np.random.default_rng(0).normal(0, 22, photo.shape),
+    "noisy": lambda photo: photo + np.random.default_rng(0).normal(0, 22, photo.shape),
 }
 SIDES = {"lit from the left": 1, "lit from the right": -1}
 

@@ -277,8 +277,8 @@ def _of_prompts(config: CheckpointConfig) -> str:
     if not family_of(config.model).compares_texts:
         return ""
     return (
-        ' Prompts in plain words fit best: of what a longer sentence says as a whole, as by "never" or "no darker", '
-        "the text tower understands little."
+        " Prompts in plain words fit best: what a whole sentence says, the text tower understands often, but by no means "
+        "always."
     )
 
 

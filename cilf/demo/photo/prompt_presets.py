@@ -41,7 +41,7 @@ PAIRS: dict[str, tuple[Pair, ...]] = {
     "Photo": (
         _of_person("black and white", "colour", "a {} photo of a person"),
         _of_person("sharp", "blurry", "a {} photo of a person"),
-        _of_person("grainy", "clean", "a {} photo of a person"),
+        Pair("noisy", "low noise", "a noisy photo of a person", "a photo of a person, with low noise"),
         _of_person("vivid colours", "muted colours", "a photo of a person, with {}"),
     ),
 }
