@@ -277,7 +277,7 @@ def _of_prompts(config: CheckpointConfig) -> str:
     if not family_of(config.model).compares_texts:
         return ""
     return (
-        " Prompts in plain words fit best: what a whole sentence says, the text tower understands often, but by no means "
+        " Prompts in plain words fit best: what a whole sentence says, the text tower understands often, by no means "
         "always."
     )
 

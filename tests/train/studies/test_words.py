@@ -107,7 +107,12 @@ def test_where_too_few_photos_are_cold_or_grainy_copies_are_made_so() -> None:
     crops = MeasuredCrops(
         pixels, attributes, np.full(24, 30.0), np.array([None] * 24), list("abcdefghijklmnopqrstuvwx")
     )
-    texts = {"cold light": [1.0, 0.0], "warm light": [-1.0, 0.0], "noisy": [0.0, 1.0], "low noise": [0.0, -1.0]}
+    texts = {
+        "cold light": [1.0, 0.0],
+        "warm light": [-1.0, 0.0],
+        "noisy": [0.0, 1.0],
+        "low noise": [0.0, -1.0],
+    }
 
     def seen(images: list[np.ndarray]) -> Tensor:
         blue = [float(image[..., 2].mean() - image[..., 0].mean()) for image in images]
