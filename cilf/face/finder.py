@@ -1,7 +1,6 @@
 """Finding the faces of a photo, large and small, and cutting each one out on one template."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +9,7 @@ from cilf.errors import PhotoError
 from cilf.face.alignment import TEMPLATE, Similarity, apply, least_squares_similarity, smallest_square
 from cilf.face.blazeface import SIDE, STRIDE, BlazeFace
 from cilf.face.detections import Detections, ios, iou, paired_iou, suppressed_by
+from cilf.face.idle_threads import IdleThreads
 from cilf.face.opencv import opencv
 from cilf.face.pyramid import Pyramid
 
@@ -152,7 +152,8 @@ class FaceFinder:
 
     Args:
         min_confidence: faces scored below this, in [0, 1], are dropped.
-        threads: with more than one, small faces are sought beside the rest, for so many photos at once.
+        threads: that may work at once, the caller's among them: small faces are sought beside the rest, and one half of
+            a batch of views is computed beside the other.
 
     Raises:
         DetectorError: OpenCV cannot be loaded, or the package's detector is missing or damaged.
@@ -160,9 +161,9 @@ class FaceFinder:
 
     def __init__(self, min_confidence: float = 0.6, threads: int = 1) -> None:
         opencv()
-        self._beside = ThreadPoolExecutor(threads, "detail") if threads > 1 else None
+        self._threads = IdleThreads(threads - 1)
         self._min_confidence = min_confidence
-        self._detector = BlazeFace()
+        self._detector = BlazeFace(self._threads)
 
     def find(self, photo: np.ndarray | Pyramid, tiles: bool = True) -> list[Face]:
         """Find the faces of one photo.
@@ -222,7 +223,7 @@ class FaceFinder:
                 seen.score,
             )
 
-        return self._beside.submit(seek).result if self._beside else seek
+        return self._threads.beside(seek) or seek
 
     def _seen(self, views: np.ndarray) -> Detections:
         return self._detector(views, CANDIDATE).weighted_suppression(SAME_IN_VIEW)

@@ -52,9 +52,9 @@ class Prediction:
         So a share's inner product with a direction is what its cell adds along it: here from the mean of all prompts
         towards the mean of those of the likely ages, weighted by their probabilities.
         """
-        expected = torch.einsum("bk,bkd->bd", self.estimate.probabilities, self.age_text)
-        contrast = F.normalize(expected - self.age_text.mean(dim=1), dim=-1)
-        return torch.einsum("bdhw,bd->bhw", self.grid, contrast)
+        expected = self.estimate.probabilities.unsqueeze(1) @ self.age_text
+        contrast = F.normalize(expected - self.age_text.mean(dim=1, keepdim=True), dim=-1)
+        return (contrast @ self.grid.flatten(2)).unflatten(2, self.grid.shape[2:]).squeeze(1)
 
 
 class CILF(AgeModel):

@@ -195,7 +195,8 @@ class FourierFusion(nn.Module):
         batch, _, rows, columns = grid.shape
         # In bfloat16 the cosines of neighbouring ages would be the same.
         with torch.autocast(grid.device.type, enabled=False):
-            scores = torch.einsum("bdhw,kd->bkhw", F.normalize(grid.float(), dim=1), text.float())
+            cells = F.normalize(grid.float(), dim=1).flatten(2)
+            scores = (text.float() @ cells).unflatten(2, (rows, columns))
         cells = self.image_blocks(self.grid_in(torch.cat([grid, scores.to(grid.dtype)], dim=1)))
         sequence = torch.cat(
             [

@@ -81,10 +81,9 @@ class AgeHead(CategoricalHead):
         self, embedding: Float[Tensor, "batch embed"], age_text: Float[Tensor, "*own age embed"]
     ) -> AgeEstimate:
         """Both of unit length; prompts of each image's own, or (K, D) for all."""
-        prompts = "bkd" if age_text.ndim == 3 else "kd"
         # In bfloat16 the cosines of neighbouring ages would be the same.
         with torch.autocast(embedding.device.type, enabled=False):
-            cosines = torch.einsum(f"bd,{prompts}->bk", embedding.float(), age_text.float())
+            cosines = (age_text.float() @ embedding.float().unsqueeze(2)).squeeze(2)
             return self.summarise(self.log_scale.exp().clamp(max=100) * cosines / self.temperature)
 
 

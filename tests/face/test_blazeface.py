@@ -11,14 +11,15 @@ from cilf.errors import DetectorError
 from cilf.face import blazeface as module
 from cilf.face.blazeface import SIDE, STRIDE, BlazeFace
 from cilf.face.detections import Detections
+from cilf.face.idle_threads import IdleThreads
 from tests.face.mediapipe_file import mediapipe_file
 
 MEDIAPIPE_SUPPRESSION = 0.3
 
 
-@pytest.fixture(scope="module")
-def blazeface() -> BlazeFace:
-    return BlazeFace()
+@pytest.fixture(scope="module", params=[0, 1])
+def blazeface(request: pytest.FixtureRequest) -> BlazeFace:
+    return BlazeFace(IdleThreads(request.param))
 
 
 @pytest.fixture(scope="module")

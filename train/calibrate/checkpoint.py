@@ -84,7 +84,9 @@ def save_recalibrated(
         raise UsageError(
             f"{checkpoint.source} is of {own} and the recipe of {of_recipe}; give one of {own} as --recipe"
         )
-    result = recalibrate(checkpoint, recipe, _photos(data), views, processes=processes)
+    # By PyTorch the model would change for inference, and it is to be saved.
+    network = checkpoint.network() if checkpoint.graph else None
+    result = recalibrate(checkpoint, recipe, _photos(data), views, network=network, processes=processes)
     save(output, checkpoint.model, result.errors, result.config, result.familiarity)
 
 

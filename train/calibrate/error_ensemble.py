@@ -30,6 +30,7 @@ from cilf.inference.error_models import (
 )
 from cilf.inference.evidence import Evidence
 from cilf.inference.predictive import Location, PredictiveConfig, calibrated, location
+from train.calibrate.even_choice import best_for_all_ages, even_error
 from train.calibrate.predictions import ViewOutputs
 from train.metrics import gain
 
@@ -44,7 +45,7 @@ MOST_VIEWS = 5  # of a face, the first crop among them
 TEMPERATURES = tuple(np.round(np.arange(0.4, 5.01, 0.1), 2).tolist())  # tried for the distribution
 # Values of a rule of correction that are tried: quantile of the first errors that ε takes, cost of a view in years,
 # κ and m.
-ACCEPTED, COSTS = (0.45, 0.55, 0.65), (0.0, 0.01, 0.02, 0.04)
+ACCEPTED, COSTS = (0.45, 0.5, 0.55, 0.65), (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04)
 CAUTIONS, MARGINS = (0.0, 0.5), (0.0, 0.05)
 TRUSTS = (0.25, 0.5, 1.0)  # tried with the best of these rules, which have a trust of 0
 
@@ -83,23 +84,26 @@ def fit_predictive(outputs: ViewOutputs) -> PredictiveConfig:
 
 
 def choose_views(outputs: ViewOutputs, predictive: PredictiveConfig) -> tuple[View, ...]:
-    """The further views in the order in which each adds most to those before it, by the mean absolute error of the
-    mixture's age; `MOST_VIEWS` − 1 of them."""
-    chosen: list[View] = []
-    while len(chosen) < min(MOST_VIEWS - 1, len(outputs.views)):
+    """The further views in the order in which each adds most to those before it, by the errors of the mixture's age
+    (`train.calibrate.even_choice`); `MOST_VIEWS` − 1 of them."""
+    taken: list[View] = []
+    while len(taken) < min(MOST_VIEWS - 1, len(outputs.views)):
         errors = {
-            view: _mixture_error(outputs.with_views([*chosen, view]), predictive)
+            view: _mixture_errors(outputs.with_views([*taken, view]), predictive)
             for view in outputs.views
-            if view not in chosen
+            if view not in taken
         }
-        best = min(errors, key=errors.__getitem__)
-        chosen.append(best)
-        log.info("view %d: %s, error of the mixture %.3f years", len(chosen), best.name, errors[best])
-    return tuple(chosen)
+        best = best_for_all_ages(errors)
+        taken.append(best)
+        log.info(
+            "view %d: %s, error of the mixture %.3f years, evenly %.3f", len(taken), best.name, *errors[best]
+        )
+    return tuple(taken)
 
 
-def _mixture_error(outputs: ViewOutputs, predictive: PredictiveConfig) -> float:
-    return float(np.abs(outputs.states(predictive)[-1].age - outputs.truth).mean())
+def _mixture_errors(outputs: ViewOutputs, predictive: PredictiveConfig) -> tuple[float, float]:
+    age = outputs.states(predictive)[-1].age
+    return float(np.abs(age - outputs.truth).mean()), even_error(age, outputs.truth)
 
 
 def fit_ensemble(

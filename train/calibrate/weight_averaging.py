@@ -8,22 +8,17 @@ either, above all on photos unlike the last ones trained on: Wortsman et al., "R
 import logging
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from jaxtyping import Float
 from torch import Tensor
 
 from cilf.model.base import AgeModel
 from train.calibrate.calibrate import describe, fit_temperature, join, rescale
+from train.calibrate.even_choice import best_for_all_ages, even_error
 from train.data.crop_cache import Subset
 from train.fit.weight_matching import LATER, TEXT_TOWER, check_weights
 
 log = logging.getLogger(__name__)
 
 SHARES = (0.0, 0.25, 0.5, 0.75)
-AGES = (13, 18, 60)  # years, where the bands of `even_error` begin after the first
-ALIKE = (
-    0.02  # years of `even_error` that tell nothing: the standard error of its difference between two shares
-)
 
 
 def blend(
@@ -68,7 +63,7 @@ def blend(
         evenly = even_error(tempered.estimate.age.numpy(), tempered.truth.numpy())
         errors[share] = error, evenly
         log.info("%.0f %% of the start: error %.3f years, evenly %.3f", 100 * share, error, evenly)
-    best = chosen(errors)
+    best = best_for_all_ages(errors)
     model.load_state_dict(mean_weights(end, start, best))
     model.head.temperature.fill_(1)
     return best
@@ -77,25 +72,6 @@ def blend(
 def is_new(name: str) -> bool:
     """Whether a weight belongs to a text tower, or to parts that earlier networks have not."""
     return name.startswith(TEXT_TOWER + LATER)
-
-
-def chosen(errors: Mapping[float, tuple[float, float]]) -> float:
-    """The share with the smallest mean absolute error of those whose `even_error` is the smallest, or like it: no band
-    of ages pays for the others.
-
-    Args:
-        errors: share → both in years.
-    """
-    limit = min(evenly for _, evenly in errors.values()) + ALIKE
-    return min((error, share) for share, (error, evenly) in errors.items() if evenly <= limit)[1]
-
-
-def even_error(age: Float[np.ndarray, " photo"], truth: Float[np.ndarray, " photo"]) -> float:
-    """Mean over bands of true age of the mean absolute error in years: children and the old, who are few, weigh as
-    much as the many in between."""
-    band = np.digitize(truth, AGES)
-    errors = np.abs(age - truth)
-    return float(np.mean([errors[band == index].mean() for index in np.unique(band)]))
 
 
 def mean_weights(end: Mapping[str, Tensor], start: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:

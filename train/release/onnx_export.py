@@ -20,7 +20,7 @@ from cilf.checkpoint import add_graph, load
 from cilf.inference.onnx_runtime import AGE_TEXT, ESTIMATE, OUTPUTS, PIXELS, Graph
 from cilf.model.base import AgeModel
 from cilf.model.folding import fold_batch_norm
-from train.release.dft import as_products
+from train.release.graph_forms import to_graph_forms
 
 ANY = 10**9  # elements: constants are folded whatever their size
 
@@ -34,10 +34,13 @@ def export(folder: Path) -> None:
 
 
 def with_ages(made: Graph, age_text: Float[Tensor, "age embed"]) -> Graph:
-    """The graph with the ages' texts as what their input is where none is given: half a second less at each start."""
+    """The graph with the ages' texts in the place of their input: half a second less at each start, and what follows
+    from them alone is computed once."""
     if not len(age_text):
         return made
     model = onnx.load_model_from_string(made.onnx)
+    [given] = (each for each in model.graph.input if each.name == AGE_TEXT)
+    model.graph.input.remove(given)
     model.graph.initializer.append(onnx.numpy_helper.from_array(age_text.numpy(), AGE_TEXT))
     return replace(made, onnx=model.SerializeToString())
 
@@ -65,7 +68,7 @@ def graph(model: AgeModel, *, mirror: bool) -> Graph:
     fold_batch_norm(model)
     described = Described(model, mirror=mirror).eval()
     inputs = torch.rand(2, 3, model.image_size, model.image_size), model.encode_ages()
-    as_products(described, *inputs)
+    to_graph_forms(described, *inputs)
     program = torch.onnx.export(
         described,
         inputs,

@@ -1,4 +1,4 @@
-"""`train.release.dft`: the matrix products must filter as the FFT does."""
+"""`train.release.graph_forms`: the matrix products must filter as the FFT does, and means norm as layer norm does."""
 
 from typing import Literal
 
@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cilf.model.config import PadMode
-from cilf.model.fourierformer import SpectralFilter
+from cilf.model.fourierformer import ChannelNorm, SpectralFilter
 from tests import tiny
-from train.release.dft import DFTFilter, as_products
+from train.release.graph_forms import DFTFilter, PlainChannelNorm, to_graph_forms
 
 SIDE = st.integers(1, 9)
 
@@ -30,13 +30,23 @@ def test_filters_as_the_fft_does(
     torch.testing.assert_close(products(x), original(x), rtol=1e-4, atol=1e-5)
 
 
+@given(st.one_of(st.tuples(SIDE), st.tuples(SIDE, SIDE)), st.integers(1, 9), st.integers(0, 9))
+def test_norms_as_layer_norm_does(sizes: tuple[int, ...], channels: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    original, x = ChannelNorm(channels), 3 * torch.randn(2, channels, *sizes) + 1
+    with torch.no_grad():
+        original.weight.normal_()
+        original.bias.normal_()
+    torch.testing.assert_close(PlainChannelNorm(original)(x), original(x), rtol=1e-4, atol=1e-4)
+
+
 @torch.no_grad()
 def test_a_model_of_products_has_the_same_weights_and_says_the_same() -> None:
     model, pixels = tiny.model(), torch.rand(2, 3, 64, 64)
     age_text = model.encode_ages()
     names, wanted = set(model.state_dict()), model(pixels, age_text)
-    as_products(model, pixels, age_text)
+    to_graph_forms(model, pixels, age_text)
     found = model(pixels, age_text)
-    assert not any(isinstance(module, SpectralFilter) for module in model.modules())
+    assert not any(isinstance(module, SpectralFilter | ChannelNorm) for module in model.modules())
     assert set(model.state_dict()) == names
     torch.testing.assert_close(found.estimate.logits, wanted.estimate.logits, rtol=1e-4, atol=1e-4)
