@@ -376,7 +376,8 @@ class AgeEstimator:
         familiar = self._checkpoint.familiarity(first.embedding)
         ages = np.array([correction.age for correction in corrections], state.age.dtype)
         distributions = self._distributions(state, ages, familiar)
-        embeddings = normalized(state.embedding)
+        # Texts are compared with the first crop: in a mirrored view left is right, and a coarser one is blurred.
+        embeddings = normalized(first.embedding)
         relevance = np.concatenate([part.relevance for part in parts])
         predictions = []
         for row, (face, correction) in enumerate(zip(crops.faces, corrections, strict=True)):

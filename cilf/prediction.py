@@ -62,8 +62,8 @@ class FacePrediction:
             weights without a text tower.
         heatmap: (H, W) float32, how much each grid cell of the crop counts for the estimated age, in [0, 1].
         crop: (S, S, 3) uint8 RGB, the aligned face that the model saw first.
-        embedding: (D,) float32 unit vector, the image embedding (CILF's fused one, mean of all views); kept so that
-            prompts can be re-scored.
+        embedding: (D,) float32 unit vector, the image embedding of the crop (CILF's fused one); kept so that prompts
+            can be re-scored.
         further_crops: of (S, S, 3) uint8 RGB, the further views in the order of the trace.
         familiar: whether the picture is like the photos that the estimates were calibrated on; if not, the calibration
             of `interval` and `over` does not hold, and the interval is made wider.

@@ -68,6 +68,17 @@ def test_a_prediction_keeps_its_promises(estimator: AgeEstimator, hopper: FacePr
     assert wanted[hopper.status]
 
 
+def test_further_views_change_nothing_that_texts_are_compared_with(
+    estimator: AgeEstimator, grace_hopper: np.ndarray, eileen_collins: np.ndarray
+) -> None:
+    portraits = (grace_hopper, eileen_collins)
+    faces = [face for portrait in portraits for face in estimator.predict(portrait)]
+    assert any(face.further_crops for face in faces)
+    for face, portrait in zip(faces, portraits, strict=True):
+        [alone] = estimator.predict(portrait, max_views=1)
+        np.testing.assert_array_equal(face.embedding, alone.embedding)
+
+
 def test_similarities_are_cosines_and_can_be_had_without_the_photo(
     estimator: AgeEstimator, hopper: FacePrediction
 ) -> None:
