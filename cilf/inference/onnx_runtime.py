@@ -6,8 +6,8 @@ them once. What that brings: `pytest tests/benchmarks/test_speed.py -s`.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 import onnxruntime
@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 
 from cilf.child_process import available_processors
 from cilf.errors import WeightsError
+from cilf.face.idle_threads import IdleThreads
 from cilf.inference.outputs import CropOutputs
 
 Array = np.ndarray
@@ -24,7 +25,6 @@ ESTIMATE = ("logits", "probabilities", "age", "spread", "entropy")
 OUTPUTS = ("embedding", *ESTIMATE, "relevance", "parts")
 
 MEAN = ".running_mean"  # by which a batch normalisation is known
-SHARE = 4  # crops at least for which another thread is started
 EPSILON, EPSILON_TF = 1e-5, 1e-3  # of timm's batch normalisations, and of those that it has from TensorFlow
 
 onnxruntime.disable_telemetry_events()  # which on Windows the system may collect
@@ -47,8 +47,7 @@ class Graph:
 class GraphNetwork:
     """A graph with its weights, on the CPU; may be shared between threads.
 
-    A few crops are computed on the thread that asks for them: the detector and other visitors' photos have a use for
-    the other processors. The crops of a crowd, or of several photos, are shared out.
+    Several crops are shared out to the threads that have nothing else to do; one crop is quickest on one thread.
 
     Args:
         graph: the operations.
@@ -91,16 +90,16 @@ class GraphNetwork:
                 "the graph beside the weights is of another network; write it again with `python -m train export`"
             ) from error
         names = {each.name for each in self._session.get_outputs()}
+        self._threads = IdleThreads(available_processors() - 1)
         self._outputs = [each.name for each in fields(CropOutputs) if each.name in names]
 
     def __call__(self, crops: UInt8[Array, "batch side side 3"]) -> CropOutputs:
         """See `cilf.model.base.AgeModel.describe`."""
-        parts = np.array_split(crops, max(1, min(available_processors(), len(crops) // SHARE)))
-        if len(parts) == 1:
-            values = self._run(crops)
-        else:
-            with ThreadPoolExecutor(len(parts)) as threads:
-                values = [np.concatenate(each) for each in zip(*threads.map(self._run, parts), strict=True)]
+        parts = np.array_split(crops, max(1, min(available_processors(), len(crops))))
+        beside = [self._threads.beside(partial(self._run, part)) for part in parts[1:]]
+        outputs = [self._run(parts[0])]
+        outputs += [wait() if wait else self._run(part) for wait, part in zip(beside, parts[1:], strict=True)]
+        values = [np.concatenate(each) for each in zip(*outputs, strict=True)]
         results = dict(zip(self._outputs, values, strict=True))
         # A graph from before there were parts gives none.
         results.setdefault("parts", results["logits"][:, None])
