@@ -42,7 +42,7 @@ def age_card(face: FacePrediction, index: int, count: int) -> str:
 
 
 def correction(face: FacePrediction, epsilon: float) -> str:
-    """How the estimate came about: the story, the trace as two small plots, and as a table.
+    """How the estimate came about: the story, the trace as two small plots with what each step saw, and as a table.
 
     `epsilon` is the limit of the estimated error in years.
     """
@@ -53,7 +53,7 @@ def correction(face: FacePrediction, epsilon: float) -> str:
         for index, step in enumerate(face.trace)
     )
     body = f"""<div class="cilf-two">
-    <div class="{steps}">{_age_trace(face)}{_error_trace(face, epsilon)}</div>
+    <div class="{steps}">{_age_trace(face)}{_error_trace(face, epsilon)}{_views(face)}</div>
     <table class="cilf-table">
       <caption class="cilf-hidden">Steps of the correction</caption>
       <thead><tr><th scope="col">Step</th><th scope="col">Age</th><th scope="col">Error</th>
@@ -156,8 +156,8 @@ def prompts_heading() -> str:
 
 
 def thumbnail(picture: np.ndarray, size: int = 112) -> str:
-    """A square of `size` pixels of the upper middle of a (H, W, 3) uint8 picture, where a portrait has its face, as an
-    address for a style sheet."""
+    """A square of `size` pixels of the upper middle of a (H, W, 3) uint8 picture, where a portrait has its face, as a
+    `data:` address."""
     height, width = picture.shape[:2]
     side = min(height, width)
     left = (width - side) // 2
@@ -240,6 +240,21 @@ def _error_trace(face: FacePrediction, epsilon: float) -> str:
 </div>
 <div class="cilf-axis" aria-hidden="true">{steps}</div>
 <p class="cilf-axis-title" aria-hidden="true">step</p>"""
+
+
+def _views(face: FacePrediction) -> str:
+    """The crop of every step, each under its bar; nothing where the first one was enough."""
+    if not face.further_crops:
+        return ""
+    crops = zip(face.trace, (face.crop, *face.further_crops), strict=True)
+    pictures = "".join(
+        f'<img src="{thumbnail(crop)}" alt="Step {step.iteration}: {escape(step.view)}" title="{escape(step.view)}">'
+        for step, crop in crops
+    )
+    columns = f"grid-template-columns:repeat({len(face.trace)},minmax(0,1fr))"
+    return f"""
+<p class="cilf-plot-title">What each step saw</p>
+<div class="cilf-views" style="{columns}">{pictures}</div>"""
 
 
 def _prompt_row(score: PromptScore, best: bool, low: float, high: float, alone: bool) -> str:

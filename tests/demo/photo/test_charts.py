@@ -47,6 +47,21 @@ def test_every_step_of_the_trace_stands_in_the_table() -> None:
     assert table.count("<td>not taken; error of the kept age 4.8</td>") == 1
 
 
+def test_the_crop_of_every_step_is_shown() -> None:
+    trace = (TraceStep(0, 40.0, 6.0, True), TraceStep(1, 41.0, 4.0, True, "mirrored"))
+    face = replace(make_face(41.0), trace=trace, status="corrected")
+    face = replace(face, further_crops=(np.full((112, 112, 3), 200, np.uint8),))
+    pictures = re.findall(
+        r'<img src="(data:image/jpeg;base64,[^"]+)" alt="([^"]+)"', charts.correction(face, EPSILON)
+    )
+    assert [text for _, text in pictures] == ["Step 0: first crop", "Step 1: mirrored"]
+    assert pictures[0][0] != pictures[1][0]
+
+
+def test_a_face_that_was_accepted_at_once_has_no_further_pictures() -> None:
+    assert "<img" not in charts.correction(make_face(40.0), EPSILON)
+
+
 def test_a_guess_that_was_confirmed_is_not_called_corrected() -> None:
     trace = (TraceStep(0, 40.0, 6.0, True), TraceStep(1, 41.0, 5.0, False, kept_error=4.2))
     face = replace(make_face(40.0), trace=trace, status="corrected")
