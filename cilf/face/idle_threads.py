@@ -11,8 +11,7 @@ Result = TypeVar("Result")
 class IdleThreads:
     """Threads beside the caller's own. Safe to share between threads.
 
-    Work never waits for a busy thread: two visitors' photos at once take each other no more time than one after the
-    other.
+    Work is taken by an idle thread or not at all: it never waits behind another visitor's photo.
 
     Args:
         count: of these threads; with none the caller does all.
