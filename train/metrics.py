@@ -132,7 +132,7 @@ def area_under_curve(
     McNeil, 1982). Draws that hold photos of one kind alone are left out of the range.
     """
     _, unit = np.unique(np.arange(len(scores)) if units is None else np.array(units), return_inverse=True)
-    number = int(unit.max()) + 1
+    number = int(np.max(unit)) + 1
     drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), resamples)
     area = float(_weighted_areas(scores, positive, np.ones((1, len(scores))))[0])
     with np.errstate(invalid="ignore"):

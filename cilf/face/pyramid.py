@@ -28,6 +28,8 @@ class Pyramid:
 
     def __init__(self, photo: np.ndarray, finest: int = 0, size: tuple[int, int] | None = None) -> None:
         self._cv2 = opencv()
+        self.width: int
+        self.height: int
         self.width, self.height = size or (photo.shape[1], photo.shape[0])
         self._first = finest
         self._levels = [photo]

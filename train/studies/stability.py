@@ -136,7 +136,7 @@ def stability(estimator: AgeEstimator, offset: OffsetFinder, picture: Picture) -
     random = np.random.default_rng(0)
     faces[KEYPOINTS] = []
     for _ in range(DRAWS):
-        offset.signs = random.choice([-1.0, 1.0], (6, 2))
+        offset.signs = random.choice(np.array([-1.0, 1.0]), (6, 2))
         faces[KEYPOINTS].append(again(Change(lambda p: p)))
     answer = first.over(LIMIT)
     turned = tuple(

@@ -158,7 +158,7 @@ def _attribute_rows(
             made = int(shown.sum())
             more = _scores(model, _encode(model, pixels[shown]), pairs[name]) if made else scores[:0]
             values, scores = np.append(values, np.ones(made)), np.concatenate([scores, more])
-            units += [crops.units[index] for index in np.flatnonzero(shown)]
+            units += [crops.units[index] for index in np.flatnonzero(shown).tolist()]
         clear = values != 0
         row: dict[str, Any] = {
             "attribute": name,

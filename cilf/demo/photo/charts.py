@@ -72,7 +72,7 @@ def distribution(face: FacePrediction) -> str:
         f"{100 * age / OLDEST:.2f},{100 - 96 * share / top:.2f}" for age, share in enumerate(shares)
     )
     low, high = face.interval
-    likeliest = int(shares.argmax())
+    likeliest = int(np.argmax(shares))
     spoken = (
         f"Distribution over the ages 0 to 100. The likeliest single age is {likeliest} with {100 * top:.1f} percent; "
         f"the estimate is {face.age:.1f} years."
