@@ -42,7 +42,8 @@ class Familiarity:
         """Mean cosine distance from the nearest reference embeddings; 0 where there are none."""
         if not len(self.reference):
             return np.zeros(len(embedding), embedding.dtype)
-        cosines = normalized(embedding) @ self.reference.T
+        # By `einsum`: where other work is running, the threads of BLAS would wait for each other for milliseconds.
+        cosines = np.einsum("bd,nd->bn", normalized(embedding), self.reference)
         count = min(self.config.neighbours, len(self.reference))
         return 1 - np.partition(cosines, -count, axis=1)[:, -count:].mean(axis=1)
 
