@@ -13,8 +13,8 @@ from cilf.face.idle_threads import IdleThreads
 from cilf.face.opencv import opencv
 from cilf.face.pyramid import Pyramid
 
-# Reflected border around the whole photo, as a share of its shorter side: 60 px on UTKFace's 200 px raised the share of
-# faces that are found from 98.3 % to 99.7 %.
+# Black border around the whole photo in a second view, as a share of its shorter side: tight crops fill too much of the
+# first one.
 PADDING = 0.3
 
 # The view in which small faces are sought: its longer side in pixels, and how many of its pixels a pixel of the photo
@@ -198,11 +198,11 @@ class FaceFinder:
         ]
 
     def _in_whole(self, pyramid: Pyramid) -> Detections:
-        """Candidates in the whole photo as it is, and again with a reflected border, which shows tight crops."""
+        """Candidates in the whole photo as it is, and again with a black border, which shows tight crops."""
         photo = np.array([pyramid.width, pyramid.height])
         sides = photo.max() + np.array([0.0, 2 * PADDING * photo.min()])
         from_view = (sides / SIDE, np.zeros(2), (photo - sides[:, None]) / 2)
-        seen = _in_photo(self._seen(pyramid.crops(from_view, SIDE, sharp=False)), from_view)
+        seen = _in_photo(self._seen(pyramid.crops(from_view, SIDE, detector=True)), from_view)
         return replace(seen, view=np.full(len(seen), _WHOLE))
 
     def _in_detail(self, pyramid: Pyramid) -> Callable[[], Detections]:
@@ -274,7 +274,7 @@ class FaceFinder:
         )
         margin = SIDE * (1 - 1 / CLOSE_UP) / 2
         from_view = (a, b, apply((a, b, offset), np.full(2, -margin)))
-        views = pyramid.crops(from_view, SIDE, sharp=False)
+        views = pyramid.crops(from_view, SIDE, detector=True)
         together = len(faces) <= TOGETHER
         if together:
             both = self._seen(np.concatenate([views, views[:, :, ::-1]]))
@@ -328,7 +328,7 @@ def _in_photo(seen: Detections, from_view: Similarity) -> Detections:
 
 
 def _inside(detections: Detections, pyramid: Pyramid) -> Detections:
-    """Those with their middle in the photo: the others are mirror images in its reflected border."""
+    """Those with their middle in the photo."""
     middle = detections.centre
     return detections[((middle >= 0) & (middle < [pyramid.width, pyramid.height])).all(axis=1)]
 

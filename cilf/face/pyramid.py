@@ -64,16 +64,19 @@ class Pyramid:
         level = self.level(self._level_for(factor))
         return lambda: self._cv2.resize(level, (width, height), interpolation=self._cv2.INTER_AREA)
 
-    def crops(self, from_crop: Similarity, size: int, margin: int = 0, *, sharp: bool = True) -> np.ndarray:
+    def crops(
+        self, from_crop: Similarity, size: int, margin: int = 0, *, detector: bool = False
+    ) -> np.ndarray:
         """Fill crops: point p of crop i shows point from_crop_i(p) of the photo, in pixels with corners at integers.
 
         A crop that shows more than one pixel of the photo in each of its own is averaged down. Outside the photo is the
-        photo reflected.
+        photo reflected; for the detector it is black, as MediaPipe leaves it (`border_mode: BORDER_ZERO`): a face and
+        its reflection drew key points out of the photo.
 
         Args:
             from_crop: the maps from crops of `size` without margin to the photo: a, b of shape (n,), offset (n, 2).
             size, margin: a crop has size + 2 margin pixels on each side.
-            sharp: interpolate bicubically instead of bilinearly.
+            detector: for the face detector: interpolate bilinearly instead of bicubically, black outside.
 
         Returns:
             (n, size + 2 margin, size + 2 margin, 3) uint8 RGB.
@@ -90,7 +93,7 @@ class Pyramid:
             for start in range(0, len(members), step):
                 part = members[start : start + step]
                 chosen = (a[part], b[part], offset[part])
-                crops[part] = self._filled(chosen, level, samples, size, margin, sharp)
+                crops[part] = self._filled(chosen, level, samples, size, margin, detector)
         return crops
 
     def _level_for(self, scale: float) -> int:
@@ -98,7 +101,7 @@ class Pyramid:
         return int(np.clip(np.floor(np.log2(max(scale, 1e-6))), self._finest, self._coarsest))
 
     def _filled(
-        self, from_crop: Similarity, level: int, samples: int, size: int, margin: int, sharp: bool
+        self, from_crop: Similarity, level: int, samples: int, size: int, margin: int, detector: bool
     ) -> np.ndarray:
         a, b, offset = (np.asarray(value) / 2.0**level for value in from_crop)
         side = (size + 2 * margin) * samples
@@ -114,8 +117,8 @@ class Pyramid:
             self.level(level),
             columns.reshape(-1, side),
             rows.reshape(-1, side),
-            self._cv2.INTER_CUBIC if sharp else self._cv2.INTER_LINEAR,
-            borderMode=self._cv2.BORDER_REFLECT_101,
+            self._cv2.INTER_LINEAR if detector else self._cv2.INTER_CUBIC,
+            borderMode=self._cv2.BORDER_CONSTANT if detector else self._cv2.BORDER_REFLECT_101,
         )
         if samples > 1:
             column = self._cv2.resize(

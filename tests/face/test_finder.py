@@ -4,6 +4,7 @@ import math
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import numpy as np
 import pytest
@@ -99,8 +100,24 @@ def test_a_tight_crop_without_margin_is_found(finder: FaceFinder, portraits: lis
             assert union_share(face.box, (0.0, 0.0, float(width), float(height))) > 0.6
 
 
+@pytest.mark.parametrize("name", MARKS)
+def test_of_a_tight_crop_that_cuts_the_face_the_features_are_in_place(
+    finder: FaceFinder, request: pytest.FixtureRequest, name: str
+) -> None:
+    """A reflected border would show the detector two faces that touch, and their features as one face's."""
+    photo = request.getfixturevalue(name)
+    x0, y0, x1, y1 = only(finder.find(photo)).box
+    for left, top, right in product((-0.05, 0.1, 0.2), (-0.1, 0.1), (-0.05, 0.1, 0.2)):
+        x, y = round(x0 + left * (x1 - x0)), round(y0 + top * (y1 - y0))
+        cut = np.ascontiguousarray(photo[y : round(y1), x : round(x1 - right * (x1 - x0))])
+        points = keypoints(only(finder.find(cut, tiles=False)))[[0, 1, 3]] + [x, y]
+        marks = np.array(MARKS[name])
+        off = np.linalg.norm(points - marks, axis=1)
+        assert off.max() < 0.15 * np.linalg.norm(marks[1] - marks[0]), (left, top, right)
+
+
 @pytest.mark.parametrize("share", [0.35, 0.65])
-def test_a_face_cut_by_the_edge_is_never_doubled_by_its_reflection(
+def test_a_face_cut_by_the_edge_is_found_once_at_most(
     finder: FaceFinder, portraits: list[Portrait], share: float
 ) -> None:
     for portrait in portraits:
