@@ -13,6 +13,7 @@ from typing import Any
 # their core, which other visitors' photos want (OpenBLAS).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from cilf.demo.server.gradio_import import without_interface_files
 from cilf.demo.uploads import folder as upload_folder
 
 # Gradio and the Hub's library read these once: no usage counts leave this computer, uploads lie in a folder of our own,
@@ -23,7 +24,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
 os.environ.setdefault("GRADIO_TEMP_DIR", upload_folder.ours())
 
-import gradio as gr
+with without_interface_files():
+    import gradio as gr
 
 from cilf.demo import texts
 from cilf.demo.api import Endpoints
