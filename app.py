@@ -13,7 +13,7 @@ from typing import Any
 # their core, which other visitors' photos want (OpenBLAS).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from cilf.demo.server.gradio_import import without_interface_files
+from cilf.demo.gradio_import import without_interface_files
 from cilf.demo.uploads import folder as upload_folder
 
 # Gradio and the Hub's library read these once: no usage counts leave this computer, uploads lie in a folder of our own,

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from cilf.demo.server.gradio_import import without_interface_files
+from cilf.demo.gradio_import import without_interface_files
 
 # Gradio fills in a template of Jinja's for each component's interface file, with the arguments of its events.
 IMPORT = """
@@ -22,7 +22,7 @@ jinja2.Template = counted
 assert gradio.Image.upload and gradio.Blocks
 print(sum(filled_in))
 """
-WITHOUT = "from cilf.demo.server.gradio_import import without_interface_files\nwith without_interface_files()"
+WITHOUT = "from cilf.demo.gradio_import import without_interface_files\nwith without_interface_files()"
 PLAIN = "with contextlib.nullcontext()"
 
 
