@@ -53,7 +53,6 @@ def quick_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.calibrate.error_ensemble.STEPS", 5)
     monkeypatch.setattr("train.calibrate.error_ensemble.COSTS", (0.0, 0.02))
     monkeypatch.setattr("train.calibrate.error_ensemble.ACCEPTED", (0.5, 0.75))
-    monkeypatch.setattr("train.calibrate.error_ensemble.MARGINS", (0.0,))
     monkeypatch.setattr("train.calibrate.error_ensemble.TRUSTS", (0.5,))
     monkeypatch.setattr("train.calibrate.intervals.HALVINGS", 4)
     monkeypatch.setattr("train.calibrate.calibrate.PROPOSED", PROPOSED[:2])
