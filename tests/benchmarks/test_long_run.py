@@ -60,9 +60,9 @@ def linked(folder: Path, photos: list[Path], count: int) -> Path:
 
 
 def ages(table: Path) -> pd.DataFrame:
-    """All columns but the path, which differs between folders."""
+    """All columns but those that name the file, whose folder differs."""
     rows = pd.read_csv(table)
-    return rows.assign(number=rows["path"].str[-9:-4].astype(int)).drop(columns="path")
+    return rows.assign(number=rows["path"].str[-9:-4].astype(int)).drop(columns=["path", "error"])
 
 
 def test_ten_thousand_photos(tmp_path: Path) -> None:
