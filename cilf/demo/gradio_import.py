@@ -1,7 +1,7 @@
 """Importing Gradio without the interface files that it writes for editors.
 
 Whenever it is imported, Gradio parses the source of each of its components and fills in a template, to write a `.pyi`
-file beside it (`gradio.component_meta`; no issue of Gradio's is known): half of the time that its import takes. For a
+file beside it (`gradio.component_meta`; no issue of Gradio's is known), which takes seconds (train/LOG.md). For a
 component that lies in no file it does not, and so Python says of all of them meanwhile.
 """
 

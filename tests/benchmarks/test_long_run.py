@@ -1,7 +1,8 @@
 """Ten thousand photos on the command line, killed in the middle and started again: `pytest
 tests/benchmarks/test_long_run.py -n 0 -s`.
 
-Asserts that nothing is lost and nothing done twice; records pace and memory.
+The ten thousand are names of 250 photos: asserts that each has the row of an undisturbed run over these, so that
+nothing is lost and nothing done twice. Records pace and memory.
 """
 
 import os

@@ -44,7 +44,7 @@ MOST_ASKING = 0.55  # share of the faces that may ask for a further view
 MOST_VIEWS = 5  # of a face, the first crop among them
 TEMPERATURES = tuple(np.round(np.arange(0.4, 5.01, 0.1), 2).tolist())  # tried for the distribution
 # Values of a rule of correction that are tried: quantile of the first errors that ε takes, and cost of a view in years.
-# κ and m stay 0: larger ones gain no more, and let ages jump where a candidate nearly wins (train/LOG.md).
+# κ and m stay 0: larger ones gain hardly more, and ages jump where a candidate nearly wins (train/LOG.md).
 ACCEPTED, COSTS = (0.45, 0.5, 0.55, 0.65), (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04)
 TRUSTS = (0.25, 0.5, 1.0)  # tried with the best of these rules, which have a trust of 0
 
