@@ -30,6 +30,19 @@ HEAT_COLOURS = np.array(
 )
 HEAT_COVER = 0.62
 
+# The colour of each of 256 heats.
+_HEAT = (
+    np.stack(
+        [
+            np.interp(np.linspace(0, 1, 256), np.linspace(0, 1, len(HEAT_COLOURS)), channel)
+            for channel in HEAT_COLOURS.T
+        ],
+        axis=1,
+    )
+    .round()
+    .astype(np.uint8)
+)
+
 
 @dataclass(frozen=True)
 class Label:
@@ -114,13 +127,11 @@ def overlay_heat(crop: np.ndarray, heatmap: np.ndarray, size: int = 448) -> np.n
     Returns:
         size x size x 3 uint8 RGB.
     """
-    face = Image.fromarray(crop).resize((size, size), Image.Resampling.LANCZOS).convert("L")
-    grey = np.asarray(face, dtype=float)[:, :, None]
+    face = Image.fromarray(crop).convert("L").resize((size, size), Image.Resampling.LANCZOS)
     cells = Image.fromarray(np.clip(heatmap, 0, 1).astype(np.float32))
     heat = np.clip(np.asarray(cells.resize((size, size), Image.Resampling.BICUBIC)), 0, 1)
-    anchors = np.linspace(0, 1, len(HEAT_COLOURS))
-    colour = np.stack([np.interp(heat, anchors, HEAT_COLOURS[:, channel]) for channel in range(3)], axis=-1)
-    return np.round((1 - HEAT_COVER) * grey + HEAT_COVER * colour).astype(np.uint8)
+    colour = Image.fromarray(_HEAT[np.rint(255 * heat).astype(np.uint8)])
+    return np.asarray(Image.blend(face.convert("RGB"), colour, HEAT_COVER))
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: Box, chosen: bool, unit: float) -> None:

@@ -7,12 +7,19 @@ import time
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import sync_playwright
 
 from tests.benchmarks.results import record
 from tests.browser.running import PATIENCE_S, launch_browser, open_page, serve
 
 STARTS = 5
+
+# In the page, so that neither the robot's moving of the mouse counts nor its patience: Playwright's `expect` asks again
+# after up to a second. Seconds from the click to the first frame with an age.
+NOTE_CLICKS = "addEventListener('click', () => (window.clicked = performance.now()), true)"
+SECONDS_TO_AGE = (
+    "() => document.querySelector('#age')?.offsetParent && (performance.now() - window.clicked) / 1000"
+)
 
 
 def test_start(tmp_path: Path) -> None:
@@ -25,9 +32,10 @@ def test_start(tmp_path: Path) -> None:
                 answered = time.perf_counter()
                 page = open_page(browser.new_context(), site)
                 ready = time.perf_counter()
+                page.evaluate(NOTE_CLICKS)
                 page.click("#example-hopper")
-                expect(page.locator("#age")).to_be_visible(timeout=1000 * PATIENCE_S)
-                seconds.append((answered - started, ready - started, time.perf_counter() - ready))
+                shown = page.wait_for_function(SECONDS_TO_AGE, polling="raf", timeout=1000 * PATIENCE_S)
+                seconds.append((answered - started, ready - started, shown.json_value()))
                 page.context.close()
         browser.close()
     answered, ready, predicted = np.median(seconds[1:], axis=0)  # the first start warms the disk

@@ -1,12 +1,16 @@
 """The two example portraits, both in the public domain and both inside libraries that the page depends on anyway."""
 
 import logging
+import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from cilf.demo.server.model_host import Estimator
 from cilf.face.images import open_photo
+from cilf.prediction import FacePrediction
 
 log = logging.getLogger(__name__)
 
@@ -57,3 +61,28 @@ def available() -> list[tuple[Example, np.ndarray]]:
                 "the example portrait of %s cannot be read and is left out", example.name, exc_info=True
             )
     return portraits
+
+
+class PredictedExamples:
+    """The examples with their faces, which are the same for every visitor and so predicted once for each model. Safe to
+    share between threads."""
+
+    def __init__(self) -> None:
+        self.portraits = available()
+        self._locks = [threading.Lock() for _ in self.portraits]
+        # A model that the page no longer uses is not kept for the examples' sake.
+        self._predicted: dict[int, tuple[weakref.ref[Estimator], tuple[FacePrediction, ...]]] = {}
+
+    def faces(self, number: int, estimator: Estimator) -> tuple[FacePrediction, ...]:
+        """The faces of one example, left to right; those of the model that was asked last are kept."""
+        with self._locks[number]:  # who comes while it is predicted waits for that
+            model, faces = self._predicted.get(number, (None, ()))
+            if model is None or model() is not estimator:
+                faces = tuple(estimator.predict(self.portraits[number][1]))
+                self._predicted[number] = weakref.ref(estimator), faces
+            return faces
+
+    def predict(self, estimator: Estimator) -> None:
+        """Predict them all, before anybody asks. The first photos of a process take longest: after this none does."""
+        for number in range(len(self.portraits)):
+            self.faces(number, estimator)

@@ -38,6 +38,11 @@ CHOICES_AT_ONCE = 8
 ADD = "(prompts, line) => [[(prompts ?? '').trimEnd(), (line ?? '').trim()].filter(Boolean).join('\\n'), '']"
 
 Updates = dict[Any, Any]
+Predict = Callable[[Estimator, np.ndarray], Sequence[FacePrediction]]
+
+
+def _predict(estimator: Estimator, photo: np.ndarray, no_face: NoFace = "skip") -> Sequence[FacePrediction]:
+    return estimator.predict(photo, no_face=no_face)
 
 
 class PhotoTab:
@@ -58,13 +63,14 @@ class PhotoTab:
         self._forget = forget
         # The newest choice in each photo
         self._choices: WeakKeyDictionary[Visit, object] = WeakKeyDictionary()
-        self._examples = examples.available()
+        self._examples = examples.PredictedExamples()
         with gr.Row(elem_classes="cilf-main"):
             with gr.Column(scale=5, min_width=280, elem_classes="cilf-left"):
                 self._lay_out_input()
             with gr.Column(scale=7, min_width=280):
                 self._lay_out_results()
         self._connect()
+        host.when_ready(self._examples.predict)
 
     def _lay_out_input(self) -> None:
         self.photo = gr.Image(
@@ -84,14 +90,14 @@ class PhotoTab:
             label="Choose a face", info="or click it in the photo", visible=False, elem_id="faces"
         )
         with gr.Column(elem_classes="cilf-more"):
-            if self._examples:
+            if self._examples.portraits:
                 panel('<p class="cilf-over">Or try a portrait</p>')
                 with gr.Row(elem_classes="cilf-examples"):
                     self.example_buttons = [
                         gr.Button(example.name, elem_id=f"example-{example.key}", min_width=120)
-                        for example, _ in self._examples
+                        for example, _ in self._examples.portraits
                     ]
-                panel(_thumbnail_style(self._examples), elem_classes="cilf-hidden")
+                panel(_thumbnail_style(self._examples.portraits), elem_classes="cilf-hidden")
             panel(f'<p class="cilf-small">{texts.PRIVACY}</p><p class="cilf-small">{texts.LIMITS}</p>')
 
     def _lay_out_results(self) -> None:
@@ -179,12 +185,12 @@ class PhotoTab:
         # After a call that a full line has refused Gradio does nothing else.
         turn.failure(self.on_refused, **at_once, **answer)
         predictions = [turn, self.whole.click(self.on_whole, self.prompts, **answer, **heavy)]
-        if self._examples:
-            for button, (example, portrait) in zip(self.example_buttons, self._examples, strict=True):
+        if self._examples.portraits:
+            for number, button in enumerate(self.example_buttons):
                 # Its ticket, too, is of the moment of the click, lest it overtake the photo that is chosen after it.
-                chosen, refused = self._example_steps(example.key)
+                chosen, refused = self._example_steps(number)
                 turn = button.click(chosen, **at_once, **answer).then(
-                    self._example_handler(example.key, portrait),
+                    self._example_handler(number),
                     self.prompts,
                     trigger_mode="multiple",
                     **answer,
@@ -284,7 +290,9 @@ class PhotoTab:
         elif visit is None:
             yield self._forgotten(page)
         else:
-            yield from self._answer(lambda: _in_work(visit.photo), prompts, page, no_face="whole")
+            yield from self._answer(
+                lambda: _in_work(visit.photo), prompts, page, partial(_predict, no_face="whole")
+            )
 
     def on_pick(self, choice: int, prompts: str, request: gr.Request) -> Updates:
         """A face was chosen in the picker."""
@@ -336,9 +344,10 @@ class PhotoTab:
         return self.on_prompts(prompts, chosen, request)
 
     def _example_steps(
-        self, key: str
+        self, number: int
     ) -> tuple[Callable[[gr.Request], Awaitable[Updates]], Callable[[gr.Request], Updates]]:
         """What an example does when it is chosen, and when the line is full."""
+        key = self._examples.portraits[number][0].key
 
         async def on_example_chosen(request: gr.Request) -> Updates:
             """It waits for its turn. On the event loop, as `on_arrived` says."""
@@ -352,16 +361,19 @@ class PhotoTab:
 
         return on_example_chosen, on_example_refused
 
-    def _example_handler(
-        self, key: str, portrait: np.ndarray
-    ) -> Callable[[str, gr.Request], Iterator[Updates]]:
+    def _example_handler(self, number: int) -> Callable[[str, gr.Request], Iterator[Updates]]:
+        example, portrait = self._examples.portraits[number]
+
+        def predicted(estimator: Estimator, _: np.ndarray) -> Sequence[FacePrediction]:
+            return self._examples.faces(number, estimator)
+
         def on_example(prompts: str, request: gr.Request) -> Iterator[Updates]:
             page = _page(request)
-            ticket = self._visits.claim(page, key)
+            ticket = self._visits.claim(page, example.key)
             if ticket is None:  # another photo has come meanwhile
                 yield self._unchanged()
             else:
-                yield from self._answer(lambda: nullcontext(portrait), prompts, page, ticket=ticket)
+                yield from self._answer(lambda: nullcontext(portrait), prompts, page, predicted, ticket)
 
         return on_example
 
@@ -370,7 +382,7 @@ class PhotoTab:
         opened: Callable[[], AbstractContextManager[np.ndarray]],
         prompts: str,
         page: str,
-        no_face: NoFace = "skip",
+        predict: Predict = _predict,
         ticket: Ticket | None = None,
     ) -> Iterator[Updates]:
         """The answer to a photo; where the model is still loading, first a line that says so.
@@ -382,14 +394,14 @@ class PhotoTab:
             yield {self.message: message(texts.MODEL_FIRST, "hint")}
         visit: Visit | None = None
 
-        def predict() -> Updates:
+        def answer() -> Updates:
             nonlocal visit
             estimator = self._host.get()
             with VISITORS_FIRST.visitor(), opened() as photo:
-                visit = Visit(photo, tuple(estimator.predict(photo, no_face=no_face)), estimator, prompts)
+                visit = Visit(photo, tuple(predict(estimator, photo)), estimator, prompts)
                 return self._show(visit, 0, prompts) if visit.faces else self._offer_whole(photo)
 
-        updates = self._guarded(predict)
+        updates = self._guarded(answer)
         yield updates if self._visits.put(page, ticket, visit) else self._unchanged()
 
     def _choose(self, page: str, visit: Visit, chosen: int, prompts: str) -> Updates:

@@ -38,10 +38,16 @@ class ModelHost:
         self._done = threading.Event()
         self._replacing = threading.Lock()
         self._held: Estimator | CilfError | None = None  # one attribute, so that a swap is one step
+        self._first_work: list[Callable[[Estimator], None]] = []
 
     def start(self) -> None:
         """Begin to load; returns at once."""
         threading.Thread(target=self._run, name="load-model", daemon=True).start()
+
+    def when_ready(self, work: Callable[[Estimator], None]) -> None:
+        """Have `work` done in the loading thread as soon as the model is ready; asked for before `start`. It only saves
+        visitors time: what goes wrong in it comes into the log. Where the GPU is lent to visitors alone, it is left."""
+        self._first_work.append(work)
 
     @property
     def state(self) -> State:
@@ -95,6 +101,12 @@ class ModelHost:
             self._held = error if self._says_why else CilfError(texts.NO_MODEL)
         finally:
             self._done.set()
+        if not isinstance(held := self._held, CilfError) and held is not None and not zero_gpu.is_here():
+            for work in self._first_work:
+                try:
+                    work(held)
+                except Exception:
+                    log.warning("the page's first work failed", exc_info=True)
 
 
 def _made(load: Callable[[], Estimator]) -> Estimator:

@@ -15,6 +15,7 @@ from gradio.context import Context
 from PIL import Image
 
 from cilf.demo import texts
+from cilf.demo.photo import examples
 from cilf.demo.photo.prompt_presets import PAIRS, PRESETS
 from cilf.demo.photo.tab import PhotoTab
 from cilf.demo.server.model_host import ModelHost
@@ -294,7 +295,7 @@ def test_a_late_answer_does_not_override_what_the_visitor_did(
     monkeypatch: pytest.MonkeyPatch,
     way: str,
 ) -> None:
-    (chosen, _), another = tab._example_steps("x"), tab._example_handler("x", photo[::2])
+    (chosen, _), another = tab._example_steps(0), tab._example_handler(0)
     ways: dict[str, Callable[[], object]] = {
         "emptied": lambda: wait_for(tab.on_empty(request())),
         "left": lambda: visits.forget("page"),
@@ -305,7 +306,7 @@ def test_a_late_answer_does_not_override_what_the_visitor_did(
     assert answer == {tab.message: gr.skip()}
     visit = visits.get("page")
     assert (visit is not None) == (way == "another")
-    assert visit is None or visit.photo.shape == photo[::2].shape
+    assert visit is None or visit.photo.shape == examples.available()[0][1].shape
 
 
 def test_a_second_upload_is_not_dropped(tab: PhotoTab) -> None:
@@ -442,7 +443,7 @@ def test_a_refused_photo_is_heard_of_where_the_line_is_full(tab: PhotoTab) -> No
 def test_an_example_does_not_overtake_the_photo_that_is_chosen_after_it(
     tab: PhotoTab, file: Path, photo: np.ndarray
 ) -> None:
-    (chosen, refused), example = tab._example_steps("x"), tab._example_handler("x", photo[::2])
+    (chosen, refused), example = tab._example_steps(0), tab._example_handler(0)
     wait_for(chosen(request()))
     answers = send(tab, file, "a child", request())
     assert list(example("a child", request())) == [{tab.message: gr.skip()}]

@@ -67,6 +67,28 @@ def test_any_other_failure_ends_the_waiting_too(caplog: pytest.LogCaptureFixture
             host.get()
 
 
+def test_its_first_work_is_done_when_it_is_ready_and_may_fail(caplog: pytest.LogCaptureFixture) -> None:
+    estimator, done = FakeEstimator(), threading.Event()
+    states: list[str] = []
+
+    def fail(_: Estimator) -> None:
+        states.append(host.state)
+        raise MemoryError("boom")
+
+    def work(given: Estimator) -> None:
+        assert given is estimator
+        done.set()
+
+    host = ModelHost(lambda: estimator)
+    host.when_ready(fail)
+    host.when_ready(work)
+    host.start()
+    assert done.wait(60)
+    assert states == ["ready"]
+    assert "first work failed" in caplog.text
+    assert host.get() is estimator
+
+
 def test_the_new_one_is_handed_out_once_it_is_there() -> None:
     old, new = Documented("old"), Documented("new")
     host = hosting(old)
