@@ -147,6 +147,12 @@ def add(commands: Any) -> None:
     report = what.add_parser("report", help="write STUDIES.md from the checkpoint's JSON files")
     report.add_argument("checkpoint", type=Path, nargs="?", default=Path("checkpoints/compact"))
     report.set_defaults(run=_report)
+    cross = what.add_parser("cross-dataset", help="put finished runs of `cross-dataset` together")
+    cross.add_argument(
+        "runs", type=Path, nargs="+", help="their folders; each run is compared with those after it"
+    )
+    cross.add_argument("--output", type=Path, default=Path("checkpoints/compact/cross-dataset.json"))
+    cross.set_defaults(run=_cross_dataset_together)
 
 
 def _ablate(options: argparse.Namespace) -> int:
@@ -282,7 +288,13 @@ def _reproduce(options: argparse.Namespace) -> int:
 def _cross_dataset(options: argparse.Namespace) -> int:
     from train.data.run_data import RunData
     from train.fit.recipe import read_recipe
-    from train.studies.cross_dataset import check_photos_differ, cross_dataset, measured_photos
+    from train.studies.cross_dataset import (
+        PREDICTIONS,
+        REPORT,
+        check_photos_differ,
+        cross_dataset,
+        measured_photos,
+    )
 
     check_photos_differ(options.train, options.measure)
     recipe = read_recipe(options.recipe)
@@ -298,9 +310,18 @@ def _cross_dataset(options: argparse.Namespace) -> int:
         resume=options.resume,
         workers=options.workers,
     )
-    write_json({"recipe": options.recipe, **report}, options.output / "report.json")
-    rows.to_csv(options.output / "predictions.csv", index=False)
+    write_json({"recipe": options.recipe, **report}, options.output / REPORT)
+    rows.to_csv(options.output / PREDICTIONS, index=False)
     logging.info("MAE %.2f, bias %+.2f on %d photos", report["mae"], report["bias"], report["photos"])
+    return 0
+
+
+def _cross_dataset_together(options: argparse.Namespace) -> int:
+    from train.studies.cross_dataset import table, together
+
+    measured = together(options.runs)
+    write_json(measured, options.output)
+    print(table(measured))
     return 0
 
 

@@ -4,8 +4,10 @@ Learning and measuring both use the aligned crops of the cache, so that two ways
 their training. Photos of a `test` part are never measured.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,16 @@ import pandas as pd
 
 from train.data.crop_cache import CropCache, Subset, load
 from train.data.datasets import DatasetError
+from train.fit import provenance
 from train.fit.loop import fit
 from train.fit.objective import predict_ages
 from train.fit.recipe import AnyRecipe
+from train.formatting import signed, signed_span, span
 from train.metrics import accuracy, bootstrap_range, score_range
 from train.studies.reproduce import SAME_PHOTOS
+
+REPORT, PREDICTIONS = "report.json", "predictions.csv"  # what the command leaves in a run's folder
+AS_EQUAL = ("trained_on", "measured_on", "training_photos", "epochs", "batch_size", "seed")
 
 
 def cross_dataset(
@@ -77,3 +84,56 @@ def measured_photos(folder: Path, splits: Mapping[str, str], parts: Sequence[str
             "--split file of this data set too."
         )
     return Subset(cache, np.array(rows, dtype=int))
+
+
+def together(folders: Sequence[Path]) -> dict[str, Any]:
+    """Several runs' reports, and what each gains over those after it that learned from the same photos as often and
+    were measured on the same ones: mean fall of the absolute error in years, its range, and its share of the other
+    one's error; as JSON values.
+
+    Raises:
+        DatasetError: a folder holds no finished run.
+    """
+    runs, errors = [], []
+    for folder in folders:
+        if not (folder / REPORT).is_file():
+            raise DatasetError(f"{folder} holds no finished run of `cross-dataset`; run it with --resume.")
+        made_of = provenance.read(folder)
+        commit = {name: made_of.get(name) for name in ("commit", "uncommitted_changes")}
+        runs.append({**json.loads((folder / REPORT).read_text(encoding="utf-8")), **commit})
+        rows = pd.read_csv(folder / PREDICTIONS, index_col="filename")
+        errors.append((rows["age_pred"] - rows["age_true"]).abs())
+    gains = []
+    for (run, own), (other, others) in combinations(zip(runs, errors, strict=True), 2):
+        if all(run[name] == other[name] for name in AS_EQUAL) and set(own.index) == set(others.index):
+            fall = (others - own).to_numpy()
+            gains.append(
+                {name: run[name] for name in ("trained_on", "measured_on", "recipe")}
+                | {"against": other["recipe"], "gain": float(fall.mean())}
+                | {"range": bootstrap_range(fall), "share": float(fall.mean() / others.mean())}
+            )
+    return {"runs": runs, "gains": gains}
+
+
+def table(measured: Mapping[str, Any]) -> str:
+    """Markdown: a row for each run, then a line for each gain."""
+    head = ["learned from", "measured on", "recipe", "MAE", "bias", "CS@5", "MAE from 18 on"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for run in measured["runs"]:
+        cells = [
+            run["trained_on"],
+            f"{run['measured_on']} ({run['photos']:,} photos)",
+            f"`{run['recipe']}`",
+            f"{run['mae']:.2f} ({span(run['mae_range'], '.2f')})",
+            signed(run["bias"], 2),
+            f"{run['cs5']:.1%}",
+            f"{run['adults']['mae']:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    gains = [
+        f"- {gain['trained_on']} → {gain['measured_on']}: by `{gain['recipe']}` the error falls by "
+        f"{signed(gain['gain'], 2)} years ({signed_span(gain['range'], 2)}) against `{gain['against']}`, "
+        f"{gain['share']:.0%} of that one's."
+        for gain in measured["gains"]
+    ]
+    return "\n".join([*lines, "", *gains])

@@ -1,7 +1,7 @@
 """STUDIES.md of a checkpoint: what its studies measured, written from their JSON files, so that no figure is typed.
 
-`python -m train studies report` writes it after `correction`, `ablate`, `stability`, `words` and `captions` have stored
-their figures. A study that was not done has no section.
+`python -m train studies report` writes it after `correction`, `ablate`, `stability`, `words`, `captions` and
+`studies cross-dataset` have stored their figures. A study that was not done has no section.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from train.evaluate.test_evaluations import TEST_EVALUATIONS
-from train.studies import ablation, caption_cost, correction_report, stability, words
+from train.studies import ablation, caption_cost, correction_report, cross_dataset, stability, words
 
 STUDIES = "STUDIES.md"
 
@@ -54,6 +54,18 @@ STABILITY = """\
 `python -m train stability` changes {photos} photos of `tune` and the page's two portraits in ways that make nobody
 older, and estimates them again through `AgeEstimator.predict` ([stability.json](stability.json), weights
 {weights}). "18 or over?" turned from yes to no or back for {turned} photos.
+
+{table}
+"""
+
+CROSS_DATASET = """\
+## Do ages hold on photos from elsewhere?
+
+`python -m train cross-dataset` learns from one data set alone, in a short training, and measures all of another but its
+`test` part, by the network's own ages, one crop a photo, without calibration or correction
+([cross-dataset.json](cross-dataset.json), put together by `python -m train studies cross-dataset`, commit {commit}).
+Such a training learns far less than the shipped weights, which know both sets: read the differences, not the errors.
+{epochs} epochs, {seeds} seed(s).
 
 {table}
 """
@@ -157,6 +169,17 @@ def corrects(rule: dict[str, Any]) -> bool:
     return rule.get("max_views", 1) > 1 or rule.get("max_iterations", 0) > 0
 
 
+def held_elsewhere(measured: dict[str, Any]) -> str:
+    """Trainings on one data set measured on another, from `cross-dataset.json`."""
+    runs = measured["runs"]
+    return CROSS_DATASET.format(
+        commit=", ".join(dict.fromkeys(str(run["commit"] or "not recorded")[:7] for run in runs)),
+        epochs=" and ".join(dict.fromkeys(f"{run['epochs']:g}" for run in runs)),
+        seeds=len({run["seed"] for run in runs}),
+        table=cross_dataset.table(measured),
+    )
+
+
 def ablated(measured: dict[str, Any]) -> str:
     """The method's parts and the families of prompts, from `ablation.json`."""
     parts, prompts = measured["parts"], measured["prompts"]
@@ -217,6 +240,7 @@ def _commit(measured: dict[str, Any]) -> str:
 SECTIONS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("correction.json", correction),
     ("stability.json", stable),
+    ("cross-dataset.json", held_elsewhere),
     ("ablation.json", ablated),
     ("words.json", words_section),
     ("captions.json", captions_section),
