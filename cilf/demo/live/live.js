@@ -162,12 +162,27 @@ function pause(mine, begin) {
   });
 }
 
-function newFrame(mine) {
-  return pause(mine, (resolve) => {
-    if (video.requestVideoFrameCallback)
-      video.requestVideoFrameCallback((now, details) => resolve(details.captureTime ?? now));
-    else setTimeout(() => resolve(performance.now()), 30);
+// Notes when each frame of the camera was taken.
+function watch(mine) {
+  video.requestVideoFrameCallback?.((now, details) => {
+    if (!mine.active) return;
+    mine.newest = details.captureTime ?? now;
+    mine.arrived?.();
+    watch(mine);
   });
+}
+
+// When the frame in view was taken. It waits for one only where that has been sent already: an answer that comes between
+// two frames would otherwise idle until the next.
+async function newFrame(mine) {
+  if (!video.requestVideoFrameCallback) {
+    await pause(mine, (resolve) => setTimeout(resolve, 30));
+    return performance.now();
+  }
+  if (mine.newest === undefined) await pause(mine, (resolve) => (mine.arrived = resolve));
+  const { newest } = mine;
+  mine.newest = undefined;
+  return newest;
 }
 
 function snapshot() {
@@ -194,6 +209,7 @@ async function follow(mine) {
     shownAt = 0,
     spokenAt = 0;
   const times = []; // of the last answers: when, and how late after the camera
+  watch(mine);
   while (mine.active) {
     const captured = await newFrame(mine);
     if (!mine.active) break;
