@@ -14,8 +14,8 @@ from tests.browser.running import PATIENCE_S, launch_browser, open_page, serve
 
 STARTS = 5
 
-# In the page, so that neither the robot's moving of the mouse counts nor its patience: Playwright's `expect` asks again
-# after up to a second. Seconds from the click to the first frame with an age.
+# Measured in the page: Playwright's movement of the mouse and the pauses of its `expect` (up to a second) would count
+# otherwise. Seconds from the click to the first frame with an age.
 NOTE_CLICKS = "addEventListener('click', () => (window.clicked = performance.now()), true)"
 SECONDS_TO_AGE = (
     "() => document.querySelector('#age')?.offsetParent && (performance.now() - window.clicked) / 1000"

@@ -114,3 +114,13 @@ def test_the_heat_map_runs_from_blue_to_yellow() -> None:
     assert cold.shape == hot.shape == (64, 64, 3)
     assert cold[32, 32, 2] > cold[32, 32, 0]
     assert hot[32, 32, 0] > hot[32, 32, 2]
+
+
+def test_a_heat_is_laid_over_in_its_own_colour() -> None:
+    """Within two levels of the colours between the anchors, mixed with the grey face."""
+    heat = np.repeat(np.linspace(0, 1, 64, dtype=np.float32)[None], 64, axis=0)
+    crop = np.full((64, 64, 3), 100, np.uint8)
+    anchors = np.linspace(0, 1, len(annotation.HEAT_COLOURS))
+    colour = np.stack([np.interp(heat, anchors, channel) for channel in annotation.HEAT_COLOURS.T], axis=-1)
+    mixed = (1 - annotation.HEAT_COVER) * 100 + annotation.HEAT_COVER * colour
+    assert np.abs(annotation.overlay_heat(crop, heat, size=64) - mixed).max() <= 2

@@ -83,7 +83,7 @@ def add(commands: Any) -> None:
 
     reproduce = commands.add_parser("reproduce", help="train and measure every split of a protocol")
     add_protocol(reproduce)
-    reproduce.add_argument("--recipe", default="studies/cross", help=RECIPE_HELP)
+    reproduce.add_argument("--recipe", default="studies/reproduce", help=RECIPE_HELP)
     reproduce.add_argument("--start", help="start each split from this checkpoint (folder or Hub repository)")
     reproduce.add_argument(
         "--output", type=Path, required=True, help="folder of the row; a second call goes on"

@@ -25,7 +25,7 @@ from train.metrics import accuracy, bootstrap_range, score_range
 from train.studies.reproduce import SAME_PHOTOS
 
 REPORT, PREDICTIONS = "report.json", "predictions.csv"  # what the command leaves in a run's folder
-AS_EQUAL = ("trained_on", "measured_on", "training_photos", "epochs", "batch_size", "seed")
+AS_EQUAL = ("trained_on", "measured_on", "data_sha256", "epochs", "batch_size", "size", "seed")
 
 
 def cross_dataset(
@@ -41,7 +41,8 @@ def cross_dataset(
     model = fit(replace(recipe, shares={next(iter(names)): 1.0}), [train], tune, folder, **how)
     samples = [measured.cache.samples[row] for row in measured.rows]
     truth = np.array([sample.age for sample in samples])
-    age = predict_ages(model, measured, model.image_size)
+    size = recipe.fit.sizes[-1][1]  # another would tell more of the change of size than of the weights
+    age = predict_ages(model, measured, size)
     rows = pd.DataFrame({"filename": [sample.name for sample in samples], "age_true": truth, "age_pred": age})
     first, second = names
     report = {
@@ -49,6 +50,7 @@ def cross_dataset(
         "training_photos": len(train.rows),
         "epochs": recipe.fit.epochs,
         "batch_size": recipe.fit.batch_size,
+        "size": size,
         "seed": recipe.fit.seed,
         "measured_on": second,
         "photos": len(samples),
@@ -99,8 +101,8 @@ def together(folders: Sequence[Path]) -> dict[str, Any]:
         if not (folder / REPORT).is_file():
             raise DatasetError(f"{folder} holds no finished run of `cross-dataset`; run it with --resume.")
         made_of = provenance.read(folder)
-        commit = {name: made_of.get(name) for name in ("commit", "uncommitted_changes")}
-        runs.append({**json.loads((folder / REPORT).read_text(encoding="utf-8")), **commit})
+        origin = {name: made_of.get(name) for name in ("commit", "uncommitted_changes", "data_sha256")}
+        runs.append({**json.loads((folder / REPORT).read_text(encoding="utf-8")), **origin})
         rows = pd.read_csv(folder / PREDICTIONS, index_col="filename")
         errors.append((rows["age_pred"] - rows["age_true"]).abs())
     gains = []
@@ -131,9 +133,9 @@ def table(measured: Mapping[str, Any]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     gains = [
-        f"- {gain['trained_on']} → {gain['measured_on']}: by `{gain['recipe']}` the error falls by "
-        f"{signed(gain['gain'], 2)} years ({signed_span(gain['range'], 2)}) against `{gain['against']}`, "
-        f"{gain['share']:.0%} of that one's."
+        f"- {gain['trained_on']} → {gain['measured_on']}: gain of `{gain['recipe']}` over `{gain['against']}` "
+        f"{signed(gain['gain'], 2)} years ({signed_span(gain['range'], 2)}), "
+        f"{signed(100 * gain['share'], 1)} % of the latter's error."
         for gain in measured["gains"]
     ]
     return "\n".join([*lines, "", *gains])

@@ -61,11 +61,12 @@ older, and estimates them again through `AgeEstimator.predict` ([stability.json]
 CROSS_DATASET = """\
 ## Do ages hold on photos from elsewhere?
 
-`python -m train cross-dataset` learns from one data set alone, in a short training, and measures all of another but its
-`test` part, by the network's own ages, one crop a photo, without calibration or correction
-([cross-dataset.json](cross-dataset.json), put together by `python -m train studies cross-dataset`, commit {commit}).
-Such a training learns far less than the shipped weights, which know both sets: read the differences, not the errors.
-{epochs} epochs, {seeds} seed(s).
+`python -m train cross-dataset` learns from one data set alone, in a short training of {epochs} epochs with {seeds}
+seed(s), and measures another, never its `test` part: by the network's own ages of one crop a photo, at {size} px,
+without calibration or correction. `studies/cross-before` has the augmentation and losses from before there was anything
+for photos from elsewhere. Ranges are over photos alone. Trained with the code of commit {commit}, put together by
+`python -m train studies cross-dataset` ([cross-dataset.json](cross-dataset.json)). Such a training learns far less than
+the shipped one: read the differences, not the errors.
 
 {table}
 """
@@ -173,8 +174,9 @@ def held_elsewhere(measured: dict[str, Any]) -> str:
     """Trainings on one data set measured on another, from `cross-dataset.json`."""
     runs = measured["runs"]
     return CROSS_DATASET.format(
-        commit=", ".join(dict.fromkeys(str(run["commit"] or "not recorded")[:7] for run in runs)),
+        commit=" and ".join(dict.fromkeys(map(_trained_at, runs))),
         epochs=" and ".join(dict.fromkeys(f"{run['epochs']:g}" for run in runs)),
+        size=" and ".join(dict.fromkeys(str(run["size"]) for run in runs)),
         seeds=len({run["seed"] for run in runs}),
         table=cross_dataset.table(measured),
     )
@@ -230,6 +232,11 @@ def captions_section(measured: dict[str, Any]) -> str:
         texts=WORDS_IN_BOTH if learned and not measured.get("plain_texts") else "",
         table=caption_cost.table(measured),
     )
+
+
+def _trained_at(run: dict[str, Any]) -> str:
+    changed = " with changes" if run.get("uncommitted_changes") else ""
+    return f"{str(run['commit'] or 'not recorded')[:7]}{changed}"
 
 
 def _commit(measured: dict[str, Any]) -> str:

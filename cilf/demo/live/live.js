@@ -162,21 +162,23 @@ function pause(mine, begin) {
   });
 }
 
-// Notes when each frame of the camera was taken.
+// Takes each frame of the camera as it comes: later the video may show another one than was announced.
 function watch(mine) {
   video.requestVideoFrameCallback?.((now, details) => {
     if (!mine.active) return;
+    take();
     mine.newest = details.captureTime ?? now;
     mine.arrived?.();
     watch(mine);
   });
 }
 
-// When the frame in view was taken. It waits for one only where that has been sent already: an answer that comes between
-// two frames would otherwise idle until the next.
+// When the newest frame was taken. Waits for one only where the newest has been sent already; otherwise an answer that
+// comes between two frames would leave the server idle until the next.
 async function newFrame(mine) {
   if (!video.requestVideoFrameCallback) {
     await pause(mine, (resolve) => setTimeout(resolve, 30));
+    take();
     return performance.now();
   }
   if (mine.newest === undefined) await pause(mine, (resolve) => (mine.arrived = resolve));
@@ -185,7 +187,8 @@ async function newFrame(mine) {
   return newest;
 }
 
-function snapshot() {
+function take() {
+  if (!video.videoWidth) return;
   const scale = Math.min(1, LONGEST_SIDE / Math.max(video.videoWidth, video.videoHeight));
   const width = Math.round(video.videoWidth * scale),
     height = Math.round(video.videoHeight * scale);
@@ -194,7 +197,6 @@ function snapshot() {
     stage.style.setProperty("--ratio", width / height);
   }
   pen.drawImage(video, 0, 0, width, height);
-  return canvas.toDataURL("image/jpeg", QUALITY);
 }
 
 function answer(frame) {
@@ -216,7 +218,8 @@ async function follow(mine) {
     if (!video.videoWidth) continue;
     let result;
     try {
-      result = await answer({ picture: snapshot(), at: captured / 1000, first });
+      const picture = canvas.toDataURL("image/jpeg", QUALITY);
+      result = await answer({ picture, at: captured / 1000, first });
       if (!result) throw new Error("no answer"); // Gradio's client says so of a call that failed
     } catch {
       if (mine.active) stop(sentences.silent);

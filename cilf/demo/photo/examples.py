@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cilf.demo.server.model_host import Estimator
+from cilf.demo.server.priority import VISITORS_FIRST
 from cilf.face.images import open_photo
 from cilf.prediction import FacePrediction
 
@@ -83,6 +84,8 @@ class PredictedExamples:
             return faces
 
     def predict(self, estimator: Estimator) -> None:
-        """Predict them all, before anybody asks. The first photos of a process take longest: after this none does."""
+        """Predict them all before anybody asks, if no visitor's photo is in work. The first photos of a process take
+        longest, and should not be a visitor's."""
         for number in range(len(self.portraits)):
-            self.faces(number, estimator)
+            with VISITORS_FIRST.other():  # outside the lock, for which a visitor may wait
+                self.faces(number, estimator)

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -42,11 +42,15 @@ class ModelHost:
 
     def start(self) -> None:
         """Begin to load; returns at once."""
-        threading.Thread(target=self._run, name="load-model", daemon=True).start()
+        first_work = tuple(self._first_work)
+        threading.Thread(target=self._run, args=(first_work,), name="load-model", daemon=True).start()
 
     def when_ready(self, work: Callable[[Estimator], None]) -> None:
-        """Have `work` done in the loading thread as soon as the model is ready; asked for before `start`. It only saves
-        visitors time: what goes wrong in it comes into the log. Where the GPU is lent to visitors alone, it is left."""
+        """Have `work` done in the loading thread as soon as the model is ready, if this is asked before `start`.
+
+        It only saves visitors time: what goes wrong in it comes into the log. Where the GPU is lent to visitors alone,
+        it is not done.
+        """
         self._first_work.append(work)
 
     @property
@@ -93,7 +97,7 @@ class ModelHost:
             self._held = _made(load)
             return self._held
 
-    def _run(self) -> None:
+    def _run(self, first_work: Sequence[Callable[[Estimator], None]]) -> None:
         try:
             self._held = _made(self._load)
         except CilfError as error:
@@ -102,7 +106,7 @@ class ModelHost:
         finally:
             self._done.set()
         if not isinstance(held := self._held, CilfError) and held is not None and not zero_gpu.is_here():
-            for work in self._first_work:
+            for work in first_work:
                 try:
                     work(held)
                 except Exception:

@@ -289,7 +289,6 @@ def during_a_prediction(
 def test_a_late_answer_does_not_override_what_the_visitor_did(
     tab: PhotoTab,
     file: Path,
-    photo: np.ndarray,
     visits: Visits,
     estimator: FakeEstimator,
     monkeypatch: pytest.MonkeyPatch,
@@ -440,15 +439,28 @@ def test_a_refused_photo_is_heard_of_where_the_line_is_full(tab: PhotoTab) -> No
         assert each.trigger_mode == "multiple"
 
 
-def test_an_example_does_not_overtake_the_photo_that_is_chosen_after_it(
-    tab: PhotoTab, file: Path, photo: np.ndarray
-) -> None:
+def test_an_example_does_not_overtake_the_photo_that_is_chosen_after_it(tab: PhotoTab, file: Path) -> None:
     (chosen, refused), example = tab._example_steps(0), tab._example_handler(0)
     wait_for(chosen(request()))
     answers = send(tab, file, "a child", request())
     assert list(example("a child", request())) == [{tab.message: gr.skip()}]
     assert refused(request()) == {tab.message: gr.skip()}
     assert "Face 1 of 2" in last(answers)[tab.age]
+
+
+def test_the_examples_are_predicted_when_the_model_is_ready_and_not_again_at_a_click() -> None:
+    estimator, done = FakeEstimator([make_face(77.0)]), threading.Event()
+    host = ModelHost(lambda: estimator)
+    with blocks():
+        tab = PhotoTab(host, Visits())
+    host.when_ready(lambda _: done.set())
+    host.start()
+    assert done.wait(60)
+    assert len(estimator.photos) == 2
+    (chosen, _), example = tab._example_steps(0), tab._example_handler(0)
+    wait_for(chosen(request()))
+    assert "77" in last(example("a child", request()))[tab.age]
+    assert len(estimator.photos) == 2
 
 
 def test_the_whole_picture_of_another_photo_is_not_taken(tab: PhotoTab, file: Path, visits: Visits) -> None:

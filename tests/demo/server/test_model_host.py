@@ -2,9 +2,11 @@
 
 import logging
 import threading
+from collections.abc import Callable
 
 import pytest
 
+from cilf.demo.server import zero_gpu
 from cilf.demo.server.model_host import Estimator, ModelHost
 from cilf.errors import CilfError, WeightsError
 from tests.demo.conftest import hosting
@@ -87,6 +89,22 @@ def test_its_first_work_is_done_when_it_is_ready_and_may_fail(caplog: pytest.Log
     assert states == ["ready"]
     assert "first work failed" in caplog.text
     assert host.get() is estimator
+
+
+def test_no_first_work_is_done_on_a_lent_gpu_or_without_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> FakeEstimator:
+        raise WeightsError("the folder 'x' is empty")
+
+    loads: tuple[tuple[Callable[[], Estimator], bool], ...] = ((FakeEstimator, True), (fail, False))
+    for load, lent in loads:
+        monkeypatch.setattr(zero_gpu, "is_here", lambda lent=lent: lent)
+        host, done = ModelHost(load), threading.Event()
+        host.when_ready(lambda _, done=done: done.set())
+        threads = set(threading.enumerate())
+        host.start()
+        for thread in set(threading.enumerate()) - threads:
+            thread.join()
+        assert not done.is_set()
 
 
 def test_the_new_one_is_handed_out_once_it_is_there() -> None:

@@ -22,6 +22,7 @@ def finished_run(folder: Path, recipe: str, off: float, **changed: Any) -> Path:
         "recipe": recipe,
         "trained_on": "here",
         "training_photos": 100,
+        "size": 96,
         "epochs": 4.0,
         "batch_size": 128,
         "seed": 0,
@@ -35,6 +36,8 @@ def finished_run(folder: Path, recipe: str, off: float, **changed: Any) -> Path:
         **changed,
     }
     (folder / "report.json").write_text(json.dumps(report))
+    made_of = {"commit": "0123456789", "uncommitted_changes": recipe == "new", "data_sha256": ["f00"]}
+    (folder / "run.json").write_text(json.dumps(made_of))
     names = [f"{age:.0f}.jpg" for age in TRUTH]
     rows = pd.DataFrame({"filename": names, "age_true": TRUTH, "age_pred": [age + off for age in TRUTH]})
     rows.to_csv(folder / "predictions.csv", index=False)
@@ -51,17 +54,21 @@ def test_a_run_is_compared_with_those_after_it(tmp_path: Path) -> None:
     assert gain["share"] == pytest.approx(0.2)
     text = table(measured)
     assert "| here | there (4 photos) | `new` | 4.00 (4.00–4.00) | +4.00 | 100.0% | 4.00 |" in text
-    assert "here → there: by `new` the error falls by +1.00 years (+1.00 to +1.00) against `old`, 20%" in text
+    assert (
+        "here → there: gain of `new` over `old` +1.00 years (+1.00 to +1.00), +20.0 % of the latter's error"
+        in text
+    )
 
 
 def test_runs_that_learned_or_were_measured_otherwise_are_not_compared(tmp_path: Path) -> None:
     runs = [
         finished_run(tmp_path / "a", "new", 4.0),
         finished_run(tmp_path / "b", "old", 5.0, epochs=8.0),
+        finished_run(tmp_path / "d", "old", 5.0, size=128),
         finished_run(tmp_path / "c", "new", 4.0, trained_on="there", measured_on="here"),
     ]
     measured = together(runs)
-    assert len(measured["runs"]) == 3
+    assert len(measured["runs"]) == 4
     assert measured["gains"] == []
 
 
@@ -76,4 +83,6 @@ def test_the_command_writes_what_the_studies_show(tmp_path: Path) -> None:
     assert main(["studies", "cross-dataset", *runs, "--output", str(output)]) == 0
     text = studies(tmp_path)
     assert "Do ages hold on photos from elsewhere?" in text
-    assert "4 epochs, 1 seed(s)" in text
+    assert "4 epochs with 1\nseed(s)" in text
+    assert "at 96 px" in text
+    assert "commit 0123456 with changes and 0123456, put together" in text
