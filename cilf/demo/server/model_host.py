@@ -105,10 +105,10 @@ class ModelHost:
             self._held = error if self._says_why else CilfError(texts.NO_MODEL)
         finally:
             self._done.set()
-        if not isinstance(held := self._held, CilfError) and held is not None and not zero_gpu.is_here():
+        if self.state == "ready" and not zero_gpu.is_here():
             for work in first_work:
                 try:
-                    work(held)
+                    work(self.get())
                 except Exception:
                     log.warning("the page's first work failed", exc_info=True)
 
