@@ -43,6 +43,7 @@ from train.fit.optimizer import (
     depthwise_in_float32,
     freeze_statistics,
     make_optimizer,
+    pad_small_maps,
     snapshot,
     update_average,
 )
@@ -143,8 +144,10 @@ def fit(
 
     torch.manual_seed(config.seed)
     system = build_system(recipe, start, teachers)
-    if accelerator.mixed_precision == "bf16" and device.type == "cpu":
-        depthwise_in_float32(system.model.image_network)
+    if device.type == "cpu":
+        pad_small_maps(system.model.image_network)
+        if accelerator.mixed_precision == "bf16":
+            depthwise_in_float32(system.model.image_network)
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:
         system.model = convert_sync_batchnorm(system.model)
     if isinstance(recipe, Recipe) and not (resume and state_file.is_file()):

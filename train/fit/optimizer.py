@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from train.fit.recipe import FitConfig
 
@@ -66,6 +67,31 @@ def depthwise_in_float32(tower: nn.Module) -> None:
     for module in tower.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
             module.forward = _in_float32(module.forward)  # type: ignore[assignment, method-assign]
+
+
+def pad_small_maps(tower: nn.Module) -> None:
+    """Pad the maps of depth-wise convolutions that are smaller than the kernel ahead of the convolution: of kernels
+    that reach beyond both edges oneDNN computes the gradient four to six times as slowly on a CPU."""
+    for module in tower.modules():
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+            module.forward = _padded(module)  # type: ignore[assignment, method-assign]
+
+
+def _padded(convolution: nn.Conv2d) -> Callable[[Tensor], Tensor]:
+    forward = convolution.forward
+
+    def padded(x: Tensor) -> Tensor:
+        padding = convolution.padding
+        small = max(x.shape[-2:]) < max(convolution.kernel_size)
+        if not small or isinstance(padding, str) or padding == (0, 0):
+            return forward(x)
+        rows, columns = padding
+        wide = F.pad(x, (columns, columns, rows, rows)).contiguous(memory_format=torch.channels_last)
+        return F.conv2d(
+            wide, convolution.weight, convolution.bias, convolution.stride, groups=convolution.groups
+        )
+
+    return padded
 
 
 def _in_float32(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
