@@ -28,7 +28,7 @@ from train.fit import provenance
 from train.fit.logger import read_log
 from train.fit.loop import Interrupted, averaged_model, fit
 from train.fit.objective import predict_ages
-from train.fit.optimizer import depthwise_in_float32
+from train.fit.optimizer import depthwise_in_float32, pad_small_maps
 
 pytestmark = pytest.mark.training
 
@@ -267,3 +267,18 @@ def test_depthwise_convolutions_escape_autocast() -> None:
     depthwise_in_float32(torch.nn.Sequential(convolution))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(convolution(x), wanted)
+
+
+@pytest.mark.parametrize("side", [2, 3, 4, 5, 9])
+def test_padding_small_maps_changes_nothing(side: int) -> None:
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(8, 8, 5, padding=2, groups=8)
+    x = torch.randn(2, 8, side, side)
+    results = []
+    for prepare in (lambda tower: None, pad_small_maps):
+        prepare(torch.nn.Sequential(convolution))
+        convolution.zero_grad()
+        convolution(x).square().sum().backward()
+        results.append((convolution(x).detach(), convolution.weight.grad, convolution.bias.grad))
+    for plain, padded in zip(*results, strict=True):
+        torch.testing.assert_close(plain, padded)

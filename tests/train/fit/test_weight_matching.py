@@ -94,3 +94,50 @@ def test_a_start_that_knows_other_words() -> None:
     torch.testing.assert_close(carried[POSITIONS], torch.cat([start[POSITIONS], fresh[POSITIONS][24:]]))
     assert carried["fusion.gain"] is fresh["fusion.gain"]
     assert all(carried[name] is start[name] for name in start if name not in (TOKENS, POSITIONS))
+
+
+def widened_from(start: CILF) -> CILF:
+    """The same network with room for a low-pass filter before each stride, and with its weights carried over."""
+    torch.manual_seed(1)
+    config = replace(tiny.MODEL, clip=replace(tiny.CLIP, anti_aliased=True))
+    network = build_model(config).eval()
+    carried = carried_over(start.state_dict(), network.state_dict(), tiny.CLIP, config.clip)
+    check_weights(carried, network.state_dict(), "It", "do nothing")
+    network.load_state_dict(carried)
+    return network
+
+
+def strided(network: CILF) -> list[torch.nn.Conv2d]:
+    """Convolutions that leave out pixels."""
+    trunk = network.image_network.get_submodule("trunk")
+    return [each for each in trunk.modules() if isinstance(each, torch.nn.Conv2d) and each.stride != (1, 1)]
+
+
+@torch.no_grad()
+def test_a_start_without_low_pass_filters() -> None:
+    """A wider kernel is the convolution of before on pixels that a binomial filter has smoothed."""
+    start = tiny.model()
+    pairs = list(zip(strided(start), strided(widened_from(start)), strict=True))
+    assert pairs
+    line = torch.tensor([0.25, 0.5, 0.25])
+    for narrow, wide in pairs:
+        x = torch.randn(2, narrow.in_channels, 17, 17)
+        low_pass = torch.outer(line, line).expand(narrow.in_channels, 1, 3, 3)
+        smooth = torch.nn.functional.conv2d(x, low_pass, padding=1, groups=narrow.in_channels)
+        inside = (
+            ...,
+            slice(2, -2),
+            slice(2, -2),
+        )  # zeros beyond the edge are smoothed by one of the two alone
+        torch.testing.assert_close(wide(x)[inside], narrow(smooth)[inside], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_low_pass_filters_make_a_tower_steadier_under_a_shift() -> None:
+    start = tiny.model()
+    pixels = torch.rand(8, 3, 64, 65)
+    changes = []
+    for network in (start, widened_from(start)):
+        here, there = (network.towers.encode_image(part)[0] for part in (pixels[..., :64], pixels[..., 1:]))
+        changes.append((here - there).norm() / (here - here.mean(dim=0)).norm())
+    assert changes[1] < 0.7 * changes[0]
