@@ -58,9 +58,7 @@ MODEL = ModelConfig(
     prompts=PromptConfig(context_tokens=2, anchors=3, templates=("a {age} year old person", "age {age}")),
     fusion=FusionConfig(width=16, image_blocks=1, fusion_blocks=1),
 )
-BOUNDED = replace(
-    MODEL, clip=replace(CLIP, style=True, anti_aliased=True), fusion=replace(MODEL.fusion, gain=0.3)
-)
+BOUNDED = replace(MODEL, clip=replace(CLIP, style=True), fusion=replace(MODEL.fusion, gain=0.3))
 # A hundred calibration photos, half of them estimated under 30 years; the true age lies anywhere in the distribution.
 CONFORMAL = ConformalConfig(
     truth=tuple(float(index) for index in range(100)),

@@ -9,7 +9,6 @@ from typing import Any
 import open_clip
 import torch
 from jaxtyping import Float, Int
-from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,8 +29,6 @@ class ClipTowers(nn.Module):
         super().__init__()
         self.config = config
         self.clip = _build_clip(config)
-        if config.anti_aliased:
-            _widen_strided(self.clip.visual.trunk)
         self.tokenizer = Tokenizer(config, self.clip.context_length)
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
@@ -161,18 +158,6 @@ def _statistics(
     quarters = [part for half in halves for part in (half[..., :column], half[..., column:])]
     variance = (features - features.mean(dim=(2, 3), keepdim=True)).square().mean(dim=(2, 3))
     return [*(quarter.mean(dim=(2, 3)) for quarter in quarters), (variance + TINY).sqrt()]
-
-
-def _widen_strided(trunk: nn.Module) -> None:
-    """Give strided convolutions kernels two pixels larger: a low-pass filter before the stride (Zhang, "Making
-    convolutional networks shift-invariant again", ICML 2019) and the convolution after it are one such kernel."""
-    for module in trunk.modules():
-        if isinstance(module, nn.Conv2d) and module.stride != (1, 1):
-            widened = F.pad(module.weight.detach(), (1, 1, 1, 1))
-            module.weight = nn.Parameter(widened)
-            module.kernel_size = (widened.shape[2], widened.shape[3])
-            if isinstance(module.padding, tuple) and not isinstance(module, Conv2dSame):
-                module.padding = (module.padding[0] + 1, module.padding[1] + 1)
 
 
 def _build_clip(config: ClipConfig) -> nn.Module:

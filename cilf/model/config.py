@@ -42,8 +42,6 @@ class ClipConfig:
         pretrained: open_clip's `name/tag` of published weights to start from; None in a stored checkpoint.
         mean, std: RGB normalisation of pixels in [0, 1]; CLIP's own statistics (METHOD 2).
         style: whether the global embedding also sees the style of a photo (METHOD 2); of a convolutional tower alone.
-        anti_aliased: whether the kernels of the image tower's strided convolutions are two pixels larger than the
-            trunk's, so that they hold a low-pass filter as well (METHOD 2); of a convolutional tower alone.
     """
 
     architecture: Architecture
@@ -55,7 +53,6 @@ class ClipConfig:
     mean: tuple[Share, Share, Share] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[Factor, Factor, Factor] = (0.26862954, 0.26130258, 0.27577711)
     style: bool = False
-    anti_aliased: bool = False
 
     @property
     def image_size(self) -> int:

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cilf.errors import UsageError
 from cilf.model.clip import ClipConfig
@@ -52,23 +50,8 @@ def carried_over(
     if POSITIONS in network and weights[POSITIONS].shape != network[POSITIONS].shape:
         places = min(len(weights[POSITIONS]), len(network[POSITIONS]))
         merged[POSITIONS] = torch.cat([weights[POSITIONS][:places], network[POSITIONS][places:]])
-    if new.anti_aliased and not old.anti_aliased:
-        merged |= {
-            name: _low_passed(weights[name])
-            for name, value in network.items()
-            if name in weights
-            and value.shape[2:] == tuple(side + 2 for side in weights[name].shape[2:]) != ()
-        }
     later = {name: value for name, value in network.items() if name.startswith(LATER)}
     return later | merged
-
-
-def _low_passed(kernels: Float[Tensor, "out in row column"]) -> Float[Tensor, "out in wider higher"]:
-    """Kernels that filter as these do after a binomial low-pass filter, two pixels larger."""
-    line = kernels.new_tensor([0.25, 0.5, 0.25])
-    low_pass = torch.outer(line, line).expand(1, 1, 3, 3)
-    wider = F.conv2d(kernels.flatten(0, 1).unsqueeze(1), low_pass, padding=2)
-    return wider.view(*kernels.shape[:2], *wider.shape[2:])
 
 
 def take_trunk(trunk: nn.Module, start: nn.Module) -> None:

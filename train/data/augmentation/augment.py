@@ -97,7 +97,7 @@ DRAWS = (
     "vignette vignette_level vignette_x vignette_y convolve convolve_share sharpen sharpen_level sharpen_radius grain "
     "surround surround_kind surround_width surround_height surround_r surround_g surround_b "
     "amplitude amplitude_share amplitude_band noise_seed convolve_seed surround_seed "
-    "view_flip view_whole view_x view_y view_scale view_brightness view_jpeg view_jpeg_quality spared view_turn"
+    "view_flip view_whole view_x view_y view_scale view_brightness view_jpeg view_jpeg_quality spared"
 ).split()
 OPTIONAL = (
     "grey cast fade gamma posterise vignette convolve blur sharpen noise jpeg surround amplitude".split()
@@ -209,18 +209,16 @@ def second_view(
     images: Float[Tensor, "batch 3 size size"], draws: Draws
 ) -> Float[Tensor, "batch 3 size size"]:
     """The same photos as another frame of a video might show them: mirrored or not, shifted by up to 3 pixels (half of
-    them by whole ones, neither scaled nor turned), scaled by 0.96 to 1.04, turned by up to 2 degrees, 0.7 to 1.3 times
-    as bright, and some compressed again. An age must not change with it."""
+    them by whole ones, without a change of scale), scaled by 0.96 to 1.04, 0.7 to 1.3 times as bright, and some
+    compressed again. An age must not change with it."""
     size = images.shape[-1]
     whole = draws["view_whole"] < 0.5
     shifts = [3 * draws.signed(name) for name in ("view_x", "view_y")]
     x, y = (torch.where(whole, shift.round(), shift) * 2 / size for shift in shifts)
     scale = torch.where(whole, 1.0, 1 + 0.04 * draws.signed("view_scale"))
-    turn = torch.deg2rad(torch.where(whole, 0.0, 2 * draws.signed("view_turn")))
-    flip = torch.where(draws["view_flip"] < 0.5, -1.0, 1.0)
-    cosine, sine = scale * torch.cos(turn), scale * torch.sin(turn)
-    rows = torch.stack([cosine * flip, -sine, x], dim=1), torch.stack([sine * flip, cosine, y], dim=1)
-    theta = torch.stack(rows, dim=1)
+    flip = torch.where(draws["view_flip"] < 0.5, -scale, scale)
+    zero = torch.zeros_like(x)
+    theta = torch.stack([torch.stack([flip, zero, x], dim=1), torch.stack([zero, scale, y], dim=1)], dim=1)
     views = _sample(images, theta, size)[0] * (1 + 0.3 * draws.signed("view_brightness")).view(-1, 1, 1, 1)
     views = views.clamp(0, 1)
     index = draws.chosen("view_jpeg", 0.4)
