@@ -145,9 +145,8 @@ def fit(
     torch.manual_seed(config.seed)
     system = build_system(recipe, start, teachers)
     if device.type == "cpu":
-        pad_small_maps(system.model.image_network)
-        if accelerator.mixed_precision == "bf16":
-            depthwise_in_float32(system.model.image_network)
+        in_bf16 = accelerator.mixed_precision == "bf16"
+        (depthwise_in_float32 if in_bf16 else pad_small_maps)(system.model.image_network)
     if processes > 1 and device.type == "cuda" and not config.frozen_statistics:
         system.model = convert_sync_batchnorm(system.model)
     if isinstance(recipe, Recipe) and not (resume and state_file.is_file()):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
@@ -62,41 +63,42 @@ def freeze_statistics(model: nn.Module) -> None:
             module.eval()
 
 
-def depthwise_in_float32(tower: nn.Module) -> None:
-    """Keep autocast away from depth-wise convolutions: their bfloat16 gradients are far slower on a CPU."""
-    for module in tower.modules():
-        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-            module.forward = _in_float32(module.forward)  # type: ignore[assignment, method-assign]
-
-
 def pad_small_maps(tower: nn.Module) -> None:
     """Pad the maps of depth-wise convolutions that are smaller than the kernel ahead of the convolution: of kernels
     that reach beyond both edges oneDNN computes the gradient four to six times as slowly on a CPU."""
+    _replace_forward(tower, _padded)
+
+
+def depthwise_in_float32(tower: nn.Module) -> None:
+    """Keep autocast away from depth-wise convolutions, padded as by `pad_small_maps`: their bfloat16 gradients are far
+    slower on a CPU."""
+    _replace_forward(tower, _in_float32)
+
+
+def _replace_forward(tower: nn.Module, forward: Callable[[nn.Conv2d, Tensor], Tensor]) -> None:
+    """As a method, so that a copy of a convolution computes with its own weights."""
     for module in tower.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-            module.forward = _padded(module)  # type: ignore[assignment, method-assign]
+            module.forward = MethodType(forward, module)  # type: ignore[method-assign]
 
 
-def _padded(convolution: nn.Conv2d) -> Callable[[Tensor], Tensor]:
-    forward = convolution.forward
+def _padded(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    padding = convolution.padding
+    small = max(x.shape[-2:]) < max(convolution.kernel_size)
+    if not small or isinstance(padding, str) or padding == (0, 0):
+        return type(convolution).forward(convolution, x)
+    rows, columns = padding
+    wide = F.pad(x, (columns, columns, rows, rows)).contiguous(memory_format=torch.channels_last)
+    return F.conv2d(
+        wide,
+        convolution.weight,
+        convolution.bias,
+        convolution.stride,
+        dilation=convolution.dilation,
+        groups=convolution.groups,
+    )
 
-    def padded(x: Tensor) -> Tensor:
-        padding = convolution.padding
-        small = max(x.shape[-2:]) < max(convolution.kernel_size)
-        if not small or isinstance(padding, str) or padding == (0, 0):
-            return forward(x)
-        rows, columns = padding
-        wide = F.pad(x, (columns, columns, rows, rows)).contiguous(memory_format=torch.channels_last)
-        return F.conv2d(
-            wide, convolution.weight, convolution.bias, convolution.stride, groups=convolution.groups
-        )
 
-    return padded
-
-
-def _in_float32(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def wrapped(x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return forward(x.float()).to(x.dtype)
-
-    return wrapped
+def _in_float32(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return _padded(convolution, x.float()).to(x.dtype)

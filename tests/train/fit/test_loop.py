@@ -9,6 +9,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -282,3 +284,19 @@ def test_padding_small_maps_changes_nothing(side: int) -> None:
         results.append((convolution(x).detach(), convolution.weight.grad, convolution.bias.grad))
     for plain, padded in zip(*results, strict=True):
         torch.testing.assert_close(plain, padded)
+
+
+@pytest.mark.parametrize("prepare", [pad_small_maps, depthwise_in_float32])
+def test_a_copy_of_a_prepared_convolution_has_weights_of_its_own(
+    prepare: Callable[[torch.nn.Module], None],
+) -> None:
+    """As those into which a normalisation is folded."""
+    convolution = torch.nn.Conv2d(8, 8, 5, padding=2, groups=8)
+    prepare(torch.nn.Sequential(convolution))
+    copied = deepcopy(convolution)
+    torch.nn.init.zeros_(copied.weight)
+    torch.nn.init.zeros_(copied.bias)
+    for side in (3, 9):
+        x = torch.randn(2, 8, side, side)
+        assert not copied(x).any()
+        assert convolution(x).any()
