@@ -65,7 +65,8 @@ def freeze_statistics(model: nn.Module) -> None:
 
 def pad_small_maps(tower: nn.Module) -> None:
     """Pad the maps of depth-wise convolutions that are smaller than the kernel ahead of the convolution: of kernels
-    that reach beyond both edges oneDNN computes the gradient four to six times as slowly on a CPU."""
+    that reach beyond both edges oneDNN computes the gradient three to six times as slowly (train/LOG.md, 2026-12-01).
+    """
     _replace_forward(tower, _padded)
 
 
