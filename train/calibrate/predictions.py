@@ -45,7 +45,7 @@ PROPOSED = (
     View("closer, mirrored", zoom=0.8, flip=True),
 )
 PHOTOS = 16  # whose views are computed together
-CUT = 3  # counts the ways in which faces were detected and cut out: raise it when the code makes other crops
+CUT = 4  # counts the ways in which faces were detected and cut out: raise it when the code makes other crops
 
 
 @dataclass(frozen=True)
