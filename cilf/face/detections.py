@@ -101,6 +101,12 @@ def ios(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return _intersection(boxes[:, None], others) / np.maximum(smaller, 1e-9)
 
 
+def paired_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n,) intersection over union of each of n boxes with its partner among n others."""
+    shared = _intersection(boxes, others)
+    return shared / np.maximum(_area(boxes) + _area(others) - shared, 1e-9)
+
+
 def suppressed_by(same: np.ndarray) -> np.ndarray:
     """Greedy non-maximum suppression: which detection stands for each.
 

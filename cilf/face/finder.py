@@ -7,7 +7,7 @@ import numpy as np
 
 from cilf.errors import PhotoError
 from cilf.face.alignment import TEMPLATE, Similarity, apply, least_squares_similarity, smallest_square
-from cilf.face.detections import Detections, ios, iou, suppressed_by
+from cilf.face.detections import Detections, ios, iou, paired_iou, suppressed_by
 from cilf.face.detector_views import close_ups, in_photo, whole_views
 from cilf.face.idle_threads import IdleThreads
 from cilf.face.networks import face_mesh
@@ -231,6 +231,7 @@ class FaceFinder:
         candidates, first = candidates[kept], first[kept]
         second = self._close_up(pyramid, first, mirrored=True)
         score = (candidates.score + 2 * second.score) / 3
+        score *= paired_iou(second.box, candidates.box) > SAME_FACE  # no other face's, on which the mesh slid
         share = (second.score / (first.score + second.score))[:, None]
         box = (1 - share) * first.box + share * second.box
         keypoints = (1 - share[..., None]) * first.keypoints + share[..., None] * second.keypoints
