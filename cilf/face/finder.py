@@ -21,8 +21,8 @@ from cilf.face.pyramid import Pyramid
 DETAIL = 800
 DETAIL_SCALE = 0.9
 
-# What the detector must score for a candidate, and what the mesh must score in a first close-up of it: few chance hits
-# do, and most faces even where they stand askew. Whether it is a face is decided by a second close-up.
+# The least score of a candidate by the detector, and of its first close-up by the mesh. Both are low: a second close-up
+# decides whether it is a face.
 CANDIDATE = 0.3
 FIRST_CLOSE_UP = 0.01
 
@@ -50,7 +50,7 @@ class Face:
 
     Attributes:
         box: x0, y0, x1, y1 in pixels of the upright photo, clipped to it.
-        score: the detector's confidence in (0, 1]; None when the whole picture was taken as the face.
+        score: confidence of detector and face mesh, in (0, 1]; None when the whole picture was taken as the face.
         keypoints: (6, 2) float pixels x, y: right eye, left eye, nose tip, mouth centre, right ear, left ear (the
             person's own right and left); None when the whole picture was taken as the face.
     """
@@ -142,7 +142,7 @@ class FaceFinder:
     Safe to share between threads. The same photo always gives the same faces.
 
     Args:
-        min_confidence: faces scored below this, in [0, 1], are dropped.
+        min_confidence: faces scored below this, in [0, 1], are dropped. What is clearly a face scores 0.75 or more.
         threads: that may work at once, the caller's among them: small faces are sought beside the rest, and one half of
             a batch of views is computed beside the other.
 

@@ -9,6 +9,7 @@ from cilf.errors import DetectorError
 from cilf.face.alignment import TEMPLATE
 from cilf.face.detector_views import CLOSE_UP, close_ups
 from cilf.face.finder import FaceFinder
+from cilf.face.idle_threads import IdleThreads
 from cilf.face.networks import face_mesh as module
 from cilf.face.networks.blazeface import SIDE as DETECTOR_SIDE
 from cilf.face.networks.blazeface import BlazeFace
@@ -16,9 +17,9 @@ from cilf.face.networks.face_mesh import SIDE, FaceMesh
 from cilf.face.pyramid import Pyramid
 
 
-@pytest.fixture(scope="module")
-def mesh() -> FaceMesh:
-    return FaceMesh()
+@pytest.fixture(scope="module", params=[0, 1])
+def mesh(request: pytest.FixtureRequest) -> FaceMesh:
+    return FaceMesh(IdleThreads(request.param))
 
 
 @pytest.fixture(scope="module")

@@ -140,6 +140,12 @@ def grid(widths: list[list[float]], left: float, top: float, step_x: float, step
 
 
 LAYOUTS = {
+    "small faces beside large ones": (
+        900,
+        [Place(x, 450, 300) for x in (300, 1000)]
+        + [Place(x, y, 40) for x in (110, 490, 810, 1190) for y in (380, 520)]
+        + [Place(1400, y, 40) for y in (300, 600)],
+    ),
     "two rows, every size": (
         700,
         grid([[40, 45, 50, 55, 60, 64], [70, 76, 82, 88, 94, 100]], 150, 200, 260, 300),
@@ -208,8 +214,24 @@ def test_a_mirrored_photo_gives_the_mirrored_face(finder: FaceFinder, portraits:
         assert off.max() < 0.1 * eye_distance(face)
 
 
-def test_a_higher_confidence_finds_no_more(grace_hopper: np.ndarray) -> None:
-    assert FaceFinder(min_confidence=0.99).find(grace_hopper) == []
+@pytest.mark.parametrize("confidence", [0.0, 0.3, 0.6, 0.9, 0.97])
+def test_a_higher_confidence_finds_no_more(portraits: list[Portrait], confidence: float) -> None:
+    least, most = FaceFinder(min_confidence=confidence), FaceFinder(min_confidence=0)
+    for portrait in portraits:
+        every = {face.box: face.score for face in most.find(portrait.photo)}
+        kept = {face.box: face.score for face in least.find(portrait.photo)}
+        assert kept == {box: score for box, score in every.items() if score and score >= confidence}
+
+
+@pytest.mark.parametrize("shift", [(1, 0), (-1, 0), (0, 1), (0, -1)])
+def test_a_shift_by_a_pixel_moves_the_features_by_a_pixel(
+    finder: FaceFinder, portraits: list[Portrait], shift: tuple[int, int]
+) -> None:
+    for portrait in portraits:
+        face = only(finder.find(portrait.photo))
+        moved = only(finder.find(np.roll(portrait.photo, shift, axis=(0, 1))))
+        off = np.abs(keypoints(moved) - keypoints(face) - shift[::-1])[:4]
+        assert off.max() < 0.02 * eye_distance(face)
 
 
 def test_an_aligned_crop_has_its_features_on_the_template(finder: FaceFinder, portrait: np.ndarray) -> None:

@@ -24,7 +24,7 @@ from cilf.inference.outputs import CropOutputs, Network
 from cilf.inference.predictive import PredictiveConfig
 from cilf.model.base import AgeModel
 from train.data.datasets import DatasetError, Sample
-from train.data.prepare_crops import finder, main_face, spread
+from train.data.prepare_crops import CUT, finder, main_face, spread
 from train.files import written_whole
 from train.fit.provenance import weights_sha256
 
@@ -45,7 +45,6 @@ PROPOSED = (
     View("closer, mirrored", zoom=0.8, flip=True),
 )
 PHOTOS = 16  # whose views are computed together
-CUT = 4  # counts the ways in which faces were detected and cut out: raise it when the code makes other crops
 
 
 @dataclass(frozen=True)

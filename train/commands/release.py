@@ -46,7 +46,14 @@ def add(commands: Any) -> None:
         "model", type=Path, help="MediaPipe's face_landmark.tflite, as in its wheels below 0.10.30"
     )
     add_data(face_mesh)
-    face_mesh.add_argument("--split", type=Path, action="append", required=True, metavar="FILE.csv")
+    face_mesh.add_argument(
+        "--split",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FILE.csv",
+        help="filename,split of each set, of which `train` is taken; may be given several times",
+    )
     face_mesh.add_argument("--photos", type=int, default=1000, help="of each set's training part")
     face_mesh.set_defaults(run=_face_mesh)
 

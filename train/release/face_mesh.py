@@ -1,7 +1,7 @@
 """MediaPipe's face mesh as an ONNX graph that gives BlazeFace's points, from MediaPipe's file of it.
 
 Layers and weights as in `face_landmark.tflite`; the number of views is left open, and one matrix follows that takes
-weighted means of the mesh's points. `cilf.face.networks.face_mesh` loads the graph.
+weighted sums of the mesh's points. `cilf.face.networks.face_mesh` loads the graph.
 """
 
 from typing import Any
@@ -16,6 +16,8 @@ from train.release.tflite import Model, Operator, halved, read_model
 
 POINTS = 468
 
+_KINDS = {"add", "convolution", "depthwise", "max_pool", "pad", "prelu"}
+
 
 def graph(model: bytes, weights: np.ndarray) -> bytes:
     """The graph in ONNX's binary form.
@@ -24,12 +26,15 @@ def graph(model: bytes, weights: np.ndarray) -> bytes:
 
     Args:
         model: content of MediaPipe's file.
-        weights: (k, POINTS), rows that sum to 1: each point that the graph gives as a mean of the mesh's.
+        weights: (k, POINTS), rows that sum to 1: each point that the graph gives as a weighted sum of the mesh's.
 
     Raises:
         ValueError: `model` is not that file.
     """
-    return _Writer(read_model(model)).written(weights)
+    layers = read_model(model)
+    if not {each.kind for each in layers.operators} <= _KINDS or len(layers.outputs) != len(OUTPUTS):
+        raise ValueError("the model is not MediaPipe's face mesh")
+    return _Writer(layers).written(weights)
 
 
 class _Writer:
@@ -79,7 +84,7 @@ class _Writer:
                 return self._add("MaxPool", inputs, kernel_shape=window, strides=stride)
             case "prelu":
                 return self._prelu(operator, inputs)
-        raise ValueError(f"the model has an operator that the face mesh does not have: {operator.kind}")
+        raise AssertionError(operator.kind)
 
     def _convolution(self, operator: Operator, inputs: list[str]) -> str:
         kernel, bias = operator.constants

@@ -12,21 +12,11 @@ from flatbuffers import encode
 from flatbuffers.number_types import Int8Flags, Int32Flags, Uint8Flags, Uint32Flags, UOffsetTFlags
 from flatbuffers.table import Table
 
+# BuiltinOperator
 _DEQUANTIZE = 6
-_KINDS = {
-    0: "add",
-    3: "convolution",
-    4: "depthwise",
-    17: "max_pool",
-    34: "pad",
-    54: "prelu",
-}  # BuiltinOperator
-_WEIGHTED = {
-    "convolution": 2,
-    "depthwise": 2,
-    "pad": 1,
-    "prelu": 1,
-}  # the last inputs, that many, are constants
+_KINDS = {0: "add", 3: "convolution", 4: "depthwise", 17: "max_pool", 34: "pad", 54: "prelu"}
+
+_CONSTANTS = {"convolution": 2, "depthwise": 2, "pad": 1, "prelu": 1}  # how many of the inputs, the last ones
 _TYPES = {0: np.float32, 1: np.float16, 2: np.int32}  # TensorType
 _IDENTIFIER = b"TFL3"
 
@@ -126,7 +116,7 @@ class _Reader:
         return Model(operators, _indices(self._graph, 1), _indices(self._graph, 2))
 
     def _operator(self, table: Table, kind: str, inputs: tuple[int, ...], output: int) -> Operator:
-        computed = len(inputs) - _WEIGHTED.get(kind, 0)
+        computed = len(inputs) - _CONSTANTS.get(kind, 0)
         constants = [self._values(index) for index in inputs[computed:]]
         if kind in ("convolution", "depthwise"):
             # Stored as (out, height, width, in) and, depthwise, as (1, height, width, out).

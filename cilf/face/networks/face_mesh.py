@@ -2,9 +2,9 @@
 
 Kartynnik et al., "Real-time facial surface geometry from monocular video on mobile GPUs" (2019), arXiv:1907.06724. The
 graph `face_mesh.onnx` holds MediaPipe's own weights, by Google under Apache-2.0, from its file `face_landmark.tflite`.
-A last matrix makes eight points of the 468 of the mesh, as weighted means: BlazeFace's six key points and two corners
-of its box. `python -m train face-mesh` fits it to BlazeFace's own, so that crops stay where they were while the points
-move half as much when the picture hardly changes, and writes the graph.
+A last matrix makes eight points of the 468 of the mesh, sums of them with weights that add up to 1: BlazeFace's six key
+points and two corners of its box. `python -m train face-mesh` fits it on photos of UTKFace and All-Age-Faces, so that
+crops lie as BlazeFace's would, but move less when the picture hardly changes; and writes the graph.
 """
 
 from pathlib import Path

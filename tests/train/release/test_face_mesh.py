@@ -10,14 +10,16 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
+from cilf.face.alignment import apply
 from cilf.face.detector_views import close_ups, in_photo
 from cilf.face.finder import FaceFinder
 from cilf.face.networks.face_mesh import GRAPH, SIDE, FaceMesh
 from cilf.face.networks.graph import VIEWS
 from cilf.face.pyramid import Pyramid
 from tests.face.mediapipe_file import DETECTOR, FACE_MESH, mediapipe_file
+from train.data.datasets import DatasetError
 from train.release.face_mesh import POINTS, graph
-from train.release.mesh_points import fit
+from train.release.mesh_points import fit, weights_of_sums
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def test_the_packaged_graph_is_written_from_mediapipes_file(model: bytes, packag
     assert list(packaged.initializer) == list(written.initializer)
 
 
-def test_the_means_are_means(packaged: onnx.GraphProto) -> None:
+def test_the_weights_of_each_point_add_up_to_one(packaged: onnx.GraphProto) -> None:
     weights = weights_of(packaged)
     assert weights.shape == (8, POINTS)
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
@@ -66,8 +68,7 @@ def test_the_points_are_those_of_mediapipe(
         assert face.keypoints is not None
         views, (a, b, offset) = close_ups(Pyramid(photo), face.keypoints[None], SIDE)
         [points] = session.run(["points"], {VIEWS: views})
-        x, y = points[0, :, 0], points[0, :, 1]
-        there = np.stack([a * x - b * y, b * x + a * y], axis=-1) + offset
+        there = apply((a, b, offset), points[0, :, :2])
         eyes = float(np.linalg.norm(face.keypoints[1] - face.keypoints[0]))
         apart = np.linalg.norm(there - by_mediapipe(photo), axis=1)
         assert np.median(apart) < 0.03 * eyes
@@ -75,7 +76,7 @@ def test_the_points_are_those_of_mediapipe(
 
 
 @pytest.mark.slow
-def test_fitted_means_lie_where_the_packaged_ones_do(
+def test_fitted_points_lie_where_the_packaged_ones_do(
     model: bytes,
     tmp_path: Path,
     grace_hopper: np.ndarray,
@@ -99,6 +100,25 @@ def test_fitted_means_lie_where_the_packaged_ones_do(
     here = in_photo(FaceMesh()(views), from_view)
     eyes = float(np.linalg.norm(face.keypoints[1] - face.keypoints[0]))
     np.testing.assert_allclose(here.keypoints, packaged.keypoints, atol=0.15 * eyes)
+    np.testing.assert_allclose(here.box, packaged.box, atol=0.3 * eyes)
+
+
+def test_the_regression_gives_back_the_weights_that_made_its_targets() -> None:
+    random = np.random.default_rng(0)
+    points = random.normal(64, 20, (400, POINTS, 2))
+    weights = random.normal(0, 1, (8, POINTS))
+    weights += (1 - weights.sum(axis=1, keepdims=True)) / POINTS
+    np.testing.assert_allclose(weights_of_sums(points, weights @ points), weights, atol=1e-2)
+    moved = weights_of_sums(points + 50, weights @ points + 50)
+    np.testing.assert_allclose(moved, weights_of_sums(points, weights @ points), atol=1e-6)
+
+
+def test_photos_without_a_face_are_one_sentence(model: bytes, tmp_path: Path) -> None:
+    grey = tmp_path / "grey.png"
+    Image.new("RGB", (200, 200), "grey").save(grey)
+    for photos in ([], [grey]):
+        with pytest.raises(DatasetError, match="None of the photos shows a face"):
+            fit(model, photos)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", bytes(1000)])
@@ -107,9 +127,13 @@ def test_a_file_that_is_no_tflite_model_is_refused(content: bytes) -> None:
         graph(content, np.eye(POINTS))
 
 
-def test_another_model_is_refused() -> None:
-    with pytest.raises(ValueError, match="the face mesh does not have"):
-        graph(mediapipe_file(DETECTOR).read_bytes(), np.eye(POINTS))
+@pytest.mark.parametrize(
+    "name",
+    [DETECTOR, "hand_landmark/hand_landmark_lite.tflite", "pose_landmark/pose_landmark_full.tflite"],
+)
+def test_another_model_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="not MediaPipe's face mesh"):
+        graph(mediapipe_file(name).read_bytes(), np.eye(POINTS))
 
 
 def test_the_command_takes_training_photos_alone(
