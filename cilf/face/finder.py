@@ -21,10 +21,10 @@ from cilf.face.pyramid import Pyramid
 DETAIL = 800
 DETAIL_SCALE = 0.9
 
-# The least score of a candidate by the detector, and of its first close-up by the mesh. Both are low: a second close-up
-# decides whether it is a face.
+# The least score of a candidate by the detector, and of its first close-up by the mesh (a logit of 0). Both are low: a
+# second close-up decides whether it is a face.
 CANDIDATE = 0.3
-FIRST_CLOSE_UP = 0.01
+FIRST_CLOSE_UP = 0.0025
 
 # Detections of one view are one face where their boxes share this much of their union, as in MediaPipe.
 SAME_IN_VIEW = 0.3
@@ -222,15 +222,17 @@ class FaceFinder:
         """Candidates as the mesh shows them in two close-ups, as far as they score high enough.
 
         The second close-up is laid where the first one shows the face, and mirrored. Box and key points are means over
-        both by their scores, and so hardly depend on where in a view the face was seen first. In the score the second
-        counts twice beside the candidate: the detector mistakes many things for faces, the mesh few, and the key points
-        of a small candidate may put the first close-up askew.
+        both by their scores, and so hardly depend on where in a view the face was seen first. In the score the better
+        one counts twice beside the candidate: the detector mistakes many things for faces, the mesh few. What only the
+        view of details shows is judged by the second: of chance hits there are many, and of one of the two, some.
         """
         first = self._close_up(pyramid, candidates)
         kept = first.score >= FIRST_CLOSE_UP
         candidates, first = candidates[kept], first[kept]
         second = self._close_up(pyramid, first, mirrored=True)
-        score = (candidates.score + 2 * second.score) / 3
+        is_detail = candidates.view == _DETAIL
+        presence = np.where(is_detail, second.score, np.maximum(first.score, second.score))
+        score = (candidates.score + 2 * presence) / 3
         score *= paired_iou(second.box, candidates.box) > SAME_FACE  # no other face's, on which the mesh slid
         share = (second.score / (first.score + second.score))[:, None]
         box = (1 - share) * first.box + share * second.box

@@ -23,7 +23,7 @@ KEYPOINTS = 6
 
 # The logit of presence that counts as a half. MediaPipe calls everything above 0 a face, but here come things that
 # BlazeFace mistook for one: 1 % of a thousand of them have more than 1.3, one 8.6; faces have 12 to 25 (train/LOG.md).
-_HALF = 7.0
+_HALF = 6.0
 
 
 class FaceMesh:
