@@ -12,7 +12,7 @@ class PhotoError(CilfError):
 
 
 class DetectorError(CilfError):
-    """The face detector cannot start: one of its graphs is missing or damaged, or a system library cannot be loaded."""
+    """The face detector cannot start: its graph is missing or damaged, or a system library cannot be loaded."""
 
 
 class WeightsError(CilfError):

@@ -48,8 +48,7 @@ class FacePrediction:
 
     Attributes:
         box: x0, y0, x1, y1 in pixels of the upright photo.
-        detection_score: confidence of detector and face mesh, in (0, 1]; None when the whole picture was taken as the
-            face.
+        detection_score: the detector's confidence in (0, 1]; None when the whole picture was taken as the face.
         age: years, unrounded, after correction.
         interval: low and high age in years of the conformal interval round `age`.
         initial_age: years, before correction.

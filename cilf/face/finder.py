@@ -7,24 +7,30 @@ import numpy as np
 
 from cilf.errors import PhotoError
 from cilf.face.alignment import TEMPLATE, Similarity, apply, least_squares_similarity, smallest_square
+from cilf.face.blazeface import SIDE, STRIDE, BlazeFace
 from cilf.face.detections import Detections, ios, iou, paired_iou, suppressed_by
-from cilf.face.detector_views import close_ups, in_photo, whole_views
 from cilf.face.idle_threads import IdleThreads
-from cilf.face.networks import face_mesh
-from cilf.face.networks.blazeface import SIDE, STRIDE, BlazeFace
-from cilf.face.networks.face_mesh import FaceMesh
 from cilf.face.opencv import opencv
 from cilf.face.pyramid import Pyramid
+
+# Black border around the whole photo in a second view, as a share of its shorter side: tight crops fill too much of the
+# first one.
+PADDING = 0.3
 
 # The view in which small faces are sought: its longer side in pixels, and how many of its pixels a pixel of the photo
 # takes at most.
 DETAIL = 800
 DETAIL_SCALE = 0.9
 
-# The least score of a candidate by the detector, and of its first close-up by the mesh (a logit of 0). Both are low: a
-# second close-up decides whether it is a face.
+# What a detector pass must score to count at all. Whether it is a face is decided by the mean over all passes.
 CANDIDATE = 0.3
-FIRST_CLOSE_UP = 0.0025
+
+# What a face that only the view of details shows must score with the first close-ups, and with the second ones.
+DETAIL_CANDIDATE = 0.5
+DETAIL_CONFIDENCE = 0.72
+
+# Side of a close-up in sides of the aligned crop in its middle.
+CLOSE_UP = 1.5
 
 # Detections of one view are one face where their boxes share this much of their union, as in MediaPipe.
 SAME_IN_VIEW = 0.3
@@ -35,6 +41,10 @@ SAME_CANDIDATE = 0.5
 # The longest picture that is taken as a face: a cut-out face is hardly ever twice as long as wide, and the square that
 # holds the picture grows with this times its pixels.
 MAX_RATIO = 4
+
+# So few close-ups are detected in one call with their mirror images; of more of them the mirrored pass is worth sparing
+# where the first shows no face.
+TOGETHER = 2
 
 # Two close-ups show one face when their boxes share this much of their union, or this much of the smaller box, as a
 # chance hit within a face does. Heads side by side, even cheek to cheek, share far less.
@@ -50,7 +60,7 @@ class Face:
 
     Attributes:
         box: x0, y0, x1, y1 in pixels of the upright photo, clipped to it.
-        score: confidence of detector and face mesh, in (0, 1]; None when the whole picture was taken as the face.
+        score: the detector's confidence in (0, 1]; None when the whole picture was taken as the face.
         keypoints: (6, 2) float pixels x, y: right eye, left eye, nose tip, mouth centre, right ear, left ear (the
             person's own right and left); None when the whole picture was taken as the face.
     """
@@ -136,18 +146,17 @@ def _from_crop(pyramid: Pyramid, face: Face, size: int) -> Similarity:
 
 
 class FaceFinder:
-    """MediaPipe's short-range face detector, made to see faces of every size, and its face mesh, which judges them and
-    places their features.
+    """MediaPipe's short-range face detector, made to see faces of every size.
 
     Safe to share between threads. The same photo always gives the same faces.
 
     Args:
-        min_confidence: faces scored below this, in [0, 1], are dropped. What is clearly a face scores 0.75 or more.
+        min_confidence: faces scored below this, in [0, 1], are dropped.
         threads: that may work at once, the caller's among them: small faces are sought beside the rest, and one half of
             a batch of views is computed beside the other.
 
     Raises:
-        DetectorError: OpenCV cannot be loaded, or one of the package's networks is missing or damaged.
+        DetectorError: OpenCV cannot be loaded, or the package's detector is missing or damaged.
     """
 
     def __init__(self, min_confidence: float = 0.6, threads: int = 1) -> None:
@@ -155,15 +164,14 @@ class FaceFinder:
         self._threads = IdleThreads(threads - 1)
         self._min_confidence = min_confidence
         self._detector = BlazeFace(self._threads)
-        self._mesh = FaceMesh(self._threads)
 
     def find(self, photo: np.ndarray | Pyramid, tiles: bool = True) -> list[Face]:
         """Find the faces of one photo.
 
-        Without tiles the detector computes two small views of the whole photo, and the mesh two close-ups of each face:
-        what a live picture can afford; faces from about a sixth of the photo's longer side on are found. With tiles the
-        detector also computes one large view, whose size has a bound; faces down to a fortieth of the longer side are
-        found, if they are at least 20 pixels wide.
+        Without tiles the detector computes two small views of the whole photo, and six for each face: what a live
+        picture can afford; faces from about a sixth of the photo's longer side on are found. With tiles it also
+        computes one large view, whose size has a bound; faces down to a fortieth of the longer side are found, if they
+        are at least 20 pixels wide.
 
         Args:
             photo: HxWx3 uint8 RGB, upright; or its pyramid.
@@ -191,8 +199,10 @@ class FaceFinder:
 
     def _in_whole(self, pyramid: Pyramid) -> Detections:
         """Candidates in the whole photo as it is, and again with a black border, which shows tight crops."""
-        views, from_view = whole_views(pyramid, SIDE)
-        seen = in_photo(self._seen(views), from_view)
+        photo = np.array([pyramid.width, pyramid.height])
+        sides = photo.max() + np.array([0.0, 2 * PADDING * photo.min()])
+        from_view = (sides / SIDE, np.zeros(2), (photo - sides[:, None]) / 2)
+        seen = _in_photo(self._seen(pyramid.crops(from_view, SIDE, detector=True)), from_view)
         return replace(seen, view=np.full(len(seen), _WHOLE))
 
     def _in_detail(self, pyramid: Pyramid) -> Callable[[], Detections]:
@@ -219,33 +229,102 @@ class FaceFinder:
         return self._detector(views, CANDIDATE).weighted_suppression(SAME_IN_VIEW)
 
     def _confirmed(self, pyramid: Pyramid, candidates: Detections) -> Detections:
-        """Candidates as the mesh shows them in two close-ups, as far as they score high enough.
+        """Candidates as two rounds of close-ups show them, as far as they score high enough.
 
-        The second close-up is laid where the first one shows the face, and mirrored. Box and key points are means over
-        both by their scores, and so hardly depend on where in a view the face was seen first. In the score the better
-        one counts twice beside the candidate: the detector mistakes many things for faces, the mesh few. What only the
-        view of details shows is judged by the second: of chance hits there are many, and of one of the two, some.
+        Box and key points are means over close-ups, and so hardly depend on where in a view the face was seen first.
+        The score is the mean of the pass that gave the candidate and of two close-ups, where one that sees no face
+        counts as 0: it tells faces from chance hits better than any single pass. What only the view of details shows is
+        judged by the second close-ups, since the key points of a small candidate may put the first ones askew.
         """
-        first = self._close_up(pyramid, candidates)
-        kept = first.score >= FIRST_CLOSE_UP
-        candidates, first = candidates[kept], first[kept]
-        second = self._close_up(pyramid, first, mirrored=True)
         is_detail = candidates.view == _DETAIL
-        presence = np.where(is_detail, second.score, np.maximum(first.score, second.score))
-        score = (candidates.score + 2 * presence) / 3
-        score *= paired_iou(second.box, candidates.box) > SAME_FACE  # no other face's, on which the mesh slid
-        share = (second.score / (first.score + second.score))[:, None]
-        box = (1 - share) * first.box + share * second.box
-        keypoints = (1 - share[..., None]) * first.keypoints + share[..., None] * second.keypoints
-        return Detections(candidates.view, box, keypoints, score)[score >= self._min_confidence]
+        least = 3 * np.where(is_detail, DETAIL_CANDIDATE, self._min_confidence) - candidates.score
+        # More than nothing: a face that neither pass sees has no key points.
+        kept, first, seen = self._close_ups(pyramid, candidates, np.maximum(least, 1e-9))
+        candidates, is_detail = candidates[kept], is_detail[kept]
 
-    def _close_up(self, pyramid: Pyramid, faces: Detections, mirrored: bool = False) -> Detections:
-        """Each of n faces as the mesh shows it in a close-up in which it stands upright and fills two thirds."""
-        views, from_view = close_ups(pyramid, faces.keypoints, face_mesh.SIDE)
-        if not mirrored:
-            return in_photo(self._mesh(views), from_view)
-        shown = self._mesh(np.ascontiguousarray(views[:, :, ::-1]))
-        return in_photo(shown.mirrored(face_mesh.SIDE), from_view)
+        least = 3 * max(self._min_confidence, DETAIL_CONFIDENCE) - candidates.score
+        kept, second, seen_again = self._close_ups(pyramid, first, np.where(is_detail, least, 0))
+        candidates, first, seen, is_detail = candidates[kept], first[kept], seen[kept], is_detail[kept]
+
+        share = (seen_again / (seen + seen_again))[:, None, None]
+        keypoints = (1 - share) * first.keypoints + share * second.keypoints
+        box = (1 - share[..., 0]) * first.box + share[..., 0] * second.box
+        score = (candidates.score + 2 * np.where(is_detail, second.score, first.score)) / 3
+        return replace(first, box=box, keypoints=keypoints, score=score)
+
+    def _close_ups(
+        self, pyramid: Pyramid, faces: Detections, least: np.ndarray
+    ) -> tuple[np.ndarray, Detections, np.ndarray]:
+        """Detect each of n faces in a close-up in which it stands upright and fills two thirds, as it is and mirrored.
+
+        Args:
+            pyramid: of the photo.
+            faces: where they were seen.
+            least: (n,) what the scores of the two passes must sum up to. A face that cannot reach it any more is spared
+                the mirrored pass.
+
+        Returns:
+            The indices of the m faces that reach it; the means over the passes that see them, but half the sum of the
+            scores; and the number of these passes, (m,).
+        """
+        if not len(faces):
+            return np.zeros(0, int), faces, np.zeros(0)
+        a, b, offset = least_squares_similarity(
+            TEMPLATE * SIDE / CLOSE_UP, faces.keypoints[:, : len(TEMPLATE)]
+        )
+        margin = SIDE * (1 - 1 / CLOSE_UP) / 2
+        from_view = (a, b, apply((a, b, offset), np.full(2, -margin)))
+        views = pyramid.crops(from_view, SIDE, detector=True)
+        together = len(faces) <= TOGETHER
+        if together:
+            both = self._seen(np.concatenate([views, views[:, :, ::-1]]))
+            upright, mirrored = both[both.view < len(faces)], both[both.view >= len(faces)]
+            mirrored = replace(mirrored, view=mirrored.view - len(faces))
+        else:
+            upright = self._seen(views)
+        values = _nearest(_in_photo(upright, from_view), faces)
+        kept = np.flatnonzero(values[:, 1] + 1 >= least)
+        if not len(kept):
+            return kept, faces[kept], np.zeros(0)
+        if together:
+            seen_mirrored = _nearest(_in_photo(mirrored.mirrored(SIDE), from_view), faces)[kept]
+        else:
+            mirrored = self._seen(views[kept, :, ::-1])
+            from_kept = (a[kept], b[kept], from_view[2][kept])
+            seen_mirrored = _nearest(_in_photo(mirrored.mirrored(SIDE), from_kept), faces[kept])
+        values = values[kept] + seen_mirrored
+        enough = values[:, 1] >= least[kept]
+        kept, values = kept[enough], values[enough]
+        seen, score, box, keypoints = np.split(values, [1, 2, 6], axis=1)
+        times = np.maximum(seen, 1)
+        means = Detections(
+            faces.view[kept], box / times, (keypoints / times).reshape(-1, 6, 2), score[:, 0] / 2
+        )
+        return kept, means, seen[:, 0]
+
+
+def _nearest(seen: Detections, faces: Detections) -> np.ndarray:
+    """The detection in view i that overlaps face i most: rows of 1, score, box and key points, or of zeros."""
+    overlap = paired_iou(seen.box, faces.box[seen.view])
+    order = np.argsort(overlap, kind="stable")
+    order = order[overlap[order] > SAME_FACE]
+    rows = np.zeros((len(faces), 18))
+    # Of several rows for one place the last one stays.
+    rows[seen.view[order]] = np.column_stack(
+        [np.ones(len(order)), seen.score[order], seen.box[order], seen.keypoints[order].reshape(-1, 12)]
+    )
+    return rows
+
+
+def _in_photo(seen: Detections, from_view: Similarity) -> Detections:
+    """Detections of views that show the photo turned, scaled and shifted, in the photo; boxes stay upright."""
+    a, b, offset = (values[seen.view] for values in from_view)
+    middle = apply((a, b, offset), seen.centre)
+    half = (seen.box[:, 2:] - seen.centre) * np.hypot(a, b)[:, None]
+    keypoints = apply((a[:, None], b[:, None], offset[:, None]), seen.keypoints)
+    return Detections(
+        seen.view, np.concatenate([middle - half, middle + half], axis=1), keypoints, seen.score
+    )
 
 
 def _inside(detections: Detections, pyramid: Pyramid) -> Detections:

@@ -70,13 +70,13 @@ class Pyramid:
         """Fill crops: point p of crop i shows point from_crop_i(p) of the photo, in pixels with corners at integers.
 
         A crop that shows more than one pixel of the photo in each of its own is averaged down. Outside the photo is the
-        photo reflected; for MediaPipe's networks it is black, as MediaPipe leaves it for its detector (`border_mode:
-        BORDER_ZERO`): a face and its reflection drew key points out of the photo.
+        photo reflected; for the detector it is black, as MediaPipe leaves it (`border_mode: BORDER_ZERO`): a face and
+        its reflection drew key points out of the photo.
 
         Args:
             from_crop: the maps from crops of `size` without margin to the photo: a, b of shape (n,), offset (n, 2).
             size, margin: a crop has size + 2 margin pixels on each side.
-            detector: for MediaPipe's networks: interpolate bilinearly instead of bicubically, black outside.
+            detector: for the face detector: interpolate bilinearly instead of bicubically, black outside.
 
         Returns:
             (n, size + 2 margin, size + 2 margin, 3) uint8 RGB.

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from cilf.errors import DetectorError
+from cilf.face import blazeface as module
+from cilf.face.blazeface import SIDE, STRIDE, BlazeFace
 from cilf.face.detections import Detections
 from cilf.face.idle_threads import IdleThreads
-from cilf.face.networks import blazeface as module
-from cilf.face.networks.blazeface import SIDE, STRIDE, BlazeFace
 from tests.face.mediapipe_file import mediapipe_file
 
 MEDIAPIPE_SUPPRESSION = 0.3

@@ -1,13 +1,9 @@
-"""The commands that make a checkpoint public: `card`, `models-table`, `export`, `pin`, `blazeface`, `face-mesh` and
-`publish`."""
+"""The commands that make a checkpoint public: `card`, `models-table`, `export`, `pin`, `blazeface` and `publish`."""
 
 import argparse
 import logging
-import random
 from pathlib import Path
 from typing import Any
-
-from train.commands.arguments import add_data
 
 COMPACT = Path("checkpoints/compact")
 
@@ -37,25 +33,6 @@ def add(commands: Any) -> None:
         help="MediaPipe's face_detection_short_range.tflite, as in its wheels below 0.10.30",
     )
     blazeface.set_defaults(run=_blazeface)
-
-    face_mesh = commands.add_parser(
-        "face-mesh",
-        help="fit the face mesh's points to the face detector's on training photos; write its graph",
-    )
-    face_mesh.add_argument(
-        "model", type=Path, help="MediaPipe's face_landmark.tflite, as in its wheels below 0.10.30"
-    )
-    add_data(face_mesh)
-    face_mesh.add_argument(
-        "--split",
-        type=Path,
-        action="append",
-        required=True,
-        metavar="FILE.csv",
-        help="filename,split of each set, of which `train` is taken; may be given several times",
-    )
-    face_mesh.add_argument("--photos", type=int, default=1000, help="of each set's training part")
-    face_mesh.set_defaults(run=_face_mesh)
 
     publish = commands.add_parser("publish", help="upload a checkpoint or the page to the Hugging Face Hub")
     what = publish.add_mutually_exclusive_group(required=True)
@@ -109,27 +86,10 @@ def _pin(_: argparse.Namespace) -> int:
 
 
 def _blazeface(options: argparse.Namespace) -> int:
-    from cilf.face.networks.blazeface import GRAPH
+    from cilf.face.blazeface import GRAPH
     from train.release.blazeface import graph
 
     GRAPH.write_bytes(graph(options.model.read_bytes()))
-    return 0
-
-
-def _face_mesh(options: argparse.Namespace) -> int:
-    from cilf.face.networks.face_mesh import GRAPH
-    from train.data.datasets import read_data, read_splits
-    from train.release.face_mesh import graph
-    from train.release.mesh_points import fit
-
-    parts = read_splits(options.split)
-    photos = []
-    for _, samples in read_data(options.data):
-        training = sorted(each.path for each in samples if parts.get(each.name) == "train")
-        random.Random(0).shuffle(training)
-        photos += training[: options.photos]
-    model = options.model.read_bytes()
-    GRAPH.write_bytes(graph(model, fit(model, photos)))
     return 0
 
 

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-CUT = 5  # counts the ways in which faces were detected and cut out: raise it when the code makes other crops
+CUT = 3  # counts the ways in which faces were detected and cut out: raise it when the code makes other crops
 PIECE = 2048  # crops that a process measures with one mesh
 
 

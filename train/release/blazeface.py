@@ -1,7 +1,7 @@
 """BlazeFace short range as an ONNX graph for views of any size, from MediaPipe's file of it.
 
 Layers and weights as in `face_detection_short_range.tflite`, which fixes the number of views and their sides; here both
-are left open. `cilf.face.networks.blazeface` loads the graph.
+are left open. `cilf.face.blazeface` loads the graph.
 """
 
 from typing import Any
@@ -10,9 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from cilf.face.networks.blazeface import OUTPUTS
-from cilf.face.networks.graph import VIEWS
-from train.release.tflite import convolution_weights, halved
+from cilf.face.blazeface import OUTPUTS, VIEWS
+from train.release.tflite import convolution_weights
 
 # Channels of all layers are filled up with zeros to a multiple of this, for which ONNX Runtime has its fastest
 # convolutions: 1.1 ms instead of 1.8 for one view of 128 x 128.
@@ -73,7 +72,7 @@ class _Writer:
 
     def written(self) -> bytes:
         stored = [
-            numpy_helper.from_array(halved(value), f"{name}_16") for name, value in self._weights.items()
+            numpy_helper.from_array(_halved(value), f"{name}_16") for name, value in self._weights.items()
         ]
         for name in self._weights:
             self._add("Cast", [f"{name}_16"], name, to=TensorProto.FLOAT)
@@ -142,3 +141,15 @@ class _Writer:
         output = output or f"{operation.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(operation, inputs, [output], **attributes))
         return output
+
+
+def _halved(weights: np.ndarray) -> np.ndarray:
+    """The weights in 16 bits, as MediaPipe's file stores them: nothing is lost, and loading widens them.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    halved = weights.astype(np.float16)
+    if not np.array_equal(halved, weights):
+        raise ValueError("the model's weights are not 16-bit floats")
+    return halved

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from cilf.face.networks.blazeface import GRAPH
+from cilf.face.blazeface import GRAPH
 from tests.face.mediapipe_file import mediapipe_file
 from train.release.blazeface import graph
 from train.release.tflite import convolution_weights

@@ -1,1 +1,0 @@
-"""MediaPipe's two networks for faces: BlazeFace, which detects them, and the face mesh, which places their features."""
