@@ -291,6 +291,21 @@ def test_a_crop_cache_learns_labels_that_came_later(tmp_path: Path, grace_hopper
 
 
 @pytest.mark.slow
+def test_a_crop_cache_cuts_out_again_what_was_cut_in_another_way(
+    tmp_path: Path, grace_hopper: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(grace_hopper).save(tmp_path / "face.png")
+    (tmp_path / "ages.csv").write_text("filename,age\nface.png,77\n")
+    prepare(DATASETS["own"].read(tmp_path), tmp_path / "crops", 32, 4, 1)
+    crops = tmp_path / "crops" / "crops.npy"
+    written = crops.stat().st_mtime_ns
+    prepare(DATASETS["own"].read(tmp_path), tmp_path / "crops", 32, 4, 1)
+    assert crops.stat().st_mtime_ns == written
+    monkeypatch.setattr("train.data.prepare_crops.CUT", -1)
+    prepare(DATASETS["own"].read(tmp_path), tmp_path / "crops", 32, 4, 1)
+    assert crops.stat().st_mtime_ns > written
+
+
 def test_a_crop_cache_cuts_out_again_what_has_changed(tmp_path: Path, grace_hopper: np.ndarray) -> None:
     """Another picture under the same name, as of a second folder with photos of one's own."""
     face = Image.fromarray(grace_hopper).crop((150, 60, 390, 300))
