@@ -306,6 +306,7 @@ def test_a_crop_cache_cuts_out_again_what_was_cut_in_another_way(
     assert crops.stat().st_mtime_ns > written
 
 
+@pytest.mark.slow
 def test_a_crop_cache_cuts_out_again_what_has_changed(tmp_path: Path, grace_hopper: np.ndarray) -> None:
     """Another picture under the same name, as of a second folder with photos of one's own."""
     face = Image.fromarray(grace_hopper).crop((150, 60, 390, 300))
