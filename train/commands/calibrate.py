@@ -32,18 +32,18 @@ def _calibrate(options: argparse.Namespace) -> int:
     from cilf.checkpoint import load
     from train.calibrate.checkpoint import save_recalibrated, save_run
     from train.data.run_data import RunData
-    from train.fit.recipe import read_recipe
+    from train.fit.recipe import read_recipe, with_texts_of
 
     if options.weights and options.start:
         raise UsageError(
             "--start is mixed into a run, not into finished weights: leave it out with --weights"
         )
-    recipe = read_recipe(options.recipe)
+    start = load(options.start) if options.start else None
+    recipe = with_texts_of(start and start.config.model, read_recipe(options.recipe))
     data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
     views = options.views, options.processes
     if options.weights:
         save_recalibrated(load(options.weights), recipe, data, options.output, *views)
     else:
-        start = load(options.start) if options.start else None
         save_run(recipe, data, options.folder, options.output, *views, start=start)
     return 0

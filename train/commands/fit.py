@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def add(commands: Any) -> None:
         default=[],
         help="a checkpoint to distil from, for a recipe whose loss says so; may be repeated",
     )
+    fit.add_argument("--seed", type=int, help="of everything random, in the place of the recipe's")
     fit.add_argument(
         "--shards",
         metavar="ADDRESS",
@@ -46,9 +48,12 @@ def _fit(options: argparse.Namespace) -> int:
     from train.data.shards import open_shards
     from train.fit.distributed import number
     from train.fit.loop import fit
-    from train.fit.recipe import read_recipe
+    from train.fit.recipe import read_recipe, with_texts_of
 
-    recipe = read_recipe(options.recipe)
+    start = load(options.start) if options.start else None
+    recipe = with_texts_of(start and start.config.model, read_recipe(options.recipe))
+    if options.seed is not None:
+        recipe = replace(recipe, fit=replace(recipe.fit, seed=options.seed))
     data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
     if options.shards:
         train: Any = [
@@ -65,7 +70,7 @@ def _fit(options: argparse.Namespace) -> int:
         train,
         tune,
         options.output,
-        start=load(options.start) if options.start else None,
+        start=start,
         teachers=[load(name) for name in options.teacher],
         resume=options.resume,
         parts=options.parts,

@@ -82,8 +82,10 @@ def _train(
     from train.calibrate.checkpoint import is_checkpoint_of, save_run
     from train.fit import provenance
     from train.fit.loop import fit
+    from train.fit.recipe import with_texts_of
 
     start = load(checkpoints.get(stage.start, stage.start)) if stage.start else None
+    recipe = with_texts_of(start and start.config.model, recipe)
     teachers = [load(checkpoints.get(name, name)) for name in stage.teachers]
     provenance.check_start(run, start)
     fit(recipe, data.train, data.tune, run, resume=True, start=start, teachers=teachers)

@@ -7,17 +7,24 @@ target: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network"
 import random
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from cilf.checkpoint import Checkpoint
 from cilf.errors import UsageError
 from cilf.model.base import AgeModel
 from cilf.model.folding import fold_batch_norm
+from train.data.crop_cache import Subset
+from train.data.datasets import Sample
+from train.files import written_whole
 
 
 class Teachers(nn.Module):
@@ -57,13 +64,105 @@ class Teachers(nn.Module):
         teaches the mean of all teachers and both views, at the cost of one.
         """
         number = chance.randrange(len(self.models))
+        return self.estimate(number, pixels.flip(-1) if chance.random() < 0.5 else pixels)
+
+    @torch.no_grad()
+    def estimate(
+        self, number: int, pixels: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch age"]:
+        """The distributions over ages of one teacher, by its number."""
         size = self.models[number].image_size
         if pixels.shape[-1] != size:
             pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        view = pixels.flip(-1) if chance.random() < 0.5 else pixels
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         text = self.get_buffer(f"text_{number}")
         probabilities: Tensor = (
-            self.models[number].describe(view, text, mirror=False).estimate.probabilities.float()
+            self.models[number].describe(pixels, text, mirror=False).estimate.probabilities.float()
         )
         return probabilities
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to see a crop again.
+
+    Attributes:
+        mirrored: left and right exchanged.
+        zoom: side of what is seen, in sides of the crop.
+        shift: of the middle, in the same unit, right and down.
+        coarse: at half resolution.
+        brightness: factor.
+    """
+
+    mirrored: bool = False
+    zoom: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    coarse: bool = False
+    brightness: float = 1.0
+
+    def of(
+        self, crops: UInt8[Tensor, "batch side side 3"], size: int, margin: int
+    ) -> Float[Tensor, "batch 3 size size"]:
+        """The view of crops with a margin, in [0, 1]."""
+        images = crops.permute(0, 3, 1, 2).float() / 255
+        side = images.shape[-1]
+        inner = (side - 2 * margin) / side
+        wide = size / inner / self.zoom
+        if self.coarse:
+            wide /= 2
+        images = F.interpolate(images, (round(wide), round(wide)), mode="bilinear", antialias=True)
+        across = inner * self.zoom
+        x, y = (2 * inner * share for share in self.shift)
+        theta = images.new_tensor([[-across if self.mirrored else across, 0, x], [0, across, y]])
+        grid = F.affine_grid(theta.expand(len(images), 2, 3), [len(images), 3, size, size], align_corners=False)
+        seen = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        return (seen * self.brightness).clamp(0, 1)
+
+
+# What the correction asks for differs from the first crop in several ways at once; so do these.
+VIEWS = (
+    View(),
+    View(mirrored=True, zoom=1.12, shift=(0.01, -0.01), brightness=0.8),
+    View(zoom=1.12, shift=(-0.015, 0.01), brightness=1.2),
+    View(mirrored=True, coarse=True),
+)
+
+
+class StoredEstimates:
+    """The teachers' mean distributions over ages for every training photo: the mean of all teachers and `VIEWS`.
+
+    What a network says of one view of a face, it says less steadily than the mean of its views; one that learns the
+    mean from every augmented view says it in one.
+
+    Args:
+        teachers: who estimate.
+        train: the photos.
+        size: side in pixels of the views.
+        path: file in which the estimates are kept.
+    """
+
+    def __init__(self, teachers: "Teachers", train: Sequence[Subset], size: int, path: Path, key: str) -> None:
+        names, tables = [], []
+        if path.is_file() and (stored := np.load(path))["key"] == key:
+            names, table = stored["names"].tolist(), stored["probabilities"]
+        else:
+            for subset in train:
+                names += [f"{sample.dataset}/{sample.name}" for sample in subset.samples]
+                for start in tqdm(range(0, len(subset.rows), 128), desc="teachers", unit="batch"):
+                    crops = torch.from_numpy(subset.cache.crops[subset.rows[start : start + 128]])
+                    each = [
+                        teachers.estimate(number, view.of(crops, size, subset.cache.margin))
+                        for number in range(len(teachers.models))
+                        for view in VIEWS
+                    ]
+                    tables.append(torch.stack(each).mean(dim=0).numpy().astype(np.float16))
+            table = np.concatenate(tables)
+            with written_whole(path) as partial, partial.open("wb") as file:
+                np.savez(file, key=key, names=np.array(names), probabilities=table)
+        self._rows = {name: row for row, name in enumerate(names)}
+        self._table = torch.from_numpy(table).float()
+
+    def of(self, samples: Sequence[Sample]) -> Float[Tensor, "batch age"]:
+        """The distributions of photos, which sum to 1."""
+        rows = self._table[[self._rows[f"{sample.dataset}/{sample.name}"] for sample in samples]]
+        return rows / rows.sum(dim=1, keepdim=True)

@@ -144,6 +144,7 @@ def fit(
 
     torch.manual_seed(config.seed)
     system = build_system(recipe, start, teachers)
+    system.prepare(train, folder)
     if device.type == "cpu":
         in_bf16 = accelerator.mixed_precision == "bf16"
         (depthwise_in_float32 if in_bf16 else pad_small_maps)(system.model.image_network)

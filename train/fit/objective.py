@@ -7,6 +7,7 @@ A network of another kind trains by the same loop (`train.fit.loop`) when it has
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from train.data.batches import Batch, plain_batches
 from train.data.captions import agreement
 from train.data.crop_cache import Subset
 from train.data.photo_attributes import photo_attributes
-from train.fit.distillation import Teachers
+from train.fit.distillation import VIEWS, StoredEstimates, Teachers
 from train.fit.distributed import gather, gather_rows, single
 from train.fit.imagenet_weights import load_imagenet
 from train.fit.losses.ages import true_ages
@@ -65,6 +66,9 @@ class System(nn.Module, ABC):
         samples with each other it takes those of all processes (`train.fit.distributed.gather`); MCGRL contrasts
         within a process, and MTMSA divides by the labels of its own.
         """
+
+    def prepare(self, train: Sequence[Any], folder: Path) -> None:
+        """Make what each photo's target needs once, and keep it in the run's folder."""
 
     def targets(self, batch: Batch) -> Any:
         """A batch's targets on the device of its pixels, made now where they were not made ahead."""
@@ -115,6 +119,15 @@ class CilfSystem(System):
         self.recipe = recipe
         self.model = model
         self.teachers = Teachers(teachers, self.ages) if teachers else None
+        self.estimates: StoredEstimates | None = None
+        self._of_teachers = [checkpoint.config.sha256 for checkpoint in teachers]
+
+    def prepare(self, train: Sequence[Any], folder: Path) -> None:
+        """See `System.prepare`."""
+        if self.teachers is not None and self.recipe.loss.distilled_views:
+            size = self.recipe.model.image_size
+            key = repr((self._of_teachers, size, [subset.fingerprint() for subset in train], VIEWS))
+            self.estimates = StoredEstimates(self.teachers, train, size, folder / "estimates.npz", key)
 
     @property
     def describe(self) -> Describe:
@@ -135,6 +148,8 @@ class CilfSystem(System):
         chance = random.Random(f"{recipe.fit.seed}/{batch.step}")
         targets = self.targets(batch)
         age, target = targets.age, label_distribution(targets.age, recipe.loss.sigma, self.ages)
+        if self.estimates is not None:
+            target = target.lerp(self.estimates.of(batch.samples).to(target), recipe.loss.distillation)
         matches, unknown = self._matches(batch, targets)
         truth, measured = _measured(targets.attributes, batch)
         if chance.random() < recipe.fit.mixup_share:
@@ -148,7 +163,7 @@ class CilfSystem(System):
         with torch.autocast(pixels.device.type, enabled=False):
             pixels = _with_second_views(pixels, batch.draws) if recipe.loss.consistency else pixels
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        if self.teachers is not None:
+        if self.teachers is not None and self.estimates is None:
             distilled = self.teachers(pixels[: len(target)], chance)
             target = target.lerp(distilled, recipe.loss.distillation)
         prediction = model(pixels, model.encode_ages(template))

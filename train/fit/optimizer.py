@@ -17,8 +17,7 @@ def make_optimizer(model: nn.Module, config: FitConfig) -> torch.optim.Optimizer
     """AdamW; only matrices and filters are decayed, not vectors, scalars, embeddings or learned tokens."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        prefixes = [prefix for prefix in config.rates if name.startswith(prefix)]
-        rate = config.rates[max(prefixes, key=len)] if prefixes else 1.0
+        rate = config.rate_of(name)
         parameter.requires_grad_(rate > 0)
         exempt = parameter.ndim < 2 or any(part in name for part in NOT_DECAYED)
         if rate > 0:

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -31,6 +31,7 @@ from train.fit.losses.cilf import LossConfig
 from train.fit.losses.lra_gnn import LRAGNNLossConfig
 from train.fit.losses.mcgrl import MCGRLLossConfig
 from train.fit.losses.mtmsa import MTMSALossConfig
+from train.fit.weight_matching import TOKENS
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -86,6 +87,11 @@ class FitConfig:
     text_steps: int = 0
     sentence_steps: int = 0
     trunk_of_start: bool = False
+
+    def rate_of(self, parameter: str) -> float:
+        """Factor of the learning rate of a parameter, by its name."""
+        prefixes = [prefix for prefix in self.rates if parameter.startswith(prefix)]
+        return self.rates[max(prefixes, key=len)] if prefixes else 1.0
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,17 @@ def read_cilf_recipe(name: str | Path) -> Recipe:
         title = family_of(recipe.model).title
         raise UsageError(f"the recipe '{name}' is of {title}, which has no such parts; give one of CILF")
     return recipe
+
+
+def with_texts_of(start: AnyConfig | None, recipe: AnyRecipe) -> AnyRecipe:
+    """The recipe with the text tower of the network that it starts from, where it holds that one still: words that
+    came into the captions since would be strangers to it for ever, and the two networks could not be averaged."""
+    if not isinstance(recipe, Recipe) or not isinstance(start, ModelConfig):
+        return recipe
+    fit = recipe.fit
+    if fit.rate_of(TOKENS) or fit.text_steps or fit.sentence_steps:
+        return recipe
+    return replace(recipe, model=replace(recipe.model, clip=start.clip))
 
 
 def stored_model(recipe: AnyRecipe) -> AnyConfig:
