@@ -1,6 +1,7 @@
 """A finished training run becomes a checkpoint: weight averaging, calibration, record of the run, report page."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from cilf.errors import UsageError
 from cilf.model.registry import family_of
 from train.calibrate import run_report
 from train.calibrate.calibrate import Photos, calibrate, recalibrate
-from train.calibrate.weight_averaging import blend
+from train.calibrate.weight_averaging import blend, mean_of
 from train.data.run_data import RunData
 from train.fit import provenance
 from train.fit.loop import averaged_model
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 def save_run(
     recipe: AnyRecipe,
     data: RunData,
-    run: Path,
+    runs: Sequence[Path],
     output: Path,
     views: Path,
     processes: int = 1,
@@ -31,12 +32,12 @@ def save_run(
     start: Checkpoint | None = None,
     training: AbstractContextManager[None] | None = None,
 ) -> None:
-    """Calibrate the finished run in the folder `run` and save its checkpoint in `output`.
+    """Calibrate a finished run and save its checkpoint in `output`.
 
     Args:
         recipe: of the run.
         data: its photos.
-        run: folder of the run.
+        runs: folder of the run; of several that differ in their seeds alone the weights are averaged.
         output: folder of the checkpoint.
         views: folder where the network's outputs for all views of the photos are kept between calls.
         processes: that cut out faces.
@@ -49,7 +50,8 @@ def save_run(
         DatasetError: a part of the data has no photos.
     """
     tune, photos = data.tune, _photos(data)
-    model, step = averaged_model(recipe, run)
+    each = [averaged_model(recipe, run) for run in runs]
+    model, step = mean_of([model for model, _ in each]), each[0][1]
     with training or nullcontext():
         finish(model, recipe, data.train)
     share = 0.0
@@ -58,14 +60,14 @@ def save_run(
         unseen = (*data.held, tune)
         share = blend(model, start.model.state_dict(), unseen, mirror=recipe.mirror, new_texts=new_texts)
     result = calibrate(model, recipe, photos, views, step, share, processes=processes)
-    config = replace(result.config, training=result.config.training | provenance.read(run))
+    config = replace(result.config, training=result.config.training | provenance.of_seeds(runs))
     save(output, model, result.errors, config, result.familiarity)
-    log.info("%s", run_report.after_calibration(result, tune, run))
+    log.info("%s", run_report.after_calibration(result, tune, runs[0]))
 
 
-def is_checkpoint_of(run: Path, output: Path) -> bool:
-    """Whether `output` holds the checkpoint that `save_run` made of the run in the folder `run`."""
-    made_of = provenance.read(run)
+def is_checkpoint_of(runs: Sequence[Path], output: Path) -> bool:
+    """Whether `output` holds the checkpoint that `save_run` made of the runs in these folders."""
+    made_of = provenance.of_seeds(runs)
     if not made_of or not (output / CONFIG).is_file():
         return False
     training = read_config(output).training

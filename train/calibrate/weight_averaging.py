@@ -1,13 +1,15 @@
-"""The mean of two sets of weights: those that a run started from and those that it ended with.
+"""Means of sets of weights: of those that a run started from and those that it ended with, and of several runs' that
+differ in their seeds alone.
 
-Both lie in one basin of the loss, so each weight can be taken between the two, and the model there is often better than
+All lie in one basin of the loss, so each weight can be taken between them, and the model there is often better than
 either, above all on photos unlike the last ones trained on: Wortsman et al., "Robust fine-tuning of zero-shot models"
-(CVPR 2022, arXiv 2109.01903).
+(CVPR 2022, arXiv 2109.01903) and "Model soups" (ICML 2022, arXiv 2203.05482).
 """
 
 import logging
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from cilf.model.base import AgeModel
@@ -67,6 +69,15 @@ def blend(
     model.load_state_dict(mean_weights(end, start, best))
     model.head.temperature.fill_(1)
     return best
+
+
+def mean_of(models: Sequence[AgeModel]) -> AgeModel:
+    """Bring the first of several networks to the mean of all their weights; counters stay the first one's."""
+    weights = [model.state_dict() for model in models]
+    for name, value in weights[0].items():
+        if value.is_floating_point():
+            value.copy_(torch.stack([each[name] for each in weights]).mean(dim=0))
+    return models[0]
 
 
 def is_new(name: str) -> bool:

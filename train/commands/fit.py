@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,12 @@ def add(commands: Any) -> None:
         action="append",
         default=[],
         help="a checkpoint to distil from, for a recipe whose loss says so; may be repeated",
+    )
+    fit.add_argument(
+        "--estimates",
+        type=Path,
+        metavar="FILE",
+        help="where the teachers' estimates are kept that a recipe wants made once; without it in the run's folder",
     )
     fit.add_argument("--seed", type=int, help="of everything random, in the place of the recipe's")
     fit.add_argument(
@@ -48,12 +53,12 @@ def _fit(options: argparse.Namespace) -> int:
     from train.data.shards import open_shards
     from train.fit.distributed import number
     from train.fit.loop import fit
-    from train.fit.recipe import read_recipe, with_texts_of
+    from train.fit.recipe import read_recipe, with_seed, with_texts_of
 
     start = load(options.start) if options.start else None
     recipe = with_texts_of(start and start.config.model, read_recipe(options.recipe))
     if options.seed is not None:
-        recipe = replace(recipe, fit=replace(recipe.fit, seed=options.seed))
+        recipe = with_seed(recipe, options.seed)
     data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
     if options.shards:
         train: Any = [
@@ -72,6 +77,7 @@ def _fit(options: argparse.Namespace) -> int:
         options.output,
         start=start,
         teachers=[load(name) for name in options.teacher],
+        estimates=options.estimates,
         resume=options.resume,
         parts=options.parts,
         workers=options.workers,

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cilf.errors import UsageError
 from train.commands.arguments import RECIPE_HELP, WEIGHTS_HELP, add_cache, add_protocol, add_views
 from train.data.datasets import read_samples
 from train.formatting import write_json
@@ -153,6 +154,13 @@ def add(commands: Any) -> None:
     )
     cross.add_argument("--output", type=Path, default=Path("checkpoints/compact/cross-dataset.json"))
     cross.set_defaults(run=_cross_dataset_together)
+    seeds = what.add_parser("seeds", help="compare finished runs that differ in their seeds alone")
+    seeds.add_argument("runs", type=Path, nargs="+", help="their folders, two at least")
+    seeds.add_argument("--recipe", required=True, help="the runs' recipe")
+    seeds.add_argument("--start", required=True, help="the checkpoint that they began from")
+    add_cache(seeds)
+    seeds.add_argument("--output", type=Path, default=Path("checkpoints/compact/seeds.json"))
+    seeds.set_defaults(run=_seeds)
 
 
 def _ablate(options: argparse.Namespace) -> int:
@@ -231,7 +239,7 @@ def _words(options: argparse.Namespace) -> int:
     from train.data.datasets import read_groups, read_splits
     from train.evaluate.test_evaluations import with_evaluation
     from train.evaluate.zero_shot import towers_of
-    from train.studies import words
+    from train.studies.texts import words
 
     checkpoint = load(options.weights)
     model = towers_of(checkpoint)
@@ -250,7 +258,7 @@ def _captions(options: argparse.Namespace) -> int:
     from train.data.run_data import RunData
     from train.fit import provenance
     from train.fit.recipe import read_cilf_recipe
-    from train.studies.caption_cost import caption_cost, table
+    from train.studies.texts.caption_cost import caption_cost, table
 
     recipe = read_cilf_recipe(options.recipe)
     data = RunData.open(
@@ -322,6 +330,46 @@ def _cross_dataset_together(options: argparse.Namespace) -> int:
     measured = together(options.runs)
     write_json(measured, options.output)
     print(table(measured))
+    return 0
+
+
+def _seeds(options: argparse.Namespace) -> int:
+    from cilf.checkpoint import load
+    from train.calibrate.weight_averaging import mean_of
+    from train.data.run_data import RunData
+    from train.fit import provenance
+    from train.fit.loop import averaged_model
+    from train.fit.recipe import read_recipe, with_texts_of
+    from train.studies.seeds import MEAN, START, ages_of, compare, table
+
+    made_of = provenance.of_seeds(options.runs)
+    if len(options.runs) < 2:
+        raise UsageError("one run says nothing of luck; give those of two seeds at least")
+    start = load(options.start)
+    for run in options.runs:
+        provenance.check_start(run, start)
+    recipe = with_texts_of(start.config.model, read_recipe(options.recipe))
+    data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
+    parts, size = [*data.held, data.tune], recipe.fit.sizes[-1][1]
+    models = {
+        f"seed {seed}": averaged_model(recipe, run)
+        for seed, run in zip(made_of["seeds"], options.runs, strict=True)
+    }
+    ages = {name: ages_of(model, parts, size) for name, (model, _) in models.items()}
+    ages = {START: ages_of(start.model, parts, size), **ages}
+    ages[MEAN] = ages_of(mean_of([model for model, _ in models.values()]), parts, size)
+    report = {
+        "recipe": Path(options.recipe).stem,
+        "seeds": made_of["seeds"],
+        "steps": networks[0][1],
+        "start_sha256": start.config.sha256,
+        **compare(ages, parts, data.groups),
+        "made_of": {
+            name: made_of[name] for name in ("recipe", "commit", "uncommitted_changes", "data_sha256")
+        },
+    }
+    write_json(report, options.output)
+    print(table(report))
     return 0
 
 

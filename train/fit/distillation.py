@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float16, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -25,6 +25,8 @@ from cilf.model.folding import fold_batch_norm
 from train.data.crop_cache import Subset
 from train.data.datasets import Sample
 from train.files import written_whole
+
+AT_ONCE = 128  # photos that are estimated together
 
 
 class Teachers(nn.Module):
@@ -114,7 +116,9 @@ class View:
         across = inner * self.zoom
         x, y = (2 * inner * share for share in self.shift)
         theta = images.new_tensor([[-across if self.mirrored else across, 0, x], [0, across, y]])
-        grid = F.affine_grid(theta.expand(len(images), 2, 3), [len(images), 3, size, size], align_corners=False)
+        grid = F.affine_grid(
+            theta.expand(len(images), 2, 3), [len(images), 3, size, size], align_corners=False
+        )
         seen = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
         return (seen * self.brightness).clamp(0, 1)
 
@@ -129,40 +133,50 @@ VIEWS = (
 
 
 class StoredEstimates:
-    """The teachers' mean distributions over ages for every training photo: the mean of all teachers and `VIEWS`.
+    """Distributions over ages for every training photo: the mean of all teachers and `VIEWS`.
 
-    What a network says of one view of a face, it says less steadily than the mean of its views; one that learns the
-    mean from every augmented view says it in one.
+    What a network says of one view of a face is less steady, and less right, than the mean of what it says of several;
+    a network that learns this mean from every augmented view says it of one.
 
     Args:
         teachers: who estimate.
         train: the photos.
         size: side in pixels of the views.
         path: file in which the estimates are kept.
+        key: what they are made of; a file with another one is replaced.
     """
 
-    def __init__(self, teachers: "Teachers", train: Sequence[Subset], size: int, path: Path, key: str) -> None:
-        names, tables = [], []
-        if path.is_file() and (stored := np.load(path))["key"] == key:
-            names, table = stored["names"].tolist(), stored["probabilities"]
+    def __init__(self, teachers: Teachers, train: Sequence[Subset], size: int, path: Path, key: str) -> None:
+        names = [_name(sample) for subset in train for sample in subset.samples]
+        stored = np.load(path) if path.is_file() else {}
+        if "key" in stored and stored["key"] == key:
+            table = stored["probabilities"]
         else:
-            for subset in train:
-                names += [f"{sample.dataset}/{sample.name}" for sample in subset.samples]
-                for start in tqdm(range(0, len(subset.rows), 128), desc="teachers", unit="batch"):
-                    crops = torch.from_numpy(subset.cache.crops[subset.rows[start : start + 128]])
-                    each = [
-                        teachers.estimate(number, view.of(crops, size, subset.cache.margin))
-                        for number in range(len(teachers.models))
-                        for view in VIEWS
-                    ]
-                    tables.append(torch.stack(each).mean(dim=0).numpy().astype(np.float16))
-            table = np.concatenate(tables)
+            table = np.concatenate([_estimates(teachers, subset, size) for subset in train])
             with written_whole(path) as partial, partial.open("wb") as file:
-                np.savez(file, key=key, names=np.array(names), probabilities=table)
+                np.savez(file, key=key, probabilities=table)
         self._rows = {name: row for row, name in enumerate(names)}
         self._table = torch.from_numpy(table).float()
 
     def of(self, samples: Sequence[Sample]) -> Float[Tensor, "batch age"]:
         """The distributions of photos, which sum to 1."""
-        rows = self._table[[self._rows[f"{sample.dataset}/{sample.name}"] for sample in samples]]
+        rows = self._table[[self._rows[_name(sample)] for sample in samples]]
         return rows / rows.sum(dim=1, keepdim=True)
+
+
+def _name(sample: Sample) -> str:
+    return f"{sample.dataset}/{sample.name}"
+
+
+def _estimates(teachers: Teachers, subset: Subset, size: int) -> Float16[np.ndarray, "photo age"]:
+    device = teachers.get_buffer("text_0").device
+    table = []
+    for start in tqdm(range(0, len(subset.rows), AT_ONCE), desc="teachers", unit="batch"):
+        crops = torch.from_numpy(subset.cache.crops[subset.rows[start : start + AT_ONCE]]).to(device)
+        each = [
+            teachers.estimate(number, view.of(crops, size, subset.cache.margin))
+            for number in range(len(teachers.models))
+            for view in VIEWS
+        ]
+        table.append(torch.stack(each).mean(dim=0).cpu().numpy().astype(np.float16))
+    return np.concatenate(table)

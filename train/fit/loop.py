@@ -55,6 +55,7 @@ from train.fit.weight_matching import check_weights
 log = logging.getLogger(__name__)
 
 STATE = "state.pt"
+ESTIMATES = "estimates.npz"
 BEFORE = "state-before.pt"  # of the last run in the same folder, which was not resumed
 READ_EVERY = 10  # steps of a GPU
 LONGEST_GRADIENT = 5.0  # norm to which a longer one is cut
@@ -103,6 +104,7 @@ def fit(
     resume: bool = False,
     start: Checkpoint | None = None,
     teachers: Sequence[Checkpoint] = (),
+    estimates: Path | None = None,
     save_every: float = 240.0,
     stop_at: int | None = None,
     parts: int = 1,
@@ -119,6 +121,8 @@ def fit(
         resume: continue from `folder/state.pt` where there is one.
         start: has the weights to start from instead of random ones.
         teachers: from whose estimates to learn beside the labels, for a recipe whose loss says so.
+        estimates: file in which these are kept, where the recipe wants them made once (`distilled_views`); None keeps
+            them in `folder`.
         save_every: seconds between checkpoints.
         stop_at: stop before this step as an interrupt would (SIGINT and SIGTERM stop after the current step).
         parts: how many batches one after another make a step, where one does not fit into memory (gradient
@@ -144,7 +148,6 @@ def fit(
 
     torch.manual_seed(config.seed)
     system = build_system(recipe, start, teachers)
-    system.prepare(train, folder)
     if device.type == "cpu":
         in_bf16 = accelerator.mixed_precision == "bf16"
         (depthwise_in_float32 if in_bf16 else pad_small_maps)(system.model.image_network)
@@ -157,6 +160,7 @@ def fit(
             teach_sentences(system.model, recipe)
     optimizer = make_optimizer(system.model, config)
     learner, optimizer = accelerator.prepare(system, optimizer)
+    system.prepare(train, estimates or folder / ESTIMATES)
     run = Run(system.model, snapshot(system.model), optimizer)
 
     with one_for_all():

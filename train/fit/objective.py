@@ -67,8 +67,9 @@ class System(nn.Module, ABC):
         within a process, and MTMSA divides by the labels of its own.
         """
 
-    def prepare(self, train: Sequence[Any], folder: Path) -> None:
-        """Make what each photo's target needs once, and keep it in the run's folder."""
+    def prepare(self, train: Sequence[Any], path: Path) -> None:
+        """Make what the targets need of each photo once, and keep it in a file. Raises UsageError where the photos come
+        from shards, which are read once."""
 
     def targets(self, batch: Batch) -> Any:
         """A batch's targets on the device of its pixels, made now where they were not made ahead."""
@@ -122,12 +123,16 @@ class CilfSystem(System):
         self.estimates: StoredEstimates | None = None
         self._of_teachers = [checkpoint.config.sha256 for checkpoint in teachers]
 
-    def prepare(self, train: Sequence[Any], folder: Path) -> None:
+    def prepare(self, train: Sequence[Any], path: Path) -> None:
         """See `System.prepare`."""
         if self.teachers is not None and self.recipe.loss.distilled_views:
+            if not all(isinstance(part, Subset) for part in train):
+                raise UsageError(
+                    "The recipe's teachers estimate each photo once, in a crop cache; leave --shards out."
+                )
             size = self.recipe.model.image_size
             key = repr((self._of_teachers, size, [subset.fingerprint() for subset in train], VIEWS))
-            self.estimates = StoredEstimates(self.teachers, train, size, folder / "estimates.npz", key)
+            self.estimates = StoredEstimates(self.teachers, train, size, path, key)
 
     @property
     def describe(self) -> Describe:

@@ -19,6 +19,7 @@ class Stage:
         name: of the stage, for the stages after it; that of the recipe where it is not given.
         start: the checkpoint to start from; "" starts from the weights that the recipe names.
         teachers: the checkpoints to distil from, for a recipe whose loss says so.
+        seeds: how many runs, with seeds from the recipe's on, whose weights are averaged.
         averaging: the weights are averaged with those of `start` (WiSE-FT, `train.calibrate.weight_averaging`).
 
     `start` and `teachers` are names of earlier stages, or what `cilf.checkpoint.load` takes: a folder, a bundled
@@ -29,6 +30,7 @@ class Stage:
     name: str
     start: str = ""
     teachers: tuple[str, ...] = ()
+    seeds: int = 1
     averaging: bool = False
 
 

@@ -117,6 +117,33 @@ def read(folder: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
+def of_seeds(folders: Sequence[Path]) -> dict[str, Any]:
+    """What runs that differ in their seeds alone were made of: of one what `read` gives, of several that of the first
+    and all their `seeds`.
+
+    Raises DatasetError where they differ in more.
+    """
+    first, *others = [read(folder) for folder in folders]
+    for folder, other in zip(folders[1:], others, strict=True):
+        differ = [
+            name for name in (*REPEATED, "start_sha256") if _unseeded(other, name) != _unseeded(first, name)
+        ]
+        if differ:
+            raise DatasetError(
+                f"The runs in {folders[0]} and {folder} differ in more than their seeds ({', '.join(differ)}); give "
+                "runs of one recipe, start and data."
+            )
+    seeds = [made_of.get("seed") for made_of in (first, *others)]
+    return first | {"seeds": seeds} if others else first
+
+
+def _unseeded(made_of: Mapping[str, Any], name: str) -> Any:
+    value = made_of.get(name)
+    if name != "recipe" or value is None:
+        return value
+    return value | {"fit": {key: each for key, each in value["fit"].items() if key != "seed"}}
+
+
 def digest(value: Any) -> str:
     """SHA-256 of JSON values, whatever the order of their keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

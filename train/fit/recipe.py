@@ -229,6 +229,11 @@ def with_texts_of(start: AnyConfig | None, recipe: AnyRecipe) -> AnyRecipe:
     return replace(recipe, model=replace(recipe.model, clip=start.clip))
 
 
+def with_seed(recipe: AnyRecipe, seed: int) -> AnyRecipe:
+    """The recipe with another seed of everything random."""
+    return replace(recipe, fit=replace(recipe.fit, seed=seed))
+
+
 def stored_model(recipe: AnyRecipe) -> AnyConfig:
     """How to build the recipe's network for weights that are at hand, without published ones to start from."""
     model: AnyConfig = family_of(recipe.model).without_published_weights(recipe.model)

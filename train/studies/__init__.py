@@ -1,1 +1,1 @@
-"""Studies of the method: ablations, block variants, prompt families, the correction."""
+"""Studies of the method: its parts, correction, steadiness, seeds; of its texts (`texts`) and rivals (`systems`)."""

@@ -53,7 +53,7 @@ from train.fit.recipe import Recipe
 from train.metrics import mean_absolute_error
 from train.studies.block_variants import Mixer, exchange
 from train.studies.frozen_features import Features, extract
-from train.studies.prompt_families import ENSEMBLE, FAMILIES, texts
+from train.studies.texts.prompt_families import ENSEMBLE, FAMILIES, texts
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ class Row:
         shares: the grid's cells also change the image embedding, not the age prompts alone.
         contrastive: the image-text loss on the fused embedding is on.
         held: also fitted on the photos that are kept for the error ensemble.
-        family: the age prompts are this family's (`train.studies.prompt_families`), unchanged, instead of the learned
-            ones.
+        family: the age prompts are this family's (`train.studies.texts.prompt_families`), unchanged, instead of the
+            learned ones.
         versus: the row that it is compared with.
     """
 
@@ -523,7 +523,7 @@ def compare_prompts(
     steps: int = 300,
 ) -> dict[str, Any]:
     """Every family of age prompts: as it is, and with fusion and head fitted to it
-    (`train.studies.prompt_families`)."""
+    (`train.studies.texts.prompt_families`)."""
     rows = []
     for family in (*FAMILIES, ENSEMBLE):
         alone = {family: [prompt_only(trained, mean_text(trained, partial(texts, family)), features)]}

@@ -1,7 +1,7 @@
 """STUDIES.md of a checkpoint: what its studies measured, written from their JSON files, so that no figure is typed.
 
-`python -m train studies report` writes it after `correction`, `ablate`, `stability`, `words`, `captions` and
-`studies cross-dataset` have stored their figures. A study that was not done has no section.
+`python -m train studies report` writes it after `correction`, `ablate`, `stability`, `words`, `captions`, `studies
+cross-dataset` and `studies seeds` have stored their figures. A study that was not done has no section.
 """
 
 import json
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from train.evaluate.test_evaluations import TEST_EVALUATIONS
-from train.studies import ablation, caption_cost, correction_report, cross_dataset, stability, words
+from train.studies import ablation, correction_report, cross_dataset, seeds, stability
+from train.studies.texts import caption_cost, words
 
 STUDIES = "STUDIES.md"
 
@@ -67,6 +68,17 @@ without calibration or correction. `studies/cross-before` has the augmentation a
 for photos from elsewhere. Ranges are over photos alone. Trained with the code of commit {commit}, put together by
 `python -m train studies cross-dataset` ([cross-dataset.json](cross-dataset.json)). Such a training learns far less than
 the shipped one: read the differences, not the errors.
+
+{table}
+"""
+
+SEEDS = """\
+## How much is luck?
+
+`python -m train studies seeds` compares {seeds} trainings of `{recipe}` ({steps} steps from the weights {start}, commit
+{commit}) that differ in their seeds alone: the order of the photos, their augmentation, what the network drops
+([seeds.json](seeds.json)). Errors are those of the networks' own ages of one crop, on {photos:,} held-out and `tune`
+photos, without calibration and correction.
 
 {table}
 """
@@ -182,6 +194,19 @@ def held_elsewhere(measured: dict[str, Any]) -> str:
     )
 
 
+def seeds_section(measured: dict[str, Any]) -> str:
+    """Trainings that differ in their seeds alone, from `seeds.json`."""
+    return SEEDS.format(
+        seeds=len(measured["seeds"]),
+        recipe=measured["recipe"],
+        steps=measured["steps"],
+        start=measured["start_sha256"][:8],
+        commit=_commit(measured),
+        photos=measured["photos"],
+        table=seeds.table(measured),
+    )
+
+
 def ablated(measured: dict[str, Any]) -> str:
     """The method's parts and the families of prompts, from `ablation.json`."""
     parts, prompts = measured["parts"], measured["prompts"]
@@ -248,6 +273,7 @@ SECTIONS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("correction.json", correction),
     ("stability.json", stable),
     ("cross-dataset.json", held_elsewhere),
+    ("seeds.json", seeds_section),
     ("ablation.json", ablated),
     ("words.json", words_section),
     ("captions.json", captions_section),

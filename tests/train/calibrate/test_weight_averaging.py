@@ -4,7 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.calibrate.weight_averaging import is_new, mean_weights
+from tests import tiny
+from train.calibrate.weight_averaging import is_new, mean_of, mean_weights
 
 
 @given(st.floats(0, 1))
@@ -32,3 +33,14 @@ def test_a_new_text_tower_is_the_end_s() -> None:
 def test_no_share_of_the_start_is_the_end() -> None:
     end = {"weight": torch.randn(5)}
     assert torch.equal(mean_weights(end, {"weight": torch.randn(5)}, 0.0)["weight"], end["weight"])
+
+
+def test_the_mean_of_several_networks() -> None:
+    models = [tiny.model() for _ in range(3)]
+    for number, model in enumerate(models):
+        for value in model.state_dict().values():
+            value.copy_(torch.full_like(value, 3 * number))
+    mean = mean_of(models)
+    assert mean is models[0]
+    for value in mean.state_dict().values():
+        assert bool((value == (3 if value.is_floating_point() else 0)).all())

@@ -29,7 +29,7 @@ from train.data.captions import (
 )
 from train.data.datasets import Sample
 from train.fit.recipe import read_recipe
-from train.studies.words import visitors_prompts
+from train.studies.texts.words import visitors_prompts
 
 WORDS = set(read_recipe("compact").model.clip.words or ())
 

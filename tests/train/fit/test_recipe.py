@@ -7,7 +7,7 @@ import pytest
 
 from cilf.errors import UsageError
 from train.__main__ import parser
-from train.fit.recipe import RECIPES, read_cilf_recipe, read_recipe
+from train.fit.recipe import RECIPES, read_cilf_recipe, read_recipe, with_texts_of
 from train.studies.ablation import towers_recipe
 
 
@@ -36,6 +36,24 @@ def test_a_stage_from_texts_alone_leaves_every_other_weight_as_it_is() -> None:
     assert recipe.fit.sentence_steps > 0
     assert max(recipe.fit.rates.values()) * recipe.fit.learning_rate < 1e-11  # of weights of about 1
     assert recipe.fit.frozen_statistics
+
+
+def test_where_no_text_moves_the_start_s_words_stay() -> None:
+    recipe = read_cilf_recipe("compact-words-steady")
+    fewer = replace(recipe.model.clip, token_ids=(recipe.model.clip.token_ids or ())[:-26])
+    start = replace(recipe.model, clip=fewer)
+    assert with_texts_of(start, recipe) == replace(recipe, model=start)
+    assert with_texts_of(None, recipe) == recipe
+    for learning in ("compact-words-longer", "compact-words-sentences", "mtmsa"):
+        other = read_recipe(learning)
+        assert with_texts_of(start, other) == other
+
+
+def test_the_longest_prefix_names_a_rate() -> None:
+    rates = {"towers.clip": 0.0, "towers.clip.visual": 0.5}
+    fit = replace(read_recipe("compact").fit, rates=rates)
+    names = ("towers.clip.transformer.weight", "towers.clip.visual.trunk.weight", "head.weight")
+    assert [fit.rate_of(name) for name in names] == [0.0, 0.5, 1.0]
 
 
 def test_a_recipe_on_another_changes_only_what_it_says(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from train.fit import provenance
 from train.fit.objective import build_system
 from train.fit.targets import TextTargets
 from train.studies import report
-from train.studies.caption_cost import caption_cost, compare, table
+from train.studies.texts.caption_cost import caption_cost, compare, table
 
 RICH = replace(RECIPE, loss=replace(RECIPE.loss, attributes=1.0))
 

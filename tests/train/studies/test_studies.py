@@ -30,7 +30,7 @@ from train.studies.ablation import (
 )
 from train.studies.block_variants import AttentionBlock, ConvolutionBlock, Mixer, exchange
 from train.studies.frozen_features import extract
-from train.studies.prompt_families import ENSEMBLE, FAMILIES, texts
+from train.studies.texts.prompt_families import ENSEMBLE, FAMILIES, texts
 
 pytestmark = pytest.mark.usefixtures("quick_calibration")
 

@@ -26,7 +26,7 @@ from train.data.crop_cache import CropCache, Subset
 from train.evaluate.zero_shot import PromptModel
 from train.metrics import area_under_curve
 from train.studies import report
-from train.studies.words import (
+from train.studies.texts.words import (
     MeasuredCrops,
     compositions,
     measured_crops,
@@ -36,7 +36,7 @@ from train.studies.words import (
     visitors_prompts,
 )
 
-TEXTS = tomllib.loads(Path("train/studies/words.toml").read_text(encoding="utf-8"))
+TEXTS = tomllib.loads(Path("train/studies/texts/words.toml").read_text(encoding="utf-8"))
 TOKEN = re.compile(r"[^\W_]+(?:['&-][^\W_]+)*")
 SLOT = re.compile(r"\{\w+\}")
 BLANK = re.compile(r"\s{2,}")  # where a number or "his" stood in a piece

@@ -28,7 +28,7 @@ from train.fit.recipe import Recipe
 from train.formatting import span
 from train.metrics import BANDS, paired_bootstrap, within
 from train.studies.side_by_side import side_by_side
-from train.studies.words import attribute_areas, measured_crops
+from train.studies.texts.words import attribute_areas, measured_crops
 
 CAPTIONS = ("plain", "rich")
 

@@ -1,0 +1,1 @@
+"""Studies of the texts: whether words fit faces, what captions that name more cost, which age prompts matter."""
