@@ -46,10 +46,11 @@ def save_run(
         training: entered while the last stage of training runs, such as LRA-GNN's walk.
 
     Raises:
-        UsageError: the run is unfinished, or it or `start` is of another network than the recipe's.
-        DatasetError: a part of the data has no photos.
+        UsageError: a run is unfinished, or it or `start` is of another network than the recipe's.
+        DatasetError: a part of the data has no photos, or the runs do not differ in their seeds, or in more.
     """
     tune, photos = data.tune, _photos(data)
+    made_of = provenance.of_seeds(runs)
     each = [averaged_model(recipe, run) for run in runs]
     model, step = mean_of([model for model, _ in each]), each[0][1]
     with training or nullcontext():
@@ -60,18 +61,22 @@ def save_run(
         unseen = (*data.held, tune)
         share = blend(model, start.model.state_dict(), unseen, mirror=recipe.mirror, new_texts=new_texts)
     result = calibrate(model, recipe, photos, views, step, share, processes=processes)
-    config = replace(result.config, training=result.config.training | provenance.of_seeds(runs))
+    config = replace(result.config, training=result.config.training | made_of)
     save(output, model, result.errors, config, result.familiarity)
     log.info("%s", run_report.after_calibration(result, tune, runs[0]))
 
 
 def is_checkpoint_of(runs: Sequence[Path], output: Path) -> bool:
-    """Whether `output` holds the checkpoint that `save_run` made of the runs in these folders."""
+    """Whether `output` holds the checkpoint that `save_run` made of the runs in these folders.
+
+    Raises DatasetError where they do not differ in their seeds, or in more.
+    """
     made_of = provenance.of_seeds(runs)
     if not made_of or not (output / CONFIG).is_file():
         return False
     training = read_config(output).training
-    return all(training.get(name) == value for name, value in made_of.items())
+    seeds = made_of.get("seeds")  # of one run none
+    return all(training.get(name) == value for name, value in {**made_of, "seeds": seeds}.items())
 
 
 def save_recalibrated(

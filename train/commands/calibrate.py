@@ -44,7 +44,7 @@ def _calibrate(options: argparse.Namespace) -> int:
             "--start is mixed into a run, not into finished weights: leave it out with --weights"
         )
     start = load(options.start) if options.start else None
-    recipe = with_texts_of(start and start.config.model, read_recipe(options.recipe))
+    recipe = with_texts_of(start.config.model if start else None, read_recipe(options.recipe))
     data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
     views = options.views, options.processes
     if options.weights:

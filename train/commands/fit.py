@@ -27,9 +27,9 @@ def add(commands: Any) -> None:
         "--estimates",
         type=Path,
         metavar="FILE",
-        help="where the teachers' estimates are kept that a recipe wants made once; without it in the run's folder",
+        help="file for the teachers' estimates, where the recipe has them made once; without it in the run's folder",
     )
-    fit.add_argument("--seed", type=int, help="of everything random, in the place of the recipe's")
+    fit.add_argument("--seed", type=int, help="of everything random, instead of the recipe's")
     fit.add_argument(
         "--shards",
         metavar="ADDRESS",
@@ -56,7 +56,7 @@ def _fit(options: argparse.Namespace) -> int:
     from train.fit.recipe import read_recipe, with_seed, with_texts_of
 
     start = load(options.start) if options.start else None
-    recipe = with_texts_of(start and start.config.model, read_recipe(options.recipe))
+    recipe = with_texts_of(start.config.model if start else None, read_recipe(options.recipe))
     if options.seed is not None:
         recipe = with_seed(recipe, options.seed)
     data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)

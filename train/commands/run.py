@@ -85,7 +85,7 @@ def _train(
     from train.fit.recipe import with_seed, with_texts_of
 
     start = load(checkpoints.get(stage.start, stage.start)) if stage.start else None
-    recipe = with_texts_of(start and start.config.model, recipe)
+    recipe = with_texts_of(start.config.model if start else None, recipe)
     teachers = [load(checkpoints.get(name, name)) for name in stage.teachers]
     runs = [run] if stage.seeds == 1 else [run / f"seed-{number}" for number in range(stage.seeds)]
     for number, folder in enumerate(runs):

@@ -339,7 +339,7 @@ def _seeds(options: argparse.Namespace) -> int:
     from train.data.run_data import RunData
     from train.fit import provenance
     from train.fit.loop import averaged_model
-    from train.fit.recipe import read_recipe, with_texts_of
+    from train.fit.recipe import read_recipe, with_seed, with_texts_of
     from train.studies.seeds import MEAN, START, ages_of, compare, table
 
     made_of = provenance.of_seeds(options.runs)
@@ -350,14 +350,14 @@ def _seeds(options: argparse.Namespace) -> int:
         provenance.check_start(run, start)
     recipe = with_texts_of(start.config.model, read_recipe(options.recipe))
     data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
+    record = provenance.describe(with_seed(recipe, made_of["seed"]), data.train, start, (), processes=1)
+    provenance.check_run(options.runs[0], record | {"teachers_sha256": made_of["teachers_sha256"]})
     parts, size = [*data.held, data.tune], recipe.fit.sizes[-1][1]
-    models = {
-        f"seed {seed}": averaged_model(recipe, run)
-        for seed, run in zip(made_of["seeds"], options.runs, strict=True)
-    }
-    ages = {name: ages_of(model, parts, size) for name, (model, _) in models.items()}
-    ages = {START: ages_of(start.model, parts, size), **ages}
-    ages[MEAN] = ages_of(mean_of([model for model, _ in models.values()]), parts, size)
+    networks = [averaged_model(recipe, run) for run in options.runs]
+    ages = {START: ages_of(start.model, parts, size)}
+    for seed, (model, _) in zip(made_of["seeds"], networks, strict=True):
+        ages[f"seed {seed}"] = ages_of(model, parts, size)
+    ages[MEAN] = ages_of(mean_of([model for model, _ in networks]), parts, size)
     report = {
         "recipe": Path(options.recipe).stem,
         "seeds": made_of["seeds"],

@@ -72,7 +72,7 @@ class Teachers(nn.Module):
     def estimate(
         self, number: int, pixels: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch age"]:
-        """The distributions over ages of one teacher, by its number."""
+        """Give the distributions over ages of one teacher, by its number."""
         size = self.models[number].image_size
         if pixels.shape[-1] != size:
             pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
@@ -90,7 +90,7 @@ class View:
 
     Attributes:
         mirrored: left and right exchanged.
-        zoom: side of what is seen, in sides of the crop.
+        zoom: side of what is seen, in sides of what the model sees.
         shift: of the middle, in the same unit, right and down.
         coarse: at half resolution.
         brightness: factor.
@@ -105,7 +105,7 @@ class View:
     def of(
         self, crops: UInt8[Tensor, "batch side side 3"], size: int, margin: int
     ) -> Float[Tensor, "batch 3 size size"]:
-        """The view of crops with a margin, in [0, 1]."""
+        """See crops with a margin so; pixels in [0, 1]."""
         images = crops.permute(0, 3, 1, 2).float() / 255
         side = images.shape[-1]
         inner = (side - 2 * margin) / side
@@ -123,7 +123,7 @@ class View:
         return (seen * self.brightness).clamp(0, 1)
 
 
-# What the correction asks for differs from the first crop in several ways at once; so do these.
+# Each further view changes several things at once, as the correction's views do.
 VIEWS = (
     View(),
     View(mirrored=True, zoom=1.12, shift=(0.01, -0.01), brightness=0.8),
@@ -136,7 +136,7 @@ class StoredEstimates:
     """Distributions over ages for every training photo: the mean of all teachers and `VIEWS`.
 
     What a network says of one view of a face is less steady, and less right, than the mean of what it says of several;
-    a network that learns this mean from every augmented view says it of one.
+    a network that learns this mean from every augmented view gives it from a single one.
 
     Args:
         teachers: who estimate.
@@ -148,10 +148,9 @@ class StoredEstimates:
 
     def __init__(self, teachers: Teachers, train: Sequence[Subset], size: int, path: Path, key: str) -> None:
         names = [_name(sample) for subset in train for sample in subset.samples]
-        stored = np.load(path) if path.is_file() else {}
-        if "key" in stored and stored["key"] == key:
-            table = stored["probabilities"]
-        else:
+        table = _stored(path, key)
+        if table is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
             table = np.concatenate([_estimates(teachers, subset, size) for subset in train])
             with written_whole(path) as partial, partial.open("wb") as file:
                 np.savez(file, key=key, probabilities=table)
@@ -159,9 +158,17 @@ class StoredEstimates:
         self._table = torch.from_numpy(table).float()
 
     def of(self, samples: Sequence[Sample]) -> Float[Tensor, "batch age"]:
-        """The distributions of photos, which sum to 1."""
+        """Give the distributions of photos, which sum to 1."""
         rows = self._table[[self._rows[_name(sample)] for sample in samples]]
         return rows / rows.sum(dim=1, keepdim=True)
+
+
+def _stored(path: Path, key: str) -> Float16[np.ndarray, "photo age"] | None:
+    if not path.is_file():
+        return None
+    with np.load(path) as stored:
+        table: np.ndarray | None = stored["probabilities"] if stored["key"] == key else None
+    return table
 
 
 def _name(sample: Sample) -> str:

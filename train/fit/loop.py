@@ -134,8 +134,8 @@ def fit(
         Interrupted: the run was stopped; its state is saved.
         ProcessError: another process of the same run has gone.
         DatasetError: the data do not fit the run.
-        UsageError: `start` is of another network than the recipe's, the teachers are not what it wants, or the loss is
-            no number any more.
+        UsageError: `start` is of another network than the recipe's, the teachers are not what it wants or cannot
+            estimate each photo once, or the loss is no number any more.
     """
     config = recipe.fit
     accelerator = start_processes(config.precision, parts)
@@ -160,7 +160,6 @@ def fit(
             teach_sentences(system.model, recipe)
     optimizer = make_optimizer(system.model, config)
     learner, optimizer = accelerator.prepare(system, optimizer)
-    system.prepare(train, estimates or folder / ESTIMATES)
     run = Run(system.model, snapshot(system.model), optimizer)
 
     with one_for_all():
@@ -174,6 +173,7 @@ def fit(
     if state is not None:
         run.restore(state)
         log.info("resumed at step %d", run.step)
+    system.prepare(train, estimates or folder / ESTIMATES)
 
     schedule = Schedule(
         seed=config.seed,

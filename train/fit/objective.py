@@ -34,6 +34,7 @@ from train.fit.losses.ages import true_ages
 from train.fit.losses.cilf import AttributePairs, Texts, label_distribution, total_loss
 from train.fit.losses.mtmsa import Labels, MTMSALabels, multi_task_loss
 from train.fit.precision import autocast
+from train.fit.provenance import weights_sha256
 from train.fit.recipe import AnyRecipe, GridRecipe, MTMSARecipe, Recipe
 from train.fit.targets import Captioner, Describe, TextTargets, labelled
 from train.fit.weight_matching import carried_over, check_weights, take_trunk
@@ -68,8 +69,10 @@ class System(nn.Module, ABC):
         """
 
     def prepare(self, train: Sequence[Any], path: Path) -> None:
-        """Make what the targets need of each photo once, and keep it in a file. Raises UsageError where the photos come
-        from shards, which are read once."""
+        """Make what the targets need of each photo once, and keep it in a file.
+
+        Raises UsageError where the photos come from shards, or several processes train: each would make it.
+        """
 
     def targets(self, batch: Batch) -> Any:
         """A batch's targets on the device of its pixels, made now where they were not made ahead."""
@@ -121,7 +124,7 @@ class CilfSystem(System):
         self.model = model
         self.teachers = Teachers(teachers, self.ages) if teachers else None
         self.estimates: StoredEstimates | None = None
-        self._of_teachers = [checkpoint.config.sha256 for checkpoint in teachers]
+        self._of_teachers = [weights_sha256(checkpoint.model.state_dict()) for checkpoint in teachers]
 
     def prepare(self, train: Sequence[Any], path: Path) -> None:
         """See `System.prepare`."""
@@ -129,6 +132,10 @@ class CilfSystem(System):
             if not all(isinstance(part, Subset) for part in train):
                 raise UsageError(
                     "The recipe's teachers estimate each photo once, in a crop cache; leave --shards out."
+                )
+            if not single():
+                raise UsageError(
+                    "The recipe's teachers estimate each photo once, in one process; train in one."
                 )
             size = self.recipe.model.image_size
             key = repr((self._of_teachers, size, [subset.fingerprint() for subset in train], VIEWS))

@@ -68,7 +68,8 @@ def read_pipeline(name: str | Path) -> Pipeline:
 
     Raises:
         FileNotFoundError: there is none.
-        UsageError: a key is unknown or missing, or two stages have one name, or a stage averages without a start.
+        UsageError: a key is unknown or missing, or two stages have one name, or a stage has no number of seeds, or
+            averages without a start.
     """
     path = PIPELINES / f"{name}.toml"
     if not path.is_file():
@@ -83,6 +84,10 @@ def read_pipeline(name: str | Path) -> Pipeline:
     if len(set(names)) < len(names) or not names:
         raise UsageError(f"the pipeline '{path}' needs stages of different names; give each its `name`")
     for stage in stages:
+        if not isinstance(stage.seeds, int) or stage.seeds < 1:
+            raise UsageError(
+                f"the stage '{stage.name}' of '{path}' needs a whole number of `seeds`, 1 at least"
+            )
         if stage.averaging and not stage.start:
             raise UsageError(f"the stage '{stage.name}' of '{path}' averages weights: give it a `start`")
     return pipeline

@@ -118,10 +118,10 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def of_seeds(folders: Sequence[Path]) -> dict[str, Any]:
-    """What runs that differ in their seeds alone were made of: of one what `read` gives, of several that of the first
-    and all their `seeds`.
+    """Read what runs that differ in their seeds alone were made of: of one what `read` gives, of several that of the
+    first and all their `seeds`.
 
-    Raises DatasetError where they differ in more.
+    Raises DatasetError where they do not differ in their seeds, or in more.
     """
     first, *others = [read(folder) for folder in folders]
     for folder, other in zip(folders[1:], others, strict=True):
@@ -134,6 +134,10 @@ def of_seeds(folders: Sequence[Path]) -> dict[str, Any]:
                 "runs of one recipe, start and data."
             )
     seeds = [made_of.get("seed") for made_of in (first, *others)]
+    if len(set(seeds)) < len(seeds):
+        raise DatasetError(
+            f"Two of the runs in {', '.join(map(str, folders))} have one seed; give each once."
+        )
     return first | {"seeds": seeds} if others else first
 
 

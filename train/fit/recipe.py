@@ -89,7 +89,7 @@ class FitConfig:
     trunk_of_start: bool = False
 
     def rate_of(self, parameter: str) -> float:
-        """Factor of the learning rate of a parameter, by its name."""
+        """Give the factor of a parameter's learning rate, by its name."""
         prefixes = [prefix for prefix in self.rates if parameter.startswith(prefix)]
         return self.rates[max(prefixes, key=len)] if prefixes else 1.0
 
@@ -219,18 +219,27 @@ def read_cilf_recipe(name: str | Path) -> Recipe:
 
 
 def with_texts_of(start: AnyConfig | None, recipe: AnyRecipe) -> AnyRecipe:
-    """The recipe with the text tower of the network that it starts from, where it holds that one still: words that
-    came into the captions since would be strangers to it for ever, and the two networks could not be averaged."""
+    """Give the recipe the start's vocabulary where training leaves the text tower frozen: words added to the captions
+    since would never be learned, and the two networks could not be averaged."""
     if not isinstance(recipe, Recipe) or not isinstance(start, ModelConfig):
         return recipe
-    fit = recipe.fit
-    if fit.rate_of(TOKENS) or fit.text_steps or fit.sentence_steps:
+    fit, own, of_start = recipe.fit, recipe.model.clip, start.clip
+    learns = fit.rate_of(TOKENS) or fit.text_steps or fit.sentence_steps or fit.trunk_of_start
+    if learns or None in (own.token_ids, of_start.token_ids):
         return recipe
-    return replace(recipe, model=replace(recipe.model, clip=start.clip))
+    text = {**own.architecture["text_cfg"], "vocab_size": of_start.architecture["text_cfg"]["vocab_size"]}
+    clip = replace(
+        own,
+        architecture={**own.architecture, "text_cfg": text},
+        token_ids=of_start.token_ids,
+        words=of_start.words,
+        misspelled=of_start.misspelled,
+    )
+    return replace(recipe, model=replace(recipe.model, clip=clip))
 
 
 def with_seed(recipe: AnyRecipe, seed: int) -> AnyRecipe:
-    """The recipe with another seed of everything random."""
+    """Give the recipe another seed of everything random."""
     return replace(recipe, fit=replace(recipe.fit, seed=seed))
 
 

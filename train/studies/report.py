@@ -78,7 +78,8 @@ SEEDS = """\
 `python -m train studies seeds` compares {seeds} trainings of `{recipe}` ({steps} steps from the weights {start}, commit
 {commit}) that differ in their seeds alone: the order of the photos, their augmentation, what the network drops
 ([seeds.json](seeds.json)). Errors are those of the networks' own ages of one crop, on {photos:,} held-out and `tune`
-photos, without calibration and correction.
+photos, without calibration and correction; the gain's range is over groups of near-duplicates drawn again, not over
+seeds.
 
 {table}
 """
@@ -201,7 +202,7 @@ def seeds_section(measured: dict[str, Any]) -> str:
         recipe=measured["recipe"],
         steps=measured["steps"],
         start=measured["start_sha256"][:8],
-        commit=_commit(measured),
+        commit=_trained_at(measured["made_of"]),
         photos=measured["photos"],
         table=seeds.table(measured),
     )

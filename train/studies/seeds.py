@@ -22,7 +22,7 @@ START, MEAN = "start", "mean of their weights"
 
 
 def ages_of(model: AgeModel, parts: Sequence[Subset], size: int) -> Float[np.ndarray, " photo"]:
-    """A network's ages in years of the photos of all parts, without the temperature of an earlier calibration."""
+    """Estimate the photos of all parts by a network, without the temperature of an earlier calibration; in years."""
     model.head.temperature.fill_(1)
     return np.concatenate([predict_ages(model, part, size) for part in parts])
 
@@ -39,7 +39,7 @@ def compare(
 
     Returns:
         JSON values: of each network errors in years; of the seeds the mean and the standard deviation (n − 1) of each;
-        `differ`, by how many years the seeds' ages of one face deviate, as the root of the mean variance; and `gain`,
+        `differ`, the standard deviation of the seeds' ages of one face, the root of the mean variance; and `gain`,
         by how much the mean of the weights errs less than one seed does on average, with its range.
     """
     samples = [sample for part in parts for sample in part.samples]
@@ -68,7 +68,7 @@ def _errors(truth: np.ndarray, age: np.ndarray) -> dict[str, float]:
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """Markdown: a row for each network, one for mean and deviation of the seeds, and two sentences."""
+    """Write Markdown: a row for each network, those of mean and deviation of the seeds, and two sentences."""
     networks = report["networks"]
     bands = [name for name in networks[START] if name in BANDS]
     lines = [
@@ -92,8 +92,8 @@ def table(report: Mapping[str, Any]) -> str:
         row("their standard deviation", deviations),
         row(MEAN, cells(networks[MEAN])),
         "",
-        f"Of one face the seeds' ages deviate by {report['differ']:.2f} years. The mean of the weights gains "
-        f"{signed(report['gain'], 3)} years over one seed on average ({signed_span(report['gain_range'], 3)}, "
+        f"The seeds' ages of one face have a standard deviation of {report['differ']:.2f} years. The mean of the "
+        f"weights gains {signed(report['gain'], 3)} years over one seed on average ({signed_span(report['gain_range'], 3)}, "
         f"{report['photos']:,} photos).",
     ]
     return "\n".join(lines)

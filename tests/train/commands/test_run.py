@@ -85,7 +85,7 @@ def test_a_stage_of_several_seeds_is_averaged(arguments: list[str], work: Path) 
         torch.load(work / "runs" / "first" / f"seed-{seed}" / "state.pt", weights_only=True)
         for seed in (0, 1)
     ]
-    name = "fusion.project.weight"
+    name = "fusion.grid_in.weight"
     ends = [state["average"][name] for state in states]
     assert not torch.equal(*ends)
     weights = load(work / "runs" / "checkpoint").model.state_dict()[name]

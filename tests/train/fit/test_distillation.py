@@ -25,7 +25,7 @@ from train.fit import provenance
 from train.fit.distillation import VIEWS, StoredEstimates, Teachers, View
 from train.fit.loop import Interrupted, fit
 from train.fit.losses.cilf import LossConfig
-from train.fit.objective import build_system
+from train.fit.objective import CilfSystem, build_system
 from train.fit.recipe import Recipe
 
 SIZE, AGES = tiny.MODEL.image_size, tiny.MODEL.prompts.num_ages
@@ -89,6 +89,9 @@ def test_views_of_a_crop_with_margin() -> None:
         > 0.1
         > float(right[0, 0, SIZE // 2, SIZE // 4 + 2])
     )
+    both = View(mirrored=True, shift=(0.25, 0.0)).of(crops, SIZE, 8)
+    torch.testing.assert_close(both, right.flip(-1))
+    assert torch.equal(View(shift=(0.0, 0.25)).of(crops, SIZE, 8)[0, :, : SIZE // 2], seen[0, :, : SIZE // 2])
     wide = View(zoom=1.25).of(crops, SIZE, 8)  # to the edges of the margin
     assert float(wide[0, 0, SIZE // 2, 1]) < 0.1
     coarse = View(coarse=True).of(crops, SIZE, 8)
@@ -124,6 +127,24 @@ def test_a_run_taught_by_views_can_be_stopped_and_resumed(tmp_path: Path) -> Non
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
     alone = fit(DISTILLED, [data], data, tmp_path / "alone", teachers=teachers).state_dict()
     assert not all(torch.equal(value, alone[name]) for name, value in whole.items())
+
+
+def test_estimates_are_of_the_teachers_and_photos_given(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, loss=LossConfig(distillation=0.5, distilled_views=True))
+    data, path = subset(4), tmp_path / "estimates.npz"
+    tables = []
+    for number, part in ((1, data), (1, data), (2, data), (2, subset(5))):
+        system = build_system(recipe, teachers=[teacher(number)])
+        system.prepare([part], path)
+        assert isinstance(system, CilfSystem)
+        assert system.estimates is not None
+        tables.append((path.stat().st_mtime_ns, system.estimates.of(data.samples[:1])))
+    times = [time for time, _ in tables]
+    assert times[0] == times[1] < times[2] < times[3]
+    assert torch.equal(tables[0][1], tables[1][1])
+    assert not torch.equal(tables[1][1], tables[2][1])
+    with pytest.raises(UsageError, match="leave --shards out"):
+        build_system(recipe, teachers=[teacher(1)]).prepare([object()], path)
 
 
 def test_teachers_never_learn() -> None:

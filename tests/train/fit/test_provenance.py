@@ -43,5 +43,7 @@ def test_runs_of_several_seeds_are_told_as_one(tmp_path: Path) -> None:
     first, second, longer = run("first", 0), run("second", 1), run("longer", 2, data_sha256=["c"])
     assert provenance.of_seeds([first]) == provenance.read(first)
     assert provenance.of_seeds([first, second]) == provenance.read(first) | {"seeds": [0, 1]}
+    with pytest.raises(DatasetError, match="have one seed"):
+        provenance.of_seeds([first, first])
     with pytest.raises(DatasetError, match=r"differ in more than their seeds \(data_sha256\)"):
         provenance.of_seeds([first, second, longer])

@@ -40,9 +40,10 @@ def test_a_stage_from_texts_alone_leaves_every_other_weight_as_it_is() -> None:
 
 def test_where_no_text_moves_the_start_s_words_stay() -> None:
     recipe = read_cilf_recipe("compact-words-steady")
-    fewer = replace(recipe.model.clip, token_ids=(recipe.model.clip.token_ids or ())[:-26])
-    start = replace(recipe.model, clip=fewer)
-    assert with_texts_of(start, recipe) == replace(recipe, model=start)
+    clip = recipe.model.clip
+    fewer = replace(clip, token_ids=(clip.token_ids or ())[:-26], words=clip.words[:-20])
+    start = replace(recipe.model, clip=replace(fewer, style=not clip.style, grid_stage=1))
+    assert with_texts_of(start, recipe) == replace(recipe, model=replace(recipe.model, clip=fewer))
     assert with_texts_of(None, recipe) == recipe
     for learning in ("compact-words-longer", "compact-words-sentences", "mtmsa"):
         other = read_recipe(learning)

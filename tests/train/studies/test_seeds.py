@@ -30,7 +30,7 @@ def test_mean_and_deviation_are_of_the_seeds_alone() -> None:
     text = table(report)
     assert "| start | 9.000 | 9.000 | 0.0% | +9.00 |" in text
     assert "| their standard deviation | 1.414 | 1.414 | 0.0 points | 2.83 |" in text
-    assert "deviate by 2.83 years" in text
+    assert "have a standard deviation of 2.83 years" in text
     assert "gains +1.000 years over one seed on average (+1.000 to +1.000, 24 photos)" in text
 
 
