@@ -93,7 +93,7 @@ def table(report: Mapping[str, Any]) -> str:
         row(MEAN, cells(networks[MEAN])),
         "",
         f"The seeds' ages of one face have a standard deviation of {report['differ']:.2f} years. The mean of the "
-        f"weights gains {signed(report['gain'], 3)} years over one seed on average ({signed_span(report['gain_range'], 3)}, "
-        f"{report['photos']:,} photos).",
+        f"weights gains {signed(report['gain'], 3)} years over one seed on average "
+        f"({signed_span(report['gain_range'], 3)}, {report['photos']:,} photos).",
     ]
     return "\n".join(lines)
