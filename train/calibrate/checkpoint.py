@@ -1,7 +1,6 @@
 """A finished training run becomes a checkpoint: weight averaging, calibration, record of the run, report page."""
 
 import logging
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from cilf.errors import UsageError
 from cilf.model.registry import family_of
 from train.calibrate import run_report
 from train.calibrate.calibrate import Photos, calibrate, recalibrate
-from train.calibrate.weight_averaging import blend, mean_of
+from train.calibrate.weight_averaging import blend
 from train.data.run_data import RunData
 from train.fit import provenance
 from train.fit.loop import averaged_model
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 def save_run(
     recipe: AnyRecipe,
     data: RunData,
-    runs: Sequence[Path],
+    run: Path,
     output: Path,
     views: Path,
     processes: int = 1,
@@ -32,12 +31,12 @@ def save_run(
     start: Checkpoint | None = None,
     training: AbstractContextManager[None] | None = None,
 ) -> None:
-    """Calibrate a finished run and save its checkpoint in `output`.
+    """Calibrate the finished run in the folder `run` and save its checkpoint in `output`.
 
     Args:
         recipe: of the run.
         data: its photos.
-        runs: folder of the run; of several that differ in their seeds alone the weights are averaged.
+        run: folder of the run.
         output: folder of the checkpoint.
         views: folder where the network's outputs for all views of the photos are kept between calls.
         processes: that cut out faces.
@@ -46,13 +45,11 @@ def save_run(
         training: entered while the last stage of training runs, such as LRA-GNN's walk.
 
     Raises:
-        UsageError: a run is unfinished, or it or `start` is of another network than the recipe's.
-        DatasetError: a part of the data has no photos, or the runs do not differ in their seeds, or in more.
+        UsageError: the run is unfinished, or it or `start` is of another network than the recipe's.
+        DatasetError: a part of the data has no photos.
     """
     tune, photos = data.tune, _photos(data)
-    made_of = provenance.of_seeds(runs)
-    each = [averaged_model(recipe, run) for run in runs]
-    model, step = mean_of([model for model, _ in each]), each[0][1]
+    model, step = averaged_model(recipe, run)
     with training or nullcontext():
         finish(model, recipe, data.train)
     share = 0.0
@@ -61,22 +58,18 @@ def save_run(
         unseen = (*data.held, tune)
         share = blend(model, start.model.state_dict(), unseen, mirror=recipe.mirror, new_texts=new_texts)
     result = calibrate(model, recipe, photos, views, step, share, processes=processes)
-    config = replace(result.config, training=result.config.training | made_of)
+    config = replace(result.config, training=result.config.training | provenance.read(run))
     save(output, model, result.errors, config, result.familiarity)
-    log.info("%s", run_report.after_calibration(result, tune, runs[0]))
+    log.info("%s", run_report.after_calibration(result, tune, run))
 
 
-def is_checkpoint_of(runs: Sequence[Path], output: Path) -> bool:
-    """Whether `output` holds the checkpoint that `save_run` made of the runs in these folders.
-
-    Raises DatasetError where they do not differ in their seeds, or in more.
-    """
-    made_of = provenance.of_seeds(runs)
+def is_checkpoint_of(run: Path, output: Path) -> bool:
+    """Whether `output` holds the checkpoint that `save_run` made of the run in the folder `run`."""
+    made_of = provenance.read(run)
     if not made_of or not (output / CONFIG).is_file():
         return False
     training = read_config(output).training
-    seeds = made_of.get("seeds")  # of one run none
-    return all(training.get(name) == value for name, value in {**made_of, "seeds": seeds}.items())
+    return all(training.get(name) == value for name, value in made_of.items())
 
 
 def save_recalibrated(

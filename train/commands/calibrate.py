@@ -14,12 +14,7 @@ def add(commands: Any) -> None:
     calibrate.add_argument("--recipe", default="compact", help="the run's recipe")
     trained = calibrate.add_mutually_exclusive_group()
     trained.add_argument(
-        "--run",
-        dest="folders",
-        type=Path,
-        action="append",
-        help="folder of the run (without it runs/compact); given again for runs with other seeds, whose weights are "
-        "averaged",
+        "--run", dest="folder", type=Path, default=Path("runs/compact"), help="folder of the run"
     )
     trained.add_argument("--weights", help="calibrate this checkpoint again instead of a run")
     add_cache(calibrate)
@@ -50,6 +45,5 @@ def _calibrate(options: argparse.Namespace) -> int:
     if options.weights:
         save_recalibrated(load(options.weights), recipe, data, options.output, *views)
     else:
-        folders = options.folders or [Path("runs/compact")]
-        save_run(recipe, data, folders, options.output, *views, start=start)
+        save_run(recipe, data, options.folder, options.output, *views, start=start)
     return 0

@@ -23,12 +23,6 @@ def add(commands: Any) -> None:
         default=[],
         help="a checkpoint to distil from, for a recipe whose loss says so; may be repeated",
     )
-    fit.add_argument(
-        "--estimates",
-        type=Path,
-        metavar="FILE",
-        help="file for the teachers' estimates, where the recipe has them made once; without it in the run's folder",
-    )
     fit.add_argument("--seed", type=int, help="of everything random, instead of the recipe's")
     fit.add_argument(
         "--shards",
@@ -77,7 +71,6 @@ def _fit(options: argparse.Namespace) -> int:
         options.output,
         start=start,
         teachers=[load(name) for name in options.teacher],
-        estimates=options.estimates,
         resume=options.resume,
         parts=options.parts,
         workers=options.workers,

@@ -81,28 +81,16 @@ def _train(
     from cilf.checkpoint import load
     from train.calibrate.checkpoint import is_checkpoint_of, save_run
     from train.fit import provenance
-    from train.fit.loop import ESTIMATES, fit
-    from train.fit.recipe import with_seed, with_texts_of
+    from train.fit.loop import fit
+    from train.fit.recipe import with_texts_of
 
     start = load(checkpoints.get(stage.start, stage.start)) if stage.start else None
     recipe = with_texts_of(start.config.model if start else None, recipe)
     teachers = [load(checkpoints.get(name, name)) for name in stage.teachers]
-    runs = [run] if stage.seeds == 1 else [run / f"seed-{number}" for number in range(stage.seeds)]
-    for number, folder in enumerate(runs):
-        provenance.check_start(folder, start)
-        seeded = with_seed(recipe, recipe.fit.seed + number)
-        fit(
-            seeded,
-            data.train,
-            data.tune,
-            folder,
-            resume=True,
-            start=start,
-            teachers=teachers,
-            estimates=run / ESTIMATES,
-        )
-    if is_checkpoint_of(runs, checkpoints[stage.name]):
+    provenance.check_start(run, start)
+    fit(recipe, data.train, data.tune, run, resume=True, start=start, teachers=teachers)
+    if is_checkpoint_of(run, checkpoints[stage.name]):
         logging.info("stage %s: finished before", stage.name)
     else:
         averaged = start if stage.averaging else None
-        save_run(recipe, data, runs, checkpoints[stage.name], run / "views", processes, start=averaged)
+        save_run(recipe, data, run, checkpoints[stage.name], run / "views", processes, start=averaged)

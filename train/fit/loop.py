@@ -55,7 +55,6 @@ from train.fit.weight_matching import check_weights
 log = logging.getLogger(__name__)
 
 STATE = "state.pt"
-ESTIMATES = "estimates.npz"
 BEFORE = "state-before.pt"  # of the last run in the same folder, which was not resumed
 READ_EVERY = 10  # steps of a GPU
 LONGEST_GRADIENT = 5.0  # norm to which a longer one is cut
@@ -104,7 +103,6 @@ def fit(
     resume: bool = False,
     start: Checkpoint | None = None,
     teachers: Sequence[Checkpoint] = (),
-    estimates: Path | None = None,
     save_every: float = 240.0,
     stop_at: int | None = None,
     parts: int = 1,
@@ -121,8 +119,6 @@ def fit(
         resume: continue from `folder/state.pt` where there is one.
         start: has the weights to start from instead of random ones.
         teachers: from whose estimates to learn beside the labels, for a recipe whose loss says so.
-        estimates: file in which these are kept, where the recipe wants them made once (`distilled_views`); None keeps
-            them in `folder`.
         save_every: seconds between checkpoints.
         stop_at: stop before this step as an interrupt would (SIGINT and SIGTERM stop after the current step).
         parts: how many batches one after another make a step, where one does not fit into memory (gradient
@@ -134,8 +130,8 @@ def fit(
         Interrupted: the run was stopped; its state is saved.
         ProcessError: another process of the same run has gone.
         DatasetError: the data do not fit the run.
-        UsageError: `start` is of another network than the recipe's, the teachers are not what it wants or cannot
-            estimate each photo once, or the loss is no number any more.
+        UsageError: `start` is of another network than the recipe's, the teachers are not what it wants, or the loss is
+            no number any more.
     """
     config = recipe.fit
     accelerator = start_processes(config.precision, parts)
@@ -173,7 +169,6 @@ def fit(
     if state is not None:
         run.restore(state)
         log.info("resumed at step %d", run.step)
-    system.prepare(train, estimates or folder / ESTIMATES)
 
     schedule = Schedule(
         seed=config.seed,

@@ -7,7 +7,6 @@ A network of another kind trains by the same loop (`train.fit.loop`) when it has
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,14 +26,13 @@ from train.data.batches import Batch, plain_batches
 from train.data.captions import agreement
 from train.data.crop_cache import Subset
 from train.data.photo_attributes import photo_attributes
-from train.fit.distillation import VIEWS, StoredEstimates, Teachers
+from train.fit.distillation import Teachers
 from train.fit.distributed import gather, gather_rows, single
 from train.fit.imagenet_weights import load_imagenet
 from train.fit.losses.ages import true_ages
 from train.fit.losses.cilf import AttributePairs, Texts, label_distribution, total_loss
 from train.fit.losses.mtmsa import Labels, MTMSALabels, multi_task_loss
 from train.fit.precision import autocast
-from train.fit.provenance import weights_sha256
 from train.fit.recipe import AnyRecipe, GridRecipe, MTMSARecipe, Recipe
 from train.fit.targets import Captioner, Describe, TextTargets, labelled
 from train.fit.weight_matching import carried_over, check_weights, take_trunk
@@ -66,12 +64,6 @@ class System(nn.Module, ABC):
         decisions are functions of the seed and of the batch's step and sample numbers. Where a term of CILF's compares
         samples with each other it takes those of all processes (`train.fit.distributed.gather`); MCGRL contrasts
         within a process, and MTMSA divides by the labels of its own.
-        """
-
-    def prepare(self, train: Sequence[Any], path: Path) -> None:
-        """Make what the targets need of each photo once, and keep it in a file.
-
-        Raises UsageError where the photos come from shards, or several processes train: each would make it.
         """
 
     def targets(self, batch: Batch) -> Any:
@@ -123,23 +115,6 @@ class CilfSystem(System):
         self.recipe = recipe
         self.model = model
         self.teachers = Teachers(teachers, self.ages) if teachers else None
-        self.estimates: StoredEstimates | None = None
-        self._of_teachers = [weights_sha256(checkpoint.model.state_dict()) for checkpoint in teachers]
-
-    def prepare(self, train: Sequence[Any], path: Path) -> None:
-        """See `System.prepare`."""
-        if self.teachers is not None and self.recipe.loss.distilled_views:
-            if not all(isinstance(part, Subset) for part in train):
-                raise UsageError(
-                    "The recipe's teachers estimate each photo once, in a crop cache; leave --shards out."
-                )
-            if not single():
-                raise UsageError(
-                    "The recipe's teachers estimate each photo once, in one process; train in one."
-                )
-            size = self.recipe.model.image_size
-            key = repr((self._of_teachers, size, [subset.fingerprint() for subset in train], VIEWS))
-            self.estimates = StoredEstimates(self.teachers, train, size, path, key)
 
     @property
     def describe(self) -> Describe:
@@ -160,8 +135,6 @@ class CilfSystem(System):
         chance = random.Random(f"{recipe.fit.seed}/{batch.step}")
         targets = self.targets(batch)
         age, target = targets.age, label_distribution(targets.age, recipe.loss.sigma, self.ages)
-        if self.estimates is not None:
-            target = target.lerp(self.estimates.of(batch.samples).to(target), recipe.loss.distillation)
         matches, unknown = self._matches(batch, targets)
         truth, measured = _measured(targets.attributes, batch)
         if chance.random() < recipe.fit.mixup_share:
@@ -175,7 +148,7 @@ class CilfSystem(System):
         with torch.autocast(pixels.device.type, enabled=False):
             pixels = _with_second_views(pixels, batch.draws) if recipe.loss.consistency else pixels
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        if self.teachers is not None and self.estimates is None:
+        if self.teachers is not None:
             distilled = self.teachers(pixels[: len(target)], chance)
             target = target.lerp(distilled, recipe.loss.distillation)
         prediction = model(pixels, model.encode_ages(template))

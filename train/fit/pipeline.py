@@ -19,7 +19,6 @@ class Stage:
         name: of the stage, for the stages after it; that of the recipe where it is not given.
         start: the checkpoint to start from; "" starts from the weights that the recipe names.
         teachers: the checkpoints to distil from, for a recipe whose loss says so.
-        seeds: how many runs, with seeds from the recipe's on, whose weights are averaged.
         averaging: the weights are averaged with those of `start` (WiSE-FT, `train.calibrate.weight_averaging`).
 
     `start` and `teachers` are names of earlier stages, or what `cilf.checkpoint.load` takes: a folder, a bundled
@@ -30,7 +29,6 @@ class Stage:
     name: str
     start: str = ""
     teachers: tuple[str, ...] = ()
-    seeds: int = 1
     averaging: bool = False
 
 
@@ -68,8 +66,7 @@ def read_pipeline(name: str | Path) -> Pipeline:
 
     Raises:
         FileNotFoundError: there is none.
-        UsageError: a key is unknown or missing, or two stages have one name, or a stage has no number of seeds, or
-            averages without a start.
+        UsageError: a key is unknown or missing, or two stages have one name, or a stage averages without a start.
     """
     path = PIPELINES / f"{name}.toml"
     if not path.is_file():
@@ -84,10 +81,6 @@ def read_pipeline(name: str | Path) -> Pipeline:
     if len(set(names)) < len(names) or not names:
         raise UsageError(f"the pipeline '{path}' needs stages of different names; give each its `name`")
     for stage in stages:
-        if not isinstance(stage.seeds, int) or stage.seeds < 1:
-            raise UsageError(
-                f"the stage '{stage.name}' of '{path}' needs a whole number of `seeds`, 1 at least"
-            )
         if stage.averaging and not stage.start:
             raise UsageError(f"the stage '{stage.name}' of '{path}' averages weights: give it a `start`")
     return pipeline

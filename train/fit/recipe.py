@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -227,10 +228,11 @@ def with_texts_of(start: AnyConfig | None, recipe: AnyRecipe) -> AnyRecipe:
     learns = fit.rate_of(TOKENS) or fit.text_steps or fit.sentence_steps or fit.trunk_of_start
     if learns or None in (own.token_ids, of_start.token_ids):
         return recipe
-    text = {**own.architecture["text_cfg"], "vocab_size": of_start.architecture["text_cfg"]["vocab_size"]}
+    architecture = deepcopy(own.architecture)
+    architecture["text_cfg"]["vocab_size"] = of_start.architecture["text_cfg"]["vocab_size"]
     clip = replace(
         own,
-        architecture={**own.architecture, "text_cfg": text},
+        architecture=architecture,
         token_ids=of_start.token_ids,
         words=of_start.words,
         misspelled=of_start.misspelled,

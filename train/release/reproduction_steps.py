@@ -95,8 +95,6 @@ def _evaluating(pipeline: Pipeline, checkpoint: str, report: dict[str, Any]) -> 
 def _recorded(training: dict[str, Any]) -> str:
     """Which run it was, as far as the checkpoint's configuration tells."""
     seed = f"seed {training['seed']}" if "seed" in training else "a seed that was not recorded"
-    if "seeds" in training:
-        seed = f"seeds {', '.join(map(str, training['seeds']))}, whose weights were averaged,"
     if training.get("commit"):
         changed = " with changes that were not committed" if training.get("uncommitted_changes") else ""
         code = f"the code at commit `{training['commit'][:7]}`{changed}"

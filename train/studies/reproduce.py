@@ -141,7 +141,7 @@ def _run(
     if not stored.is_file():
         data = RunData(folder / "crops", split.parts, recipe.shares, groups=split.units)
         fit(recipe, data.train, data.tune, run, resume=True, start=start)
-        save_run(recipe, data, [run], run / "checkpoint", run / "views")
+        save_run(recipe, data, run, run / "checkpoint", run / "views")
         estimator = AgeEstimator(load(run / "checkpoint"), finder)
         tested = [sample for sample in samples if split.parts.get(sample.name) == "test"]
         rows = predict(estimator, tested).to_dict(orient="records")

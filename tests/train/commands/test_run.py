@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from cilf.checkpoint import load, read_config
 from tests.train.recipes import RECIPES
@@ -73,20 +72,3 @@ def test_every_data_set_of_the_recipes_is_asked_for(
     (work / "first.toml").write_text(RECIPE + "[data.all-age-faces]\nshare = 1.0\n")
     assert main(arguments) == 2
     assert "learns from all-age-faces too" in capsys.readouterr().err
-
-
-def test_a_stage_of_several_seeds_is_averaged(arguments: list[str], work: Path) -> None:
-    tiny = work / "tiny.toml"
-    tiny.write_text(f'crop_size = 48\n[[stages]]\nrecipe = "{work / "first.toml"}"\nseeds = 2\n')
-    assert main(arguments) == 0
-    training = read_config(work / "runs" / "checkpoint").training
-    assert training["seeds"] == [0, 1]
-    states = [
-        torch.load(work / "runs" / "first" / f"seed-{seed}" / "state.pt", weights_only=True)
-        for seed in (0, 1)
-    ]
-    name = "fusion.grid_in.weight"
-    ends = [state["average"][name] for state in states]
-    assert not torch.equal(*ends)
-    weights = load(work / "runs" / "checkpoint").model.state_dict()[name]
-    torch.testing.assert_close(weights, sum(ends) / 2)

@@ -18,14 +18,13 @@ from cilf.model.cilf import build_model
 from cilf.model.config import PromptConfig
 from tests import tiny
 from tests.train.made_up import FIT, RECIPE, subset
-from train.data.augmentation.augment import plain
 from train.data.batches import Batch
 from train.data.datasets import DatasetError
 from train.fit import provenance
-from train.fit.distillation import VIEWS, StoredEstimates, Teachers, View
+from train.fit.distillation import Teachers
 from train.fit.loop import Interrupted, fit
 from train.fit.losses.cilf import LossConfig
-from train.fit.objective import CilfSystem, build_system
+from train.fit.objective import build_system
 from train.fit.recipe import Recipe
 
 SIZE, AGES = tiny.MODEL.image_size, tiny.MODEL.prompts.num_ages
@@ -73,78 +72,6 @@ def test_a_teacher_sees_photos_of_another_size_at_its_own() -> None:
     found = Teachers([teacher(1)], AGES)(small, random.Random(0))
     enlarged = F.interpolate(small, (SIZE, SIZE), mode="bilinear", antialias=True)
     torch.testing.assert_close(found, Teachers([teacher(1)], AGES)(enlarged, random.Random(0)))
-
-
-def test_views_of_a_crop_with_margin() -> None:
-    crops = torch.zeros(1, 80, 80, 3, dtype=torch.uint8)
-    crops[:, :, 8:40] = 200  # the left half of what the model sees is bright
-    seen = View().of(crops, SIZE, 8)
-    torch.testing.assert_close(seen, plain(crops, SIZE, 8), atol=0.02, rtol=0)
-    torch.testing.assert_close(View(mirrored=True).of(crops, SIZE, 8), seen.flip(-1))
-    assert float(View(brightness=0.5).of(crops, SIZE, 8).max()) == pytest.approx(100 / 255, abs=1e-6)
-    right = View(shift=(0.25, 0.0)).of(crops, SIZE, 8)
-    assert (
-        float(right[0, 0, SIZE // 2, SIZE // 4 - 2])
-        > 0.7
-        > 0.1
-        > float(right[0, 0, SIZE // 2, SIZE // 4 + 2])
-    )
-    both = View(mirrored=True, shift=(0.25, 0.0)).of(crops, SIZE, 8)
-    torch.testing.assert_close(both, right.flip(-1))
-    assert torch.equal(View(shift=(0.0, 0.25)).of(crops, SIZE, 8)[0, :, : SIZE // 2], seen[0, :, : SIZE // 2])
-    wide = View(zoom=1.25).of(crops, SIZE, 8)  # to the edges of the margin
-    assert float(wide[0, 0, SIZE // 2, 1]) < 0.1
-    coarse = View(coarse=True).of(crops, SIZE, 8)
-    assert float((coarse[..., 1:] - coarse[..., :-1]).abs().max()) < 0.6 * 200 / 255
-
-
-@pytest.mark.slow
-def test_estimates_are_the_mean_of_all_teachers_and_views_and_made_once(tmp_path: Path) -> None:
-    data, teachers = subset(5), Teachers([teacher(1), teacher(2)], AGES)
-    stored = StoredEstimates(teachers, [data], SIZE, tmp_path / "estimates.npz", "a")
-    crops = torch.from_numpy(data.cache.crops)
-    means = torch.stack(
-        [teachers.estimate(number, view.of(crops, SIZE, 8)) for number in range(2) for view in VIEWS]
-    ).mean(dim=0)
-    picked = [data.samples[3], data.samples[0]]
-    torch.testing.assert_close(stored.of(picked), means[[3, 0]], atol=1e-4, rtol=1e-2)
-    torch.testing.assert_close(stored.of(picked).sum(dim=1), torch.ones(2))
-    other = Teachers([teacher(3)], AGES)
-    again = StoredEstimates(other, [data], SIZE, tmp_path / "estimates.npz", "a")
-    assert torch.equal(again.of(picked), stored.of(picked))  # of the same photos and teachers, says the key
-    anew = StoredEstimates(other, [data], SIZE, tmp_path / "estimates.npz", "b")
-    assert not torch.equal(anew.of(picked), stored.of(picked))
-
-
-@pytest.mark.training
-def test_a_run_taught_by_views_can_be_stopped_and_resumed(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, loss=LossConfig(distillation=0.5, distilled_views=True))
-    data, teachers = subset(), [teacher(1)]
-    whole = fit(recipe, [data], data, tmp_path / "whole", teachers=teachers).state_dict()
-    with pytest.raises(Interrupted):
-        fit(recipe, [data], data, tmp_path / "parts", teachers=teachers, stop_at=3)
-    resumed = fit(recipe, [data], data, tmp_path / "parts", teachers=teachers, resume=True).state_dict()
-    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
-    alone = fit(DISTILLED, [data], data, tmp_path / "alone", teachers=teachers).state_dict()
-    assert not all(torch.equal(value, alone[name]) for name, value in whole.items())
-
-
-def test_estimates_are_of_the_teachers_and_photos_given(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, loss=LossConfig(distillation=0.5, distilled_views=True))
-    data, path = subset(4), tmp_path / "estimates.npz"
-    tables = []
-    for number, part in ((1, data), (1, data), (2, data), (2, subset(5))):
-        system = build_system(recipe, teachers=[teacher(number)])
-        system.prepare([part], path)
-        assert isinstance(system, CilfSystem)
-        assert system.estimates is not None
-        tables.append((path.stat().st_mtime_ns, system.estimates.of(data.samples[:1])))
-    times = [time for time, _ in tables]
-    assert times[0] == times[1] < times[2] < times[3]
-    assert torch.equal(tables[0][1], tables[1][1])
-    assert not torch.equal(tables[1][1], tables[2][1])
-    with pytest.raises(UsageError, match="leave --shards out"):
-        build_system(recipe, teachers=[teacher(1)]).prepare([object()], path)
 
 
 def test_teachers_never_learn() -> None:

@@ -39,7 +39,9 @@ def test_a_stage_from_texts_alone_leaves_every_other_weight_as_it_is() -> None:
 
 
 def test_where_no_text_moves_the_start_s_words_stay() -> None:
-    recipe = read_cilf_recipe("compact-words-steady")
+    longer = read_cilf_recipe("compact-words-longer")
+    frozen = {"towers.clip": 0.0, "towers.clip.visual": 1.0}
+    recipe = replace(longer, fit=replace(longer.fit, rates=frozen))
     clip = recipe.model.clip
     fewer = replace(clip, token_ids=(clip.token_ids or ())[:-26], words=clip.words[:-20])
     start = replace(recipe.model, clip=replace(fewer, style=not clip.style, grid_stage=1))

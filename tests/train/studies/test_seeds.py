@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cilf.checkpoint import load
 from tests.train import made_up
 from train.__main__ import main
-from train.fit import provenance
 from train.studies.report import studies
 from train.studies.seeds import MEAN, START, compare, table
 
@@ -55,10 +53,3 @@ def test_the_command_measures_runs_and_their_mean(work: Path, capsys: pytest.Cap
     assert list(report["networks"]) == [START, "seed 3", "seed 4", MEAN]
     assert report["networks"]["seed 3"] != report["networks"]["seed 4"]
     assert table(report) in studies(first)
-    mean = work / "mean"
-    of_both = ["--run", runs[0], "--run", runs[1]]
-    assert main([*calibrate, *of_both, *start, "--output", str(mean)]) == 0
-    training = load(mean).config.training
-    assert training["seeds"] == [3, 4]
-    assert training["start_sha256"] == provenance.read(Path(runs[0]))["start_sha256"]
-    assert 0 <= training["share_of_start"] < 1

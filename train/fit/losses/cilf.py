@@ -29,8 +29,6 @@ class LossConfig:
         score_map: weight of the auxiliary loss on the grid's score map (DenseCLIP).
         score_map_temperature: of that loss.
         distillation: share of the teachers' distribution in the target; the label distribution has the rest.
-        distilled_views: whether that is their mean over several views of each photo as it is, made once
-            (`train.fit.distillation.StoredEstimates`), not one teacher's of each augmented batch.
         parts: weight of the first four terms, again, on the image tower's embedding alone and on the fusion's shares
             alone, each against the plain age prompts (deep supervision, Lee et al., AISTATS 2015).
         consistency: weight of the symmetric divergence between the distributions of two views of a photo; above 0 half
@@ -47,7 +45,6 @@ class LossConfig:
     score_map: float = 0.4
     score_map_temperature: float = 0.07
     distillation: float = 0.0
-    distilled_views: bool = False
     parts: float = 0.0
     consistency: float = 0.0
     consistency_temperature: float = 2.0

@@ -75,10 +75,10 @@ def _trained(
     data = RunData.open(cache, splits, recipe.shares, recipe.crop_size)
     provenance.check_start(run, before)
     provenance.check_run(run, provenance.describe(recipe, data.train, before, (), processes=1))
-    if not is_checkpoint_of([run], checkpoint):
+    if not is_checkpoint_of(run, checkpoint):
         with _timed(own):
             fit(recipe, data.train, data.tune, run, resume=True, start=before)
-        save_run(recipe, data, [run], checkpoint, own / "views", processes, training=_timed(own))
+        save_run(recipe, data, run, checkpoint, own / "views", processes, training=_timed(own))
     return checkpoint
 
 
