@@ -75,11 +75,11 @@ the shipped one: read the differences, not the errors.
 SEEDS = """\
 ## How much is luck?
 
-`python -m train studies seeds` compares {seeds} trainings of {steps} steps from the weights {start} that differ in their
-seeds alone: the order of the photos, their augmentation, what the network drops ([seeds.json](seeds.json); recipe
-`{recipe}`, as it and the code were at commit {commit}). Errors are those of one crop, on {photos:,} held-out and `tune`
-photos, at the temperature that is best on them, without correction. The gain's range is over groups of near-duplicates
-drawn again, not over seeds.
+`python -m train studies seeds` compares {seeds} trainings of {steps} steps from the weights {start} that differ in
+their seeds alone: the order of the photos, their augmentation, what the network drops ([seeds.json](seeds.json); recipe
+`{recipe}`, as it and the code were at commit {commit}). Errors are those of one crop, on {photos:,} held-out and
+`tune` photos, at the temperature that is best on them, without correction. The gain's range is over groups of
+near-duplicates drawn again, not over seeds.
 
 {table}
 """
