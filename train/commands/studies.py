@@ -352,12 +352,12 @@ def _seeds(options: argparse.Namespace) -> int:
     data = RunData.open(options.cache, options.split, recipe.shares, recipe.crop_size)
     record = provenance.describe(with_seed(recipe, made_of["seed"]), data.train, start, (), processes=1)
     provenance.check_run(options.runs[0], record | {"teachers_sha256": made_of["teachers_sha256"]})
-    parts, size = [*data.held, data.tune], recipe.fit.sizes[-1][1]
+    parts = [*data.held, data.tune]
     networks = [averaged_model(recipe, run) for run in options.runs]
-    ages = {START: ages_of(start.model, parts, size)}
+    ages = {START: ages_of(start.model, parts)}
     for seed, (model, _) in zip(made_of["seeds"], networks, strict=True):
-        ages[f"seed {seed}"] = ages_of(model, parts, size)
-    ages[MEAN] = ages_of(mean_of([model for model, _ in networks]), parts, size)
+        ages[f"seed {seed}"] = ages_of(model, parts)
+    ages[MEAN] = ages_of(mean_of([model for model, _ in networks]), parts)
     report = {
         "recipe": Path(options.recipe).stem,
         "seeds": made_of["seeds"],

@@ -1,8 +1,8 @@
 """How much of a training's result is luck: runs of one recipe from one start that differ in their seeds alone, and the
 mean of their weights.
 
-Seeds decide the order of the photos, their augmentation and what the network drops. Each network is measured as it is,
-by one crop of each photo, before calibration and correction.
+Seeds decide the order of the photos, their augmentation and what the network drops. Each network is measured by one
+crop of each photo, before the rest of calibration and before correction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,23 @@ import numpy as np
 from jaxtyping import Float
 
 from cilf.model.base import AgeModel
+from train.calibrate.calibrate import describe, fit_temperature, join, rescale
 from train.calibrate.even_choice import even_error
 from train.data.crop_cache import Subset
-from train.fit.objective import predict_ages
 from train.formatting import signed, signed_span
 from train.metrics import BANDS, accuracy, paired_bootstrap, within
 
 START, MEAN = "start", "mean of their weights"
 
 
-def ages_of(model: AgeModel, parts: Sequence[Subset], size: int) -> Float[np.ndarray, " photo"]:
-    """Estimate the photos of all parts by a network, without the temperature of an earlier calibration; in years."""
+def ages_of(model: AgeModel, parts: Sequence[Subset]) -> Float[np.ndarray, " photo"]:
+    """Estimate the photos of all parts by a network, at the temperature that is best on them: without one, what differs
+    is above all how soft a training left the distributions. In years."""
     model.head.temperature.fill_(1)
-    return np.concatenate([predict_ages(model, part, size) for part in parts])
+    described = join([describe(model, part, mirror=False) for part in parts])
+    temperature, _ = fit_temperature(model, described)
+    ages: np.ndarray = rescale(model, described, temperature).estimate.age.numpy()
+    return ages
 
 
 def compare(
@@ -92,7 +96,7 @@ def table(report: Mapping[str, Any]) -> str:
         row("their standard deviation", deviations),
         row(MEAN, cells(networks[MEAN])),
         "",
-        f"The seeds' ages of one face have a standard deviation of {report['differ']:.2f} years. The mean of the "
+        f"The seeds' ages of one face have a standard deviation of {report['differ']:.2f} years.\nThe mean of the "
         f"weights gains {signed(report['gain'], 3)} years over one seed on average "
         f"({signed_span(report['gain_range'], 3)}, {report['photos']:,} photos).",
     ]
