@@ -9,6 +9,7 @@ from cilf import AgeEstimator
 from cilf.checkpoint import load
 from tests.hub import TOKEN, hub, reach
 from train.__main__ import main
+from train.fit.recipe import _captions_vocabulary as captions_vocabulary
 
 pytestmark = [pytest.mark.usefixtures("quick_calibration"), pytest.mark.training]
 
@@ -80,6 +81,28 @@ def test_a_second_stage_is_mixed_with_the_weights_it_started_from(work: Path) ->
     assert (
         training["start"]["recipe"] == load(first).config.training["recipe"]
     )  # the first stage can be repeated too
+
+
+def test_where_no_text_learns_a_run_keeps_the_words_of_its_start(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, split = ["--cache", str(work / "crops")], ["--split", str(work / "split.csv")]
+    views = ["--views", str(work / "views"), "--processes", "1"]
+    first, run = work / "first", ["--run", str(work / "run")]
+    recipe = ["--recipe", str(work / "tiny.toml"), *cache, *split]
+    assert main(["fit", *recipe, "--output", str(work / "run")]) == 0
+    assert main(["calibrate", *recipe, *run, *views, "--output", str(first)]) == 0
+    words_of_start = load(first).config.model.clip.words
+
+    ids, words = captions_vocabulary()
+    more = tuple(sorted({*ids, *range(40_000, 40_026)} - {0})), (*words, "zyzzyva")
+    monkeypatch.setattr("train.fit.recipe._captions_vocabulary", lambda: more)
+    frozen = '[fit.rates]\n"towers.clip" = 0.0\n"towers.clip.visual" = 1.0\n'
+    (work / "frozen.toml").write_text((work / "tiny.toml").read_text() + frozen)
+    recipe = ["--recipe", str(work / "frozen.toml"), *cache, *split, "--start", str(first)]
+    assert main(["fit", *recipe, "--output", str(work / "run")]) == 0
+    assert main(["calibrate", *recipe, *run, *views, "--output", str(work / "second")]) == 0
+    assert load(work / "second").config.model.clip.words == words_of_start == words
 
 
 def test_training_from_shards(work: Path) -> None:
